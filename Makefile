@@ -1,0 +1,209 @@
+# Needs Go, git and make (GNU, 4.0 or later). What else the tests want is
+# installed where it can be, and named where it can't.
+
+# Without git, or in an archive of the sources, the version is "dev".
+VERSION ?= $(or $(shell git --git-dir=.git describe --tags --always --dirty 2>/dev/null),dev)
+JOBS    ?= $(or $(shell getconf _NPROCESSORS_ONLN 2>/dev/null),2)
+
+# Written os-arch, as in the names of the binaries.
+TARGETS := $(addprefix linux-,amd64 386 armv5 armv6 armv7 arm64 mips mipsle \
+	mips64 mips64le riscv64 loong64 ppc64le s390x) \
+	freebsd-amd64 freebsd-arm64 darwin-amd64 darwin-arm64 \
+	windows-amd64 windows-arm64
+
+# Their unit tests run under qemu-user; those of the others are only vetted,
+# one of each kind: armv6 is between two that run.
+EMULATED := armv5 armv7 arm64 mips mipsle riscv64 s390x
+VETTED   := linux-386 linux-mips64 linux-mips64le linux-loong64 linux-ppc64le \
+	freebsd-amd64 darwin-arm64 windows-amd64
+
+# Flash is dear: what linux-mipsle, packed with xz as in a squashfs of OpenWrt,
+# may take, in bytes.
+SIZE_LIMIT := 620000
+
+# Three that differ in word size and byte order. make dist looks at all.
+REPRODUCED := linux-amd64 linux-armv5 linux-mips
+
+STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
+OLDEST_GO   := go1.23.12
+
+FUZZTIME ?= 1m
+
+# One set of flags for builds and tests, so that they share the build cache.
+# The version comes from VERSION, not from what Go finds in .git.
+export CGO_ENABLED := 0
+export GOFLAGS := $(filter-out -trimpath -buildvcs=%,$(GOFLAGS)) -trimpath -buildvcs=false
+export VERSION
+LDFLAGS := -s -w -X main.version=$(VERSION)
+
+# The least of each processor family: no FPU on MIPS, no SSE2 on a Geode.
+level-amd64    := GOAMD64=v1
+level-386      := GO386=softfloat
+level-armv5    := GOARM=5
+level-armv6    := GOARM=6
+level-armv7    := GOARM=7
+level-arm64    := GOARM64=v8.0
+level-mips     := GOMIPS=softfloat
+level-mipsle   := GOMIPS=softfloat
+level-mips64   := GOMIPS64=softfloat
+level-mips64le := GOMIPS64=softfloat
+level-ppc64le  := GOPPC64=power8
+level-riscv64  := GORISCV64=rva20u64
+
+os     = $(word 1,$(subst -, ,$1))
+arch   = $(word 2,$(subst -, ,$1))
+cross  = GOOS=$(os) GOARCH=$(patsubst armv%,arm,$(arch)) $(level-$(arch))
+binary = dist/pico-tracker-$1$(if $(filter windows-%,$1),.exe)
+
+.DEFAULT_GOAL := build
+
+##@ Everyday
+
+.PHONY: build
+build: ## a static ./pico-tracker for this machine (VERSION=... to name it)
+	go build -ldflags '$(LDFLAGS)' -o pico-tracker$$(go env GOEXE) .
+
+.PHONY: run
+run: build ## build and run it (ARGS="-debug ...")
+	./pico-tracker $(ARGS)
+
+.PHONY: clean
+clean: ## remove what make built
+	rm -rf pico-tracker pico-tracker.exe dist
+
+.PHONY: help
+help: ## this list
+	@awk -F ':.*## ' '/^##@ / { print "\n" substr($$0, 5) } \
+		/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
+
+##@ Checks
+
+.PHONY: check
+check: check-tools check-scripts check-go ## gofmt, go vet for every kind of target, staticcheck, shellcheck
+
+.PHONY: check-tools
+check-tools:
+	@scripts/install shellcheck
+
+.PHONY: check-scripts
+check-scripts:
+	@if command -v shellcheck >/dev/null; then \
+		shellcheck $$(scripts/list-scripts); \
+	else \
+		scripts/skip shellcheck "not installed"; \
+	fi
+
+.PHONY: check-go
+check-go:
+	@unformatted=$$(gofmt -l .) && [ -z "$$unformatted" ] || \
+		{ echo "not as gofmt has it: $$unformatted"; exit 1; }
+	go mod tidy -diff
+	go vet ./...
+	go vet -tags portable ./...
+	@$(MAKE) --no-print-directory -j$(JOBS) $(addprefix vet-,$(VETTED))
+	go run $(STATICCHECK) ./...
+	go run $(STATICCHECK) -tags portable ./...
+	@if [ -f bench/go.mod ]; then \
+		cd bench && set -x && go mod tidy -diff && go vet ./... && go run $(STATICCHECK) ./...; \
+	fi
+
+.PHONY: $(addprefix vet-,$(VETTED))
+$(addprefix vet-,$(VETTED)): vet-%:
+	$(call cross,$*) go vet ./...
+
+##@ Tests
+
+.PHONY: test
+test: ## everything below, then go test ./... with real clients
+	@scripts/install xz-utils gcc libc6-dev qemu-user-static $$(cat e2e/packages.txt 2>/dev/null)
+	@$(MAKE) --no-print-directory test-bench
+	@$(MAKE) --no-print-directory test-oldest
+	@$(MAKE) --no-print-directory test-targets
+	@$(MAKE) --no-print-directory test-emulated
+	@$(MAKE) --no-print-directory test-portable
+	@$(MAKE) --no-print-directory test-race
+	@echo "== go test ./..."
+	@scripts/gotest ./...
+
+.PHONY: test-bench
+test-bench: ## the unit tests of the benchmarks' own module
+	@echo "== tests of bench/"
+	@if [ -f bench/go.mod ]; then cd bench && ../scripts/gotest ./...; fi
+
+.PHONY: test-oldest
+test-oldest: ## the oldest Go that must build it
+	@echo "== $(OLDEST_GO)"
+	@if GOTOOLCHAIN=$(OLDEST_GO) go version; then \
+		GOTOOLCHAIN=$(OLDEST_GO) go build -o /dev/null . && \
+		GOTOOLCHAIN=$(OLDEST_GO) go vet ./...; \
+	else \
+		scripts/skip $(OLDEST_GO) "the toolchain can't be had"; \
+	fi
+
+.PHONY: test-targets
+test-targets: ## every target builds, some are built again and compared, the size limit holds
+	@echo "== $(words $(TARGETS)) targets"
+	@$(MAKE) --no-print-directory -j$(JOBS) binaries
+	@MAKE='$(MAKE)' scripts/reproduce $(foreach t,$(REPRODUCED),$(call binary,$t))
+	@scripts/size -limit $(SIZE_LIMIT) $(call binary,linux-mipsle)
+
+.PHONY: test-emulated
+test-emulated: ## the unit tests under qemu-user, on seven processors
+	@echo "== qemu-user: $(EMULATED)"
+	@$(MAKE) --no-print-directory -j$(JOBS) --output-sync $(addprefix test-emulated-,$(EMULATED))
+
+# QEMU_CPU makes a processor without what GOARM=5 must do without.
+.PHONY: $(addprefix test-emulated-,$(EMULATED))
+test-emulated-armv5: export QEMU_CPU := arm926
+$(addprefix test-emulated-,$(EMULATED)): test-emulated-%:
+	@arch=$(patsubst armv%,arm,$(subst mipsle,mipsel,$(subst arm64,aarch64,$*))); \
+	if qemu=$$(command -v qemu-$$arch-static || command -v qemu-$$arch); then \
+		echo "$*:" && $(call cross,linux-$*) scripts/gotest -short -exec "$$qemu" .; \
+	else \
+		scripts/skip "the tests on $*" "no qemu-$$arch"; \
+	fi
+
+.PHONY: test-portable
+test-portable: ## the unit tests with the sockets of other systems than Linux
+	@echo "== portable sockets"
+	@scripts/gotest -tags portable .
+
+.PHONY: test-race
+test-race: ## the unit tests under the race detector
+	@echo "== race detector"
+	@if command -v "$$(go env CC)" >/dev/null; then \
+		CGO_ENABLED=1 scripts/gotest -race .; \
+	else \
+		scripts/skip "the race detector" "it needs a C compiler"; \
+	fi
+
+.PHONY: fuzz
+fuzz: ## every fuzz target for a while (FUZZTIME=1m)
+	@for f in $$(go test -list '^Fuzz' . | grep '^Fuzz'); do \
+		go test -run '^$$' -fuzz "^$$f\$$" -fuzztime $(FUZZTIME) . || exit 1; \
+	done
+
+##@ Figures
+
+.PHONY: size
+size: binaries ## what each target takes, raw and packed, and what takes it
+	@scripts/install xz-utils
+	@scripts/size $(foreach t,$(TARGETS),$(call binary,$t))
+	@$(call cross,linux-mipsle) scripts/contributors
+
+##@ Release
+
+.PHONY: dist
+dist: clean-dist ## dist/ with a static binary for every target and SHA256SUMS
+	@$(MAKE) --no-print-directory -j$(JOBS) binaries
+	@MAKE='$(MAKE)' scripts/reproduce $(foreach t,$(TARGETS),$(call binary,$t))
+	cd dist && $$(command -v sha256sum || echo shasum -a 256) pico-tracker-* >SHA256SUMS
+
+.PHONY: clean-dist
+clean-dist:
+	@rm -rf dist
+
+.PHONY: binaries $(addprefix binary-,$(TARGETS))
+binaries: $(addprefix binary-,$(TARGETS))
+$(addprefix binary-,$(TARGETS)): binary-%:
+	@$(call cross,$*) go build -ldflags '$(LDFLAGS)' -o $(call binary,$*) .
