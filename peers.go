@@ -1,0 +1,857 @@
+package main
+
+import "unsafe"
+
+// This file owns how the peers of one torrent are packed, found, chosen for a
+// reply and expired. It knows blocks, but not how a torrent is found. All of
+// it runs under the lock of the torrent's shard.
+//
+// Up to four IPv4 peers, or one of each family, live in the torrent record
+// itself. Beyond that a torrent has four sets, family by role. A set is an
+// extendible hash: nothing, one leaf, or a tree of nodes with eight references
+// and eight counts over leaves of up to 1 KiB. Three bits of the peer's hash
+// choose a reference at each level. A leaf of depth d (0 to 3) fills 8>>d
+// neighbouring references of its node, and its count stands at the first:
+//
+//	root ──► node  refs    A A A A B B C N ──► node ...
+//	               counts  9 . . . 7 . 4 31
+//
+// An announce therefore costs the same in a swarm of fifty and of five hundred
+// thousand, and no step moves more than a leaf. The counts give every peer of
+// a set a rank, so that a run of ranks from a random one on is a fair choice
+// in a set of any size.
+
+// peerKey is a peer's address and port in wire form: 6 bytes for IPv4, 18 for
+// IPv6. It identifies a peer, and is what a reply carries of it.
+type peerKey interface{ [6]byte | [18]byte }
+
+type (
+	key4 = [6]byte
+	key6 = [18]byte
+)
+
+// peer is a stored peer: 8 bytes for IPv4, 20 for IPv6.
+type peer[K peerKey] struct {
+	key  K
+	meta meta
+}
+
+// meta is a coarse stamp of the last announce in the high 14 bits, and flags.
+type meta uint16
+
+const (
+	metaSeeder    meta = 1 << 0 // left was 0
+	metaCompleted meta = 1 << 1 // its download has been counted
+	metaFlags     meta = 1<<stampShift - 1
+
+	stampShift         = 2
+	stampUnit  seconds = 4
+	// stampRange is the age at which a stamp looks new again.
+	stampRange = stampUnit << (16 - stampShift)
+)
+
+func stamp(now seconds) meta { return meta(now/stampUnit) << stampShift }
+
+// age is how long ago m was stamped, give or take stampUnit.
+func (m meta) age(now seconds) seconds {
+	return seconds((stamp(now)-m&^metaFlags)>>stampShift) * stampUnit
+}
+
+// The four sets of a torrent.
+const (
+	leechers4 = iota
+	seeders4
+	leechers6
+	seeders6
+	numSets
+)
+
+func isV6[K peerKey]() bool {
+	var k K
+	return len(k) == len(key6{})
+}
+
+// setOf is where a peer with these flags belongs.
+func setOf[K peerKey](m meta) int {
+	i := leechers4
+	if isV6[K]() {
+		i = leechers6
+	}
+	return i + int(m&metaSeeder)
+}
+
+// body is the part of a torrent record that holds its peers.
+type body struct {
+	spilled bool  // data holds sets; otherwise n4 and then n6 peers
+	n4, n6  uint8 // peers in data
+	_       uint8
+	data    [32]byte
+}
+
+// set is the peers of one family and role.
+type set struct {
+	root ref
+	n    uint32 // peers
+}
+
+// nodeFlag in a ref of a set says that it names a node; without it, a leaf.
+const nodeFlag ref = 1 << 31
+
+// node is an inner node of a set.
+type node struct {
+	refs   [8]ref
+	counts [8]uint32
+}
+
+// leaf is the head of a leaf block; its peers follow.
+type leaf struct {
+	torrent ref // whose peers these are
+	n       uint8
+	class   class
+	set     uint8
+	depth   uint8 // how many bits of its node's index its peers share
+}
+
+// maxLevels is how many levels of nodes a 64-bit hash can feed.
+const maxLevels = 64 / 3
+
+// Layouts are the same on every processor; a node fills one cache line.
+var (
+	_ [8]byte        = [unsafe.Sizeof(peer[key4]{})]byte{}
+	_ [20]byte       = [unsafe.Sizeof(peer[key6]{})]byte{}
+	_ [8]byte        = [unsafe.Sizeof(leaf{})]byte{}
+	_ [unit]byte     = [unsafe.Sizeof(node{})]byte{}
+	_ [36]byte       = [unsafe.Sizeof(body{})]byte{}
+	_ [maxPeers]byte = [(16*unit - unsafe.Sizeof(leaf{})) / unsafe.Sizeof(peer[key4]{})]byte{}
+	_ [numSets]byte  = [unsafe.Sizeof(body{}.data) / unsafe.Sizeof(set{})]byte{}
+)
+
+// leafCap is how many peers a leaf of class c holds: 7 to 127, or 2 to 50.
+func leafCap[K peerKey](c class) int {
+	return (int(c.units())*unit - int(unsafe.Sizeof(leaf{}))) / int(unsafe.Sizeof(peer[K]{}))
+}
+
+// leafClass is the smallest class that holds n peers.
+func leafClass[K peerKey](n int) class {
+	c := classLeaf
+	for c < maxLeaf && leafCap[K](c) < n {
+		c++
+	}
+	return c
+}
+
+// peersOf is the first n peers of a leaf's block.
+func peersOf[K peerKey](l *leaf, n int) []peer[K] {
+	return unsafe.Slice((*peer[K])(unsafe.Add(unsafe.Pointer(l), unsafe.Sizeof(leaf{}))), n)
+}
+
+// inline is the peers of one family in the record itself.
+func inline[K peerKey](b *body) []peer[K] {
+	p, n := unsafe.Pointer(&b.data), b.n4
+	if isV6[K]() {
+		p, n = unsafe.Add(p, unsafe.Sizeof(peer[key4]{})), b.n6
+	}
+	return unsafe.Slice((*peer[K])(p), int(n))
+}
+
+// fitsInline says whether that many peers have room in the record.
+func fitsInline(n4, n6 uint32) bool { return n6 == 0 && n4 <= 4 || n6 == 1 && n4 <= 1 }
+
+func (b *body) sets() *[numSets]set { return (*[numSets]set)(unsafe.Pointer(&b.data)) }
+
+// counts is the number of peers in each set, wherever they are kept.
+func (b *body) counts() (c [numSets]uint32) {
+	if b.spilled {
+		for i, s := range b.sets() {
+			c[i] = s.n
+		}
+		return c
+	}
+	for _, pe := range inline[key4](b) {
+		c[setOf[key4](pe.meta)]++
+	}
+	for _, pe := range inline[key6](b) {
+		c[setOf[key6](pe.meta)]++
+	}
+	return c
+}
+
+// swarm is a torrent's peers with what it takes to change them.
+type swarm struct {
+	*body
+	self  ref // the torrent record
+	arena *arena
+	hash  hashKey
+	now   seconds
+}
+
+func (w *swarm) leaf(r ref) *leaf { return at[leaf](w.arena.pool, r) }
+func (w *swarm) node(r ref) *node { return at[node](w.arena.pool, r&^nodeFlag) }
+
+func hashPeer[K peerKey](k hashKey, key *K) uint64 {
+	return k.sum(unsafe.Slice((*byte)(unsafe.Pointer(key)), len(*key)))
+}
+
+// path is the way from the root of a set to a leaf.
+type path struct {
+	set   *set
+	hash  uint64
+	leaf  ref // 0 where the way ends at an empty reference
+	len   int // how many nodes it passes
+	nodes [maxLevels]ref
+}
+
+// index is the reference chosen in the node at level i.
+func (p *path) index(i int) int { return int(p.hash >> (61 - 3*uint(i)) & 7) }
+
+// walk goes from the root of set i to where hash belongs.
+func (w *swarm) walk(p *path, i int, hash uint64) {
+	p.set, p.hash, p.len = &w.sets()[i], hash, 0
+	r := p.set.root
+	for r&nodeFlag != 0 {
+		p.nodes[p.len] = r
+		p.len++
+		r = w.node(r).refs[p.index(p.len-1)]
+	}
+	p.leaf = r
+}
+
+// span is the run of a node's references that a leaf of that depth on the way
+// of p fills: its node, the first, and how many. p.len must not be 0.
+func (w *swarm) span(p *path, depth uint8) (nd *node, first, n int) {
+	n = 8 >> depth
+	return w.node(p.nodes[p.len-1]), p.index(p.len-1) &^ (n - 1), n
+}
+
+// point makes what a leaf of that depth fills refer to r.
+func (w *swarm) point(p *path, depth uint8, r ref) {
+	if p.len == 0 {
+		p.set.root = r
+		return
+	}
+	nd, first, n := w.span(p, depth)
+	for i := first; i < first+n; i++ {
+		nd.refs[i] = r
+	}
+}
+
+// count adds d to the counts on the way to a leaf of that depth.
+func (w *swarm) count(p *path, depth uint8, d int) {
+	p.set.n += uint32(d)
+	if p.len == 0 {
+		return
+	}
+	for i := 0; i < p.len-1; i++ {
+		w.node(p.nodes[i]).counts[p.index(i)] += uint32(d)
+	}
+	nd, first, _ := w.span(p, depth)
+	nd.counts[first] += uint32(d)
+}
+
+// vacant says that the references from first to first+n are empty.
+func (nd *node) vacant(first, n int) bool {
+	for _, r := range nd.refs[first : first+n] {
+		if r != 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// newLeaf takes an empty leaf with room for n peers of set i. It returns nil
+// when the pool is full.
+func newLeaf[K peerKey](w *swarm, i, n int) (ref, *leaf) {
+	c := leafClass[K](n)
+	r := w.arena.alloc(c)
+	if r == 0 {
+		return 0, nil
+	}
+	l := w.leaf(r)
+	*l = leaf{torrent: w.self, class: c, set: uint8(i)}
+	return r, l
+}
+
+func (w *swarm) freeLeaf(r ref) {
+	if r != 0 {
+		w.arena.release(r, w.leaf(r).class, w.now)
+	}
+}
+
+// scan is the position of key among peers, or -1.
+func scan[K peerKey](peers []peer[K], key *K) int {
+	k := *key
+	for i := range peers {
+		if peers[i].key == k {
+			return i
+		}
+	}
+	return -1
+}
+
+// find is the stored peer in set i, or nil. Only a set with nodes has the key
+// hashed.
+func find[K peerKey](w *swarm, i int, key *K) *peer[K] {
+	r := w.sets()[i].root
+	if r&nodeFlag != 0 {
+		var p path
+		w.walk(&p, i, hashPeer(w.hash, key))
+		r = p.leaf
+	}
+	if r == 0 {
+		return nil
+	}
+	l := w.leaf(r)
+	peers := peersOf[K](l, int(l.n))
+	if j := scan(peers, key); j >= 0 {
+		return &peers[j]
+	}
+	return nil
+}
+
+// update refreshes a stored peer with the flags of m. It returns found false
+// where there is none, and downloaded true the first time that the peer comes
+// with metaCompleted.
+func update[K peerKey](w *swarm, key *K, m meta) (found, downloaded bool) {
+	m |= stamp(w.now)
+	role := m & metaSeeder
+	if !w.spilled {
+		peers := inline[K](w.body)
+		j := scan(peers, key)
+		return j >= 0, j >= 0 && peers[j].refresh(m, role)
+	}
+	i := setOf[K](m)
+	if pe := find(w, i, key); pe != nil {
+		return true, pe.refresh(m, role)
+	}
+	pe := find(w, i^1, key)
+	if pe == nil {
+		return false, false
+	}
+	// Its role has changed. Where there is no room to move it, it stays in
+	// its old one rather than be lost.
+	downloaded = pe.refresh(m, role^metaSeeder)
+	if add(w, i, peer[K]{*key, pe.meta ^ metaSeeder}) {
+		remove(w, i^1, key)
+	}
+	return true, downloaded
+}
+
+// refresh gives pe the stamp and flags of m, but the role given. It says
+// whether its download is to be counted.
+func (pe *peer[K]) refresh(m, role meta) bool {
+	first := m&^pe.meta&metaCompleted != 0
+	pe.meta = m&^metaSeeder | pe.meta&metaCompleted | role
+	return first
+}
+
+// insert stores a peer that is not there. It returns false when the pool is
+// full, and has changed nothing then.
+func insert[K peerKey](w *swarm, pe peer[K]) bool {
+	if !w.spilled {
+		n4, n6 := w.n4+1, w.n6
+		if isV6[K]() {
+			n4, n6 = w.n4, w.n6+1
+		}
+		if fitsInline(uint32(n4), uint32(n6)) {
+			w.n4, w.n6 = n4, n6
+			peers := inline[K](w.body)
+			peers[len(peers)-1] = pe
+			return true
+		}
+		if !w.spill() {
+			return false
+		}
+		if !add(w, setOf[K](pe.meta), pe) {
+			w.unspill()
+			return false
+		}
+		return true
+	}
+	return add(w, setOf[K](pe.meta), pe)
+}
+
+// spill moves the peers of the record into sets. It returns false when the
+// pool is full, and has changed nothing then.
+func (w *swarm) spill() bool {
+	old := *w.body
+	*w.body = body{spilled: true}
+	if addAll(w, inline[key4](&old)) && addAll(w, inline[key6](&old)) {
+		return true
+	}
+	for _, s := range w.sets() {
+		w.freeLeaf(s.root)
+	}
+	*w.body = old
+	return false
+}
+
+func addAll[K peerKey](w *swarm, peers []peer[K]) bool {
+	for _, pe := range peers {
+		if !add(w, setOf[K](pe.meta), pe) {
+			return false
+		}
+	}
+	return true
+}
+
+// unspill moves the peers of small sets back into the record, if they fit.
+func (w *swarm) unspill() {
+	s := *w.sets()
+	if !fitsInline(s[leechers4].n+s[seeders4].n, s[leechers6].n+s[seeders6].n) {
+		return
+	}
+	for i := range s {
+		if s[i].root&nodeFlag != 0 {
+			return // the next removal flattens it
+		}
+	}
+	b := body{}
+	for i := range s {
+		if s[i].root == 0 {
+			continue
+		}
+		l := w.leaf(s[i].root)
+		if i < leechers6 {
+			b.n4 += l.n
+			copy(inline[key4](&b)[b.n4-l.n:], peersOf[key4](l, int(l.n)))
+		} else {
+			b.n6 += l.n
+			copy(inline[key6](&b)[b.n6-l.n:], peersOf[key6](l, int(l.n)))
+		}
+		w.freeLeaf(s[i].root)
+	}
+	*w.body = b
+}
+
+// add puts a peer that is not there into set i. It returns false when the
+// pool is full; the set then holds what it held.
+func add[K peerKey](w *swarm, i int, pe peer[K]) bool {
+	var p path
+	w.walk(&p, i, hashPeer(w.hash, &pe.key))
+	if p.leaf == 0 && !hang[K](w, &p, i) {
+		return false
+	}
+	for {
+		l := w.leaf(p.leaf)
+		n := int(l.n)
+		if n < leafCap[K](l.class) {
+			l.n++
+			peersOf[K](l, n+1)[n] = pe
+			w.count(&p, l.depth, 1)
+			return true
+		}
+		if l.class < maxLeaf {
+			if !resize[K](w, &p, n+1) {
+				return false
+			}
+			continue
+		}
+		if !split[K](w, &p) {
+			return false
+		}
+		w.walk(&p, i, p.hash)
+		if p.leaf == 0 && !hang[K](w, &p, i) {
+			return false
+		}
+	}
+}
+
+// hang puts an empty leaf where p ends without one, over as many vacant
+// references as belong together.
+func hang[K peerKey](w *swarm, p *path, i int) bool {
+	r, l := newLeaf[K](w, i, 1)
+	if l == nil {
+		return false
+	}
+	if p.len > 0 {
+		l.depth = 3
+		for l.depth > 0 {
+			nd, first, n := w.span(p, l.depth-1)
+			if !nd.vacant(first, n) {
+				break
+			}
+			l.depth--
+		}
+	}
+	w.point(p, l.depth, r)
+	p.leaf = r
+	return true
+}
+
+// resize moves the leaf of p into a block for n peers. It returns false when
+// the pool is full.
+func resize[K peerKey](w *swarm, p *path, n int) bool {
+	old := w.leaf(p.leaf)
+	r, l := newLeaf[K](w, int(old.set), n)
+	if l == nil {
+		return false
+	}
+	l.n, l.depth = old.n, old.depth
+	copy(peersOf[K](l, int(l.n)), peersOf[K](old, int(old.n)))
+	w.point(p, l.depth, r)
+	w.freeLeaf(p.leaf)
+	p.leaf = r
+	return true
+}
+
+// split divides the leaf of p by the next bit of the hash, below a new node
+// where its own node has no bit left. It returns false when the pool is full
+// or the hash is used up, and has changed nothing then.
+func split[K peerKey](w *swarm, p *path) bool {
+	old := w.leaf(p.leaf)
+	deeper := p.len == 0 || old.depth == 3
+	level, depth := p.len-1, old.depth
+	if deeper {
+		level, depth = p.len, 0
+	}
+	if level == maxLevels {
+		return false
+	}
+
+	bit := 63 - 3*uint(level) - uint(depth)
+	peers := peersOf[K](old, int(old.n))
+	var upper [maxPeers]bool
+	var sizes [2]int
+	for i := range peers {
+		upper[i] = hashPeer(w.hash, &peers[i].key)>>bit&1 != 0
+		if upper[i] {
+			sizes[1]++
+		} else {
+			sizes[0]++
+		}
+	}
+
+	var refs [2]ref
+	var halves [2]*leaf
+	var top ref
+	ok := true
+	for h, n := range sizes {
+		if n > 0 {
+			refs[h], halves[h] = newLeaf[K](w, int(old.set), n)
+			ok = ok && halves[h] != nil
+		}
+	}
+	if ok && deeper {
+		top = w.arena.alloc(classNode)
+		ok = top != 0
+	}
+	if !ok {
+		w.freeLeaf(refs[0])
+		w.freeLeaf(refs[1])
+		return false
+	}
+
+	for i := range peers {
+		l := halves[0]
+		if upper[i] {
+			l = halves[1]
+		}
+		l.n++
+		peersOf[K](l, int(l.n))[l.n-1] = peers[i]
+	}
+	nd, first, n := (*node)(nil), 0, 8
+	if deeper {
+		nd = w.node(top)
+		*nd = node{}
+		w.point(p, old.depth, top|nodeFlag)
+	} else {
+		nd, first, n = w.span(p, depth)
+	}
+	w.freeLeaf(p.leaf)
+	for h := range halves {
+		from := first + h*n/2
+		for i := from; i < from+n/2; i++ {
+			nd.refs[i] = refs[h]
+		}
+		nd.counts[from] = uint32(sizes[h])
+		if halves[h] != nil {
+			halves[h].depth = depth + 1
+		}
+	}
+	return true
+}
+
+// maxPeers is how many peers the largest leaf holds.
+const maxPeers = 127
+
+// remove takes the peer key out of set i, where it is.
+func remove[K peerKey](w *swarm, i int, key *K) {
+	var p path
+	w.walk(&p, i, hashPeer(w.hash, key))
+	cull(w, &p, func(pe *peer[K]) bool { return pe.key == *key })
+}
+
+// cull removes those peers from the leaf of p for which gone returns true, and
+// from the neighbours that are merged with it. What is left is moved to a
+// smaller block where that pays.
+func cull[K peerKey](w *swarm, p *path, gone func(*peer[K]) bool) {
+	for {
+		l := w.leaf(p.leaf)
+		n := keep(peersOf[K](l, int(l.n)), gone)
+		if n == int(l.n) {
+			break
+		}
+		w.count(p, l.depth, n-int(l.n))
+		l.n = uint8(n)
+		if n == 0 {
+			w.prune(p)
+			return
+		}
+		for p.len > 0 && merge[K](w, p) {
+		}
+	}
+	// One step down is not worth a move: the next peer would take it back.
+	if l := w.leaf(p.leaf); leafClass[K](int(l.n))+1 < l.class {
+		resize[K](w, p, int(l.n))
+	}
+}
+
+// keep moves the peers that are not gone to the front and says how many they
+// are.
+func keep[K peerKey](peers []peer[K], gone func(*peer[K]) bool) int {
+	n := len(peers)
+	for j := 0; j < n; {
+		if gone(&peers[j]) {
+			n--
+			peers[j] = peers[n]
+		} else {
+			j++
+		}
+	}
+	return n
+}
+
+// prune removes the empty leaf of p, and the nodes that are vacant then.
+func (w *swarm) prune(p *path) {
+	depth := w.leaf(p.leaf).depth
+	w.freeLeaf(p.leaf)
+	w.point(p, depth, 0)
+	for p.len > 0 {
+		top := p.nodes[p.len-1] &^ nodeFlag
+		if !w.node(top).vacant(0, 8) {
+			return
+		}
+		w.arena.release(top, classNode, w.now)
+		p.len--
+		w.point(p, 3, 0) // a node hangs from one reference
+	}
+}
+
+// merge makes one step towards a flatter tree: the leaf of p takes the place
+// of its node, or the room and the peers of its neighbour while both together
+// fill less than three quarters of a leaf. It returns false where there is
+// nothing to gain, or the pool is full.
+func merge[K peerKey](w *swarm, p *path) bool {
+	l := w.leaf(p.leaf)
+	if l.depth == 0 {
+		w.arena.release(p.nodes[p.len-1]&^nodeFlag, classNode, w.now)
+		p.len--
+		if p.len > 0 {
+			l.depth = 3
+		}
+		w.point(p, l.depth, p.leaf)
+		return true
+	}
+	nd, mine, n := w.span(p, l.depth)
+	other := mine ^ n
+	r := nd.refs[other]
+	if r&nodeFlag != 0 {
+		return false
+	}
+	if r == 0 {
+		if !nd.vacant(other, n) {
+			return false
+		}
+	} else {
+		o := w.leaf(r)
+		total := int(l.n) + int(o.n)
+		if o.depth != l.depth || total > leafCap[K](maxLeaf)*3/4 {
+			return false
+		}
+		if total > leafCap[K](l.class) {
+			if !resize[K](w, p, total) {
+				return false
+			}
+			l = w.leaf(p.leaf)
+		}
+		copy(peersOf[K](l, total)[l.n:], peersOf[K](o, int(o.n)))
+		l.n = uint8(total)
+		w.freeLeaf(r)
+	}
+	nd.counts[mine], nd.counts[other] = 0, 0
+	l.depth--
+	w.point(p, l.depth, p.leaf)
+	nd.counts[min(mine, other)] = uint32(l.n)
+	return true
+}
+
+// leave removes a peer, in whichever role it is stored.
+func leave[K peerKey](w *swarm, key *K) bool {
+	if !w.spilled {
+		return cullInline(w, func(pe *peer[K]) bool { return pe.key == *key }) > 0
+	}
+	for i := setOf[K](0); i <= setOf[K](metaSeeder); i++ {
+		if find(w, i, key) != nil {
+			remove(w, i, key)
+			return true
+		}
+	}
+	return false
+}
+
+// cullInline removes the peers of the record for which gone returns true, and
+// says how many.
+func cullInline[K peerKey](w *swarm, gone func(*peer[K]) bool) int {
+	peers := inline[K](w.body)
+	n := keep(peers, gone)
+	if isV6[K]() {
+		w.n6 = uint8(n)
+	} else {
+		w.n4 = uint8(n)
+	}
+	return len(peers) - n
+}
+
+// dismantle removes up to n leaves with all their peers, each of which gone
+// is told of, and says whether nothing is left.
+func (w *swarm) dismantle(n int, gone4 func(*peer[key4]) bool, gone6 func(*peer[key6]) bool) bool {
+	if !w.spilled {
+		cullInline(w, gone4)
+		cullInline(w, gone6)
+		return true
+	}
+	for i := range w.sets() {
+		for w.sets()[i].n > 0 {
+			if n == 0 {
+				return false
+			}
+			n--
+			r, _ := w.locate(&w.sets()[i], 0)
+			if i < leechers6 {
+				cullLeaf(w, r, gone4)
+			} else {
+				cullLeaf(w, r, gone6)
+			}
+		}
+	}
+	return true
+}
+
+// cullLeaf is cull for a leaf that is known by its block.
+func cullLeaf[K peerKey](w *swarm, r ref, gone func(*peer[K]) bool) {
+	l := w.leaf(r)
+	var p path
+	w.walk(&p, int(l.set), hashPeer(w.hash, &peersOf[K](l, 1)[0].key))
+	cull(w, &p, gone)
+}
+
+// locate finds the peer of that rank: its leaf and its place there.
+func (w *swarm) locate(s *set, rank uint32) (ref, int) {
+	r := s.root
+	for r&nodeFlag != 0 {
+		nd := w.node(r)
+		i := 0
+		for rank >= nd.counts[i] {
+			rank -= nd.counts[i]
+			i++
+		}
+		r = nd.refs[i]
+	}
+	return r, int(rank)
+}
+
+// choose appends up to want peers to dst, whose capacity must suffice: a run
+// of ranks from a random one on, without the asker. A seeder gets leechers
+// only; a leecher gets both.
+func choose[K peerKey](w *swarm, dst []byte, want int, asker *K, seeder bool, rng *random) []byte {
+	if !w.spilled {
+		return chooseInline(w, dst, want, asker, seeder, rng)
+	}
+	sets := [2]*set{&w.sets()[setOf[K](0)], &w.sets()[setOf[K](metaSeeder)]}
+	total := sets[0].n
+	if !seeder {
+		total += sets[1].n
+	}
+	if total == 0 || want <= 0 {
+		return dst
+	}
+	self := *asker
+	rank, left := rng.below(total), total
+	for tries := 8; left > 0; {
+		s, r := sets[0], rank
+		if r >= s.n {
+			s, r = sets[1], r-s.n
+		}
+		block, j := w.locate(s, r)
+		l := w.leaf(block)
+		peers := peersOf[K](l, int(l.n))[j:]
+		if left == total && tries > 0 && peers[0].key == self {
+			// A run that begins with the asker would favour its neighbour.
+			rank = rng.below(total)
+			tries--
+			continue
+		}
+		if len(peers) > int(left) {
+			peers = peers[:left]
+		}
+		for i := range peers {
+			if peers[i].key == self {
+				continue
+			}
+			dst = appendKey(dst, &peers[i].key)
+			if want--; want == 0 {
+				return dst
+			}
+		}
+		left -= uint32(len(peers))
+		if rank += uint32(len(peers)); rank == total {
+			rank = 0
+		}
+	}
+	return dst
+}
+
+// chooseInline is choose for the peers of the record.
+func chooseInline[K peerKey](w *swarm, dst []byte, want int, asker *K, seeder bool, rng *random) []byte {
+	var fit [4]*K
+	n := 0
+	peers := inline[K](w.body)
+	for i := range peers {
+		if pe := &peers[i]; pe.key != *asker && !(seeder && pe.meta&metaSeeder != 0) {
+			fit[n] = &pe.key
+			n++
+		}
+	}
+	if n == 0 || want <= 0 {
+		return dst
+	}
+	at := int(rng.below(uint32(n)))
+	for i := 0; i < min(n, want); i++ {
+		dst = appendKey(dst, fit[(at+i)%n])
+	}
+	return dst
+}
+
+// appendKey is append for the fixed sizes of a key, within dst's capacity.
+func appendKey[K peerKey](dst []byte, key *K) []byte {
+	at := len(dst)
+	dst = dst[:at+len(*key)]
+	*(*K)(unsafe.Pointer(&dst[at])) = *key
+	return dst
+}
+
+// random is a small generator (SplitMix64) for choices that need no secrecy.
+type random struct{ state uint64 }
+
+func (r *random) next() uint64 {
+	r.state += 0x9e3779b97f4a7c15
+	z := r.state
+	z = (z ^ z>>30) * 0xbf58476d1ce4e5b9
+	z = (z ^ z>>27) * 0x94d049bb133111eb
+	return z ^ z>>31
+}
+
+// below is a number from 0 to n-1.
+func (r *random) below(n uint32) uint32 {
+	return uint32(uint64(uint32(r.next()>>32)) * uint64(n) >> 32)
+}

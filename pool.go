@@ -1,0 +1,283 @@
+package main
+
+import (
+	"math/bits"
+	"sync"
+	"sync/atomic"
+	"unsafe"
+)
+
+// This file owns the slab: 4 KiB pages of one preallocated mapping, lent to
+// size classes while they are in use. It does not know what a block holds.
+
+const (
+	unit     = 64   // bytes: the smallest block, the granularity of a ref, one cache line
+	pageSize = 4096 // bytes: what moves between the pool and a size class
+	pageUnit = pageSize / unit
+)
+
+// ref names a block by its distance from the start of the slab, in units of
+// 64 bytes. 0 is no block: page 0 is never lent.
+type ref uint32
+
+// class is what the blocks of a page are for, and so how large they are.
+type class uint8
+
+const (
+	classFree    class = iota // the page is with the pool
+	classTorrent              // torrent records
+	classNode                 // inner nodes of large swarms
+	classLeaf                 // the smallest of the leaf classes
+)
+
+// leafUnits are the sizes of the leaf classes in units. The steps between 512
+// and 1024 bytes are what keeps a large swarm packed: the halves of a split
+// leaf start small and grow, instead of standing half empty.
+var leafUnits = [...]uint8{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 16}
+
+const (
+	numLeafClasses = len(leafUnits)
+	numClasses     = int(classLeaf) + numLeafClasses
+	maxLeaf        = classLeaf + class(numLeafClasses) - 1
+)
+
+// units is the size of a block of class c.
+func (c class) units() uint32 {
+	if c < classLeaf {
+		return 1
+	}
+	return uint32(leafUnits[c-classLeaf])
+}
+
+// page is what the pool knows of one page. 24 bytes on every processor, so
+// that the table of pages takes 0.6 % of the slab.
+type page struct {
+	free       uint64        // the blocks that are free, a bit each
+	next, prev uint32        // neighbours in a list of pages
+	owner      atomic.Uint32 // shard and class; 0 while the page is with the pool
+	freed      seconds       // when the page came back to the pool
+}
+
+var _ [24]byte = [unsafe.Sizeof(page{})]byte{}
+
+func ownerTag(shard int, c class) uint32 { return uint32(shard)<<8 | uint32(c) }
+
+// allFree is the bitmap of a page of class c without a block in use.
+func allFree(c class) uint64 { return ^uint64(0) >> (64 - pageUnit/c.units()) }
+
+// pool is the slab. Its lock is the innermost one: whoever holds a shard's
+// lock may take it, and it is held for a few instructions.
+type pool struct {
+	mem   []byte
+	pages []page
+
+	mu       sync.Mutex
+	fresh    uint32 // pages from here on were never used
+	warm     uint32 // list of returned pages that are still resident
+	cold     uint32 // list of returned pages that the system has back
+	cursor   uint32 // where the next release goes on
+	used     int    // pages lent
+	peak     int    // the most that were ever lent at once
+	resident int    // pages lent or warm
+}
+
+// pageBytes is what a page costs in all.
+const pageBytes = pageSize + int(unsafe.Sizeof(page{}))
+
+// newPool reserves n pages. Nothing is resident until it is used.
+func newPool(n int) (*pool, error) {
+	mem, err := reserve((n + 1) * pageSize)
+	if err != nil {
+		return nil, err
+	}
+	table, err := reserve((n + 1) * int(unsafe.Sizeof(page{})))
+	if err != nil {
+		return nil, err
+	}
+	return &pool{
+		mem:   mem,
+		pages: unsafe.Slice((*page)(unsafe.Pointer(&table[0])), n+1),
+		fresh: 1,
+	}, nil
+}
+
+// capacity is how many pages can be lent.
+func (p *pool) capacity() int { return len(p.pages) - 1 }
+
+// at is the block r as a T: the only way into the slab.
+func at[T any](p *pool, r ref) *T {
+	return (*T)(unsafe.Pointer(&p.mem[int(r)*unit]))
+}
+
+// take lends a page. It returns 0 when the pool is full. Pages that are
+// resident already come first, so that the process is never larger than what
+// it held at its peak.
+func (p *pool) take(owner uint32) uint32 {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	i := p.warm
+	switch {
+	case i != 0:
+		p.unlink(&p.warm, i)
+	case p.cold != 0:
+		i = p.cold
+		p.unlink(&p.cold, i)
+		p.resident++
+	case int(p.fresh) < len(p.pages):
+		i = p.fresh
+		p.fresh++
+		p.resident++
+	default:
+		return 0
+	}
+	p.used++
+	p.peak = max(p.peak, p.used)
+	p.pages[i].owner.Store(owner)
+	return i
+}
+
+// give takes a page back.
+func (p *pool) give(i uint32, now seconds) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	pg := &p.pages[i]
+	pg.owner.Store(0)
+	pg.freed = now
+	p.link(&p.warm, i)
+	p.used--
+}
+
+// link puts page i at the head of a list.
+func (p *pool) link(head *uint32, i uint32) {
+	p.pages[i].prev, p.pages[i].next = 0, *head
+	if *head != 0 {
+		p.pages[*head].prev = i
+	}
+	*head = i
+}
+
+// unlink takes page i out of a list.
+func (p *pool) unlink(head *uint32, i uint32) {
+	pg := &p.pages[i]
+	if pg.prev != 0 {
+		p.pages[pg.prev].next = pg.next
+	} else {
+		*head = pg.next
+	}
+	if pg.next != 0 {
+		p.pages[pg.next].prev = pg.prev
+	}
+}
+
+// fill is how many of 1024 parts of the pool are lent.
+func (p *pool) fill() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return int(int64(p.used) * 1024 / int64(p.capacity()))
+}
+
+// usage is how many pages are lent, were lent at the most, and are resident.
+func (p *pool) usage() (used, peak, resident int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.used, p.peak, p.resident
+}
+
+// end is the first page that was never lent: where a walk over all may stop.
+func (p *pool) end() uint32 {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.fresh
+}
+
+// warmIdle says that page i is resident, with the pool, and has been for age
+// seconds.
+func (p *pool) warmIdle(i uint32, now, age seconds) bool {
+	pg := &p.pages[i]
+	return i < p.fresh && pg.owner.Load() == 0 && pg.freed != releasedMark && now-pg.freed >= age
+}
+
+// releasedMark in page.freed says that the page is on the cold list.
+const releasedMark = ^seconds(0)
+
+// release returns pages that have been idle for age seconds to the system,
+// whole system pages only. It looks at up to n system pages from where it
+// stopped before.
+func (p *pool) release(now, age seconds, n int) {
+	group := uint32(max(1, systemPage/pageSize))
+	for ; n > 0; n-- {
+		p.mu.Lock()
+		first := p.cursor
+		if first+group > p.fresh || first >= uint32(len(p.pages)) {
+			p.cursor = 0
+			p.mu.Unlock()
+			return
+		}
+		p.cursor = first + group
+		idle := true
+		for i := first; i < first+group && idle; i++ {
+			// Page 0 is never lent and never touched.
+			idle = i == 0 && group > 1 || i != 0 && p.warmIdle(i, now, age)
+		}
+		if idle {
+			for i := first; i < first+group; i++ {
+				if i != 0 {
+					p.unlink(&p.warm, i)
+					p.link(&p.cold, i)
+					p.pages[i].freed = releasedMark
+					p.resident--
+				}
+			}
+			discard(p.mem[int(first)*pageSize : int(first+group)*pageSize])
+		}
+		p.mu.Unlock()
+	}
+}
+
+// arena is one shard's use of the pool: for each class the pages that have a
+// free block. Its owner's lock guards it.
+type arena struct {
+	pool    *pool
+	shard   int
+	partial [numClasses]uint32
+}
+
+// alloc returns a block of class c with whatever was in it, or 0 when the
+// pool is full.
+func (a *arena) alloc(c class) ref {
+	p := a.pool
+	i := a.partial[c]
+	if i == 0 {
+		if i = p.take(ownerTag(a.shard, c)); i == 0 {
+			return 0
+		}
+		p.pages[i].free = allFree(c)
+		p.link(&a.partial[c], i)
+	}
+	pg := &p.pages[i]
+	b := uint32(bits.TrailingZeros64(pg.free))
+	pg.free &= pg.free - 1
+	if pg.free == 0 {
+		p.unlink(&a.partial[c], i)
+	}
+	return ref(i*pageUnit + b*c.units())
+}
+
+// release gives a block back, and its page too when it was the last one.
+func (a *arena) release(r ref, c class, now seconds) {
+	p := a.pool
+	i := uint32(r) / pageUnit
+	pg := &p.pages[i]
+	bit := uint64(1) << (uint32(r) % pageUnit / c.units())
+	if pg.owner.Load() != ownerTag(a.shard, c) || pg.free&bit != 0 {
+		panic("pool: block released twice, or by another than its owner")
+	}
+	if pg.free == 0 {
+		p.link(&a.partial[c], i)
+	}
+	pg.free |= bit
+	if pg.free == allFree(c) {
+		p.unlink(&a.partial[c], i)
+		p.give(i, now)
+	}
+}

@@ -1,0 +1,478 @@
+package main
+
+import (
+	"math/bits"
+	"sync"
+	"unsafe"
+)
+
+// This file owns the way from an info hash to its swarm, and the sweep that
+// lets peers and torrents go. It knows nothing of packets and addresses beyond
+// their bytes.
+//
+// The table is a linear hash: each bucket is the head of a chain of torrent
+// records. One bucket is split when a torrent comes and one is folded back
+// when many have gone, so that no step of growth is larger than a chain. The
+// store is divided into shards by info hash, each with a lock, a table and
+// pages of its own.
+//
+// Lock rule: shard, then pool. No one holds two shards.
+
+// infoHash is 20 bytes, as BEP 3 has it; a v2 hash is cut to that (BEP 52).
+type infoHash = [20]byte
+
+// seconds is a time since the start of the process, by the monotonic clock.
+type seconds uint32
+
+// torrent is a record of the table: one cache line.
+type torrent struct {
+	hash      infoHash
+	next      ref // in the chain
+	completed uint32
+	body
+}
+
+var _ [unit]byte = [unsafe.Sizeof(torrent{})]byte{}
+
+const (
+	// firstBuckets is the size of an empty shard's table.
+	firstBuckets = 64
+	// bucketBytes is what the table takes for each torrent that fits.
+	bucketBytes = int(unsafe.Sizeof(ref(0)))
+	// pageCost is what a page of the pool takes with all that goes with it.
+	pageCost = pageBytes + pageUnit*bucketBytes
+)
+
+// shard is a part of the store.
+type shard struct {
+	mu       sync.Mutex
+	arena    arena
+	buckets  []ref // reserved; inUse of them make the table
+	inUse    uint32
+	mask     uint32 // the smallest 2^n - 1 that covers inUse
+	torrents uint32
+	dirty    uint32          // the most buckets in use since the last trim
+	peers    [numSets]uint32 // by family and role
+	_        [64]byte        // keeps the neighbour's lock off this cache line
+}
+
+// store is everything the tracker remembers of its swarms.
+type store struct {
+	pool     *pool
+	shards   []shard
+	shift    uint // of a hash, leaves the shard
+	hash     hashKey
+	peerHash hashKey
+	share    share
+	admit    func(*infoHash) bool // nil: every torrent; called under a lock
+}
+
+// newStore makes a store of that many pages and shards, a power of two.
+// share is how many peers one source may have at once. seed is 48 bytes of
+// randomness for the keys of the hashes.
+func newStore(pages, shards int, share uint32, seed []byte) (*store, error) {
+	p, err := newPool(pages)
+	if err != nil {
+		return nil, err
+	}
+	s := &store{
+		pool:     p,
+		shards:   make([]shard, shards),
+		shift:    uint(64 - bits.Len(uint(shards-1))),
+		hash:     newHashKey(seed),
+		peerHash: newHashKey(seed[16:]),
+	}
+	s.share.hash = newHashKey(seed[32:])
+	s.share.max = share
+	n := max(firstBuckets, pages*pageUnit/shards)
+	mem, err := reserve(n * shards * bucketBytes)
+	if err != nil {
+		return nil, err
+	}
+	all := unsafe.Slice((*ref)(unsafe.Pointer(&mem[0])), n*shards)
+	for i := range s.shards {
+		sh := &s.shards[i]
+		sh.arena = arena{pool: p, shard: i}
+		sh.buckets = all[i*n : (i+1)*n : (i+1)*n]
+		sh.inUse, sh.mask = firstBuckets, firstBuckets-1
+	}
+	return s, nil
+}
+
+// maxTorrents is how many torrents of up to four IPv4 peers fit.
+func (s *store) maxTorrents() int { return s.pool.capacity() * pageUnit }
+
+// shardOf is where a torrent with that hash belongs.
+func (s *store) shardOf(h uint64) *shard {
+	return &s.shards[h>>s.shift&uint64(len(s.shards)-1)]
+}
+
+// bucket is the head of the chain for a hash.
+func (sh *shard) bucket(h uint64) *ref {
+	b := uint32(h) & sh.mask
+	if b >= sh.inUse {
+		b &= sh.mask >> 1
+	}
+	return &sh.buckets[b]
+}
+
+func (sh *shard) torrent(r ref) *torrent { return at[torrent](sh.arena.pool, r) }
+
+// find is the record of an info hash, or 0.
+func (sh *shard) find(h uint64, hash *infoHash) ref {
+	for r := *sh.bucket(h); r != 0; {
+		t := sh.torrent(r)
+		if t.hash == *hash {
+			return r
+		}
+		r = t.next
+	}
+	return 0
+}
+
+// link adds a record to the table.
+func (s *store) link(sh *shard, h uint64, r ref) {
+	head := sh.bucket(h)
+	sh.torrent(r).next, *head = *head, r
+	sh.torrents++
+	if sh.torrents > sh.inUse && int(sh.inUse) < len(sh.buckets) {
+		s.grow(sh)
+	}
+}
+
+// unlink takes a record out of the table.
+func (s *store) unlink(sh *shard, r ref) {
+	t := sh.torrent(r)
+	p := sh.bucket(s.hash.sum(t.hash[:]))
+	for *p != r {
+		p = &sh.torrent(*p).next
+	}
+	*p = t.next
+	sh.torrents--
+	// Two at a time, or a table that empties would never catch up.
+	for i := 0; i < 2 && sh.torrents < sh.inUse/2 && sh.inUse > firstBuckets; i++ {
+		sh.fold()
+	}
+}
+
+// grow splits the next bucket in turn.
+func (s *store) grow(sh *shard) {
+	b := sh.inUse
+	if b > sh.mask {
+		sh.mask = sh.mask<<1 | 1
+	}
+	sh.inUse++
+	sh.dirty = max(sh.dirty, sh.inUse)
+	low, high := &sh.buckets[b&(sh.mask>>1)], &sh.buckets[b]
+	for r := *low; r != 0; {
+		t := sh.torrent(r)
+		if uint32(s.hash.sum(t.hash[:]))&sh.mask == b {
+			*high, high = r, &t.next
+		} else {
+			*low, low = r, &t.next
+		}
+		r = t.next
+	}
+	*low, *high = 0, 0
+}
+
+// fold joins the last bucket with the one that it was split from.
+func (sh *shard) fold() {
+	last := &sh.buckets[sh.inUse-1]
+	p := &sh.buckets[(sh.inUse-1)&(sh.mask>>1)]
+	for *p != 0 {
+		p = &sh.torrent(*p).next
+	}
+	*p, *last = *last, 0
+	sh.inUse--
+	if sh.inUse-1 == sh.mask>>1 {
+		sh.mask >>= 1
+	}
+}
+
+// tally keeps the shard's count of peers: what a torrent had before and has
+// after a change.
+func (sh *shard) tally(before, after [numSets]uint32) {
+	for i := range sh.peers {
+		sh.peers[i] += after[i] - before[i]
+	}
+}
+
+// remove forgets an empty torrent.
+func (s *store) remove(sh *shard, r ref, now seconds) {
+	s.unlink(sh, r)
+	sh.arena.release(r, classTorrent, now)
+}
+
+// swarmOf is the swarm of record r.
+func (s *store) swarmOf(sh *shard, r ref, now seconds) swarm {
+	return swarm{body: &sh.torrent(r).body, self: r, arena: &sh.arena, hash: s.peerHash, now: now}
+}
+
+// outcome is what an announce came to.
+type outcome uint8
+
+const (
+	outcomeRefreshed outcome = iota // the peer was there
+	outcomeAdded                    // the peer is new
+	outcomeStopped                  // the peer is not there, or no longer
+	outcomeFull                     // a new peer, and no room for it
+	outcomeShare                    // a new peer, and its source has its share
+	outcomeDenied                   // the access list does not have the torrent
+)
+
+// visit is one announce as the store sees it.
+type visit struct {
+	hash    *infoHash
+	flags   meta // metaSeeder, metaCompleted
+	stopped bool
+	want    int // peers wanted
+	now     seconds
+}
+
+// census is what a scrape tells of a torrent, both families together. An
+// announce's reply has the first two.
+type census struct{ seeders, leechers, completed uint32 }
+
+func (t *torrent) census(n [numSets]uint32) census {
+	return census{n[seeders4] + n[seeders6], n[leechers4] + n[leechers6], t.completed}
+}
+
+// announce updates the swarm of v.hash with the peer key and appends the
+// chosen peers to dst, whose capacity must suffice.
+func announce[K peerKey](s *store, v *visit, key *K, rng *random, dst []byte) ([]byte, census, outcome) {
+	h := s.hash.sum(v.hash[:])
+	sh := s.shardOf(h)
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+
+	r := sh.find(h, v.hash)
+	if r == 0 {
+		c, o := create(s, sh, h, v, key)
+		return dst, c, o
+	}
+	t := sh.torrent(r)
+	w := s.swarmOf(sh, r, v.now)
+	before := t.counts()
+	o := outcomeRefreshed
+	if v.stopped {
+		o = outcomeStopped
+		if leave(&w, key) {
+			s.share.add(sourceOf(key), -1)
+		}
+	} else {
+		found, downloaded := update(&w, key, v.flags)
+		if !found {
+			o = join(s, &w, v, key)
+			downloaded = o == outcomeAdded && v.flags&metaCompleted != 0
+		}
+		if downloaded {
+			t.completed++
+		}
+		dst = choose(&w, dst, v.want, key, v.flags&metaSeeder != 0, rng)
+	}
+	after := t.counts()
+	sh.tally(before, after)
+	c := t.census(after)
+	if after == ([numSets]uint32{}) {
+		s.remove(sh, r, v.now)
+	}
+	return dst, c, o
+}
+
+// create stores a torrent with its first peer.
+func create[K peerKey](s *store, sh *shard, h uint64, v *visit, key *K) (census, outcome) {
+	if s.admit != nil && !s.admit(v.hash) {
+		return census{}, outcomeDenied
+	}
+	if v.stopped {
+		return census{}, outcomeStopped
+	}
+	if !s.share.allows(sourceOf(key)) {
+		return census{}, outcomeShare
+	}
+	r := sh.arena.alloc(classTorrent)
+	if r == 0 {
+		return census{}, outcomeFull
+	}
+	t := sh.torrent(r)
+	*t = torrent{hash: *v.hash}
+	w := s.swarmOf(sh, r, v.now)
+	join(s, &w, v, key) // the record has room
+	if v.flags&metaCompleted != 0 {
+		t.completed = 1
+	}
+	s.link(sh, h, r)
+	after := t.counts()
+	sh.tally([numSets]uint32{}, after)
+	return t.census(after), outcomeAdded
+}
+
+// join stores a peer that is new to its swarm, if there is room and its source
+// has not had its share.
+func join[K peerKey](s *store, w *swarm, v *visit, key *K) outcome {
+	source := sourceOf(key)
+	if !s.share.allows(source) {
+		return outcomeShare
+	}
+	if !insert(w, peer[K]{*key, stamp(v.now) | v.flags}) {
+		return outcomeFull
+	}
+	s.share.add(source, 1)
+	return outcomeAdded
+}
+
+// scrape is the census of a torrent, zeros for one that is not there.
+func (s *store) scrape(hash *infoHash) census {
+	h := s.hash.sum(hash[:])
+	sh := s.shardOf(h)
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	r := sh.find(h, hash)
+	if r == 0 {
+		return census{}
+	}
+	t := sh.torrent(r)
+	return t.census(t.counts())
+}
+
+// totals is how many torrents there are, and peers by family and role.
+func (s *store) totals() (torrents int, peers [numSets]int) {
+	for i := range s.shards {
+		sh := &s.shards[i]
+		sh.mu.Lock()
+		torrents += int(sh.torrents)
+		for j, n := range sh.peers {
+			peers[j] += int(n)
+		}
+		sh.mu.Unlock()
+	}
+	return torrents, peers
+}
+
+// eachBlock calls f, with the lock of its shard held, for every block in use
+// of page i that is a torrent record or a leaf.
+func (s *store) eachBlock(i uint32, f func(sh *shard, c class, r ref)) {
+	pg := &s.pool.pages[i]
+	owner := pg.owner.Load()
+	c := class(owner)
+	if c == classFree || c == classNode {
+		return
+	}
+	sh := &s.shards[owner>>8]
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	for b := uint32(0); b < pageUnit/c.units(); b++ {
+		// f may free blocks, and the page with them.
+		if pg.owner.Load() != owner {
+			return
+		}
+		if pg.free>>b&1 == 0 {
+			f(sh, c, ref(i*pageUnit+b*c.units()))
+		}
+	}
+}
+
+// sweep lets the peers of page i go that have not announced for ttl, and the
+// torrents that have none left. It says how many peers went.
+func (s *store) sweep(i uint32, now, ttl seconds) (expired int) {
+	gone4 := func(pe *peer[key4]) bool { return s.expire(&expired, sourceOf(&pe.key), pe.meta.age(now) > ttl) }
+	gone6 := func(pe *peer[key6]) bool { return s.expire(&expired, sourceOf(&pe.key), pe.meta.age(now) > ttl) }
+	s.eachBlock(i, func(sh *shard, c class, r ref) {
+		if c == classTorrent {
+			w := s.swarmOf(sh, r, now)
+			before := w.counts()
+			if w.spilled {
+				w.unspill()
+			}
+			if !w.spilled {
+				cullInline(&w, gone4)
+				cullInline(&w, gone6)
+			}
+			s.settle(sh, &w, before)
+			return
+		}
+		w := s.swarmOf(sh, at[leaf](s.pool, r).torrent, now)
+		before := w.counts()
+		if l := w.leaf(r); l.set < leechers6 {
+			cullLeaf(&w, r, gone4)
+		} else {
+			cullLeaf(&w, r, gone6)
+		}
+		s.settle(sh, &w, before)
+	})
+	return expired
+}
+
+// expire keeps the books for a peer that goes.
+func (s *store) expire(n *int, source uint64, gone bool) bool {
+	if gone {
+		s.share.add(source, -1)
+		*n++
+	}
+	return gone
+}
+
+// settle keeps the books for a swarm that has lost peers, and forgets it when
+// it is empty.
+func (s *store) settle(sh *shard, w *swarm, before [numSets]uint32) {
+	after := w.counts()
+	sh.tally(before, after)
+	if after == ([numSets]uint32{}) {
+		s.remove(sh, w.self, w.now)
+	}
+}
+
+// purgeStep is how many leaves a purge frees in one hold of a lock.
+const purgeStep = 64
+
+// purge removes the torrents of page i that admit refuses, with their peers,
+// and says how many. It must not run beside a sweep: a large swarm is taken
+// out of the table first, and its leaves go while others use the shard.
+func (s *store) purge(i uint32, now seconds, admit func(*infoHash) bool) (removed int) {
+	var peers int
+	gone4 := func(pe *peer[key4]) bool { return s.expire(&peers, sourceOf(&pe.key), true) }
+	gone6 := func(pe *peer[key6]) bool { return s.expire(&peers, sourceOf(&pe.key), true) }
+	s.eachBlock(i, func(sh *shard, c class, r ref) {
+		if c != classTorrent || admit(&sh.torrent(r).hash) {
+			return
+		}
+		removed++
+		s.unlink(sh, r)
+		w := s.swarmOf(sh, r, now)
+		sh.tally(w.counts(), [numSets]uint32{})
+		for !w.dismantle(purgeStep, gone4, gone6) {
+			sh.mu.Unlock()
+			sh.mu.Lock()
+		}
+		sh.arena.release(r, classTorrent, now)
+	})
+	return removed
+}
+
+// trim gives memory that has long been free back to the system: pool pages
+// idle for age seconds, n system pages a call, and the ends of the tables.
+func (s *store) trim(now, age seconds, n int) {
+	s.pool.release(now, age, n)
+	for i := range s.shards {
+		sh := &s.shards[i]
+		sh.mu.Lock()
+		s.trimTable(sh)
+		sh.mu.Unlock()
+	}
+}
+
+func (s *store) trimTable(sh *shard) {
+	const slack = 1 << 16 / 4 // buckets; a table may breathe by 64 KiB
+	if sh.dirty < sh.inUse+slack {
+		return
+	}
+	base := uintptr(unsafe.Pointer(&sh.buckets[0]))
+	size := uintptr(systemPage)
+	from := (base + uintptr(sh.inUse)*uintptr(bucketBytes) + size - 1) &^ (size - 1)
+	to := (base + uintptr(sh.dirty)*uintptr(bucketBytes)) &^ (size - 1)
+	if from < to {
+		discard(unsafe.Slice((*byte)(unsafe.Add(unsafe.Pointer(&sh.buckets[0]), from-base)), to-from))
+	}
+	sh.dirty = sh.inUse
+}

@@ -1,0 +1,780 @@
+package main
+
+import (
+	"bytes"
+	"encoding/binary"
+	"fmt"
+	"math"
+	"math/bits"
+	"math/rand"
+	"slices"
+	"testing"
+	"unsafe"
+)
+
+var testSeed = bytes.Repeat([]byte{0x5a, 0xc3, 0x17}, 16)
+
+func newTestStore(t testing.TB, pages, shards int) *store {
+	t.Helper()
+	s, err := newStore(pages, shards, math.MaxUint32, testSeed)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func testHash(i int) *infoHash {
+	var h infoHash
+	binary.BigEndian.PutUint32(h[:], uint32(i))
+	h[19] = 1
+	return &h
+}
+
+// testKey4 and testKey6 are the i-th peer's address and port.
+func testKey4(i int) *key4 {
+	return &key4{10, byte(i >> 16), byte(i >> 8), byte(i), 0x1a, 0xe1}
+}
+
+func testKey6(i int) *key6 {
+	k := key6{0x20, 0x01, 0x0d, 0xb8}
+	binary.BigEndian.PutUint32(k[4:], uint32(i))
+	k[17] = 1
+	return &k
+}
+
+// checkInvariants recounts everything that the store keeps a count of.
+func checkInvariants(t testing.TB, s *store) {
+	t.Helper()
+	reached := map[ref]class{}
+	reach := func(r ref, c class) {
+		if _, twice := reached[r]; twice {
+			t.Fatalf("block %d is used twice", r)
+		}
+		reached[r] = c
+	}
+	peers := 0
+	for i := range s.shards {
+		sh := &s.shards[i]
+		torrents := uint32(0)
+		var tally [numSets]uint32
+		for b := uint32(0); b < uint32(len(sh.buckets)); b++ {
+			if b >= sh.inUse && sh.buckets[b] != 0 {
+				t.Fatalf("bucket %d of %d is not empty", b, sh.inUse)
+			}
+			if b >= sh.inUse {
+				continue
+			}
+			for r := sh.buckets[b]; r != 0; r = sh.torrent(r).next {
+				torrents++
+				tr := sh.torrent(r)
+				h := s.hash.sum(tr.hash[:])
+				if s.shardOf(h) != sh || sh.bucket(h) != &sh.buckets[b] {
+					t.Fatalf("torrent %x is in the wrong chain", tr.hash)
+				}
+				reach(r, classTorrent)
+				n := checkSwarm(t, s, sh, r, reach)
+				if n == ([numSets]uint32{}) {
+					t.Fatalf("torrent %x is empty", tr.hash)
+				}
+				for j := range n {
+					tally[j] += n[j]
+					peers += int(n[j])
+				}
+			}
+		}
+		if torrents != sh.torrents || tally != sh.peers {
+			t.Fatalf("shard %d counts %d torrents, %v peers; it has %d, %v", i, sh.torrents, sh.peers, torrents, tally)
+		}
+		if sh.inUse > sh.mask+1 || sh.inUse <= sh.mask>>1 {
+			t.Fatalf("shard %d: %d buckets under the mask %#x", i, sh.inUse, sh.mask)
+		}
+	}
+	used := 0
+	for i := 1; i < len(s.pool.pages); i++ {
+		pg := &s.pool.pages[i]
+		owner := pg.owner.Load()
+		if owner == 0 {
+			continue
+		}
+		used++
+		c := class(owner)
+		if pg.free == allFree(c) {
+			t.Fatalf("page %d is lent and empty", i)
+		}
+		for b := uint32(0); b < pageUnit/c.units(); b++ {
+			r := ref(uint32(i)*pageUnit + b*c.units())
+			got, ok := reached[r]
+			if inUse := pg.free>>b&1 == 0; inUse != ok || ok && got != c {
+				t.Fatalf("page %d of class %d, block %d: in use %v, reached %v as class %d", i, c, b, inUse, ok, got)
+			}
+			delete(reached, r)
+		}
+	}
+	if len(reached) != 0 || used != s.pool.used {
+		t.Fatalf("%d blocks are in no page; %d pages lent, the pool counts %d", len(reached), used, s.pool.used)
+	}
+	for i := range s.shards {
+		for c, first := range s.shards[i].arena.partial {
+			for p := first; p != 0; p = s.pool.pages[p].next {
+				if pg := &s.pool.pages[p]; pg.owner.Load() != ownerTag(i, class(c)) || pg.free == 0 {
+					t.Fatalf("page %d does not belong in the list of class %d", p, c)
+				}
+			}
+		}
+	}
+	for row := range s.share.rows {
+		sum := 0
+		for i := range s.share.rows[row] {
+			sum += int(s.share.rows[row][i].Load())
+		}
+		if sum != peers {
+			t.Fatalf("the shares of row %d add up to %d, there are %d peers", row, sum, peers)
+		}
+	}
+}
+
+// checkSwarm checks one torrent and returns its counts.
+func checkSwarm(t testing.TB, s *store, sh *shard, r ref, reach func(ref, class)) (n [numSets]uint32) {
+	w := s.swarmOf(sh, r, 0)
+	n = w.counts()
+	if !w.spilled {
+		if !fitsInline(uint32(w.n4), uint32(w.n6)) {
+			t.Fatalf("%d and %d peers in a record", w.n4, w.n6)
+		}
+		return n
+	}
+	for i, set := range w.sets() {
+		if (set.root == 0) != (set.n == 0) {
+			t.Fatalf("set %d: root %d, %d peers", i, set.root, set.n)
+		}
+		if set.root != 0 {
+			if got := checkTree(t, &w, i, set.root, 0, 0, 0, reach); got != set.n {
+				t.Fatalf("set %d has %d peers, and counts %d", i, got, set.n)
+			}
+		}
+	}
+	return n
+}
+
+// checkTree checks what hangs from r, whose peers share the first have bits of
+// their hash with prefix.
+func checkTree(t testing.TB, w *swarm, i int, r ref, depth uint8, prefix uint64, have uint, reach func(ref, class)) uint32 {
+	if r&nodeFlag == 0 {
+		l := w.leaf(r)
+		reach(r, l.class)
+		if l.torrent != w.self || int(l.set) != i || l.depth != depth || l.n == 0 {
+			t.Fatalf("leaf %d: %+v, want set %d of %d at depth %d", r, *l, i, w.self, depth)
+		}
+		if i < leechers6 {
+			checkLeaf(t, w, peersOf[key4](l, int(l.n)), i, prefix, have)
+		} else {
+			checkLeaf(t, w, peersOf[key6](l, int(l.n)), i, prefix, have)
+		}
+		return uint32(l.n)
+	}
+	reach(r&^nodeFlag, classNode)
+	nd := w.node(r)
+	total := uint32(0)
+	for j := 0; j < 8; {
+		run, d := 1, uint8(3)
+		if c := nd.refs[j]; c != 0 && c&nodeFlag == 0 {
+			d = w.leaf(c).depth
+			run = 8 >> d
+		}
+		if j%run != 0 {
+			t.Fatalf("a leaf of depth %d begins at reference %d", d, j)
+		}
+		n := uint32(0)
+		if nd.refs[j] != 0 {
+			n = checkTree(t, w, i, nd.refs[j], d, prefix<<d|uint64(j)>>(3-d), have+uint(d), reach)
+		}
+		if nd.counts[j] != n {
+			t.Fatalf("node %d counts %d at %d, there are %d", r, nd.counts[j], j, n)
+		}
+		for k := j + 1; k < j+run; k++ {
+			if nd.refs[k] != nd.refs[j] || nd.counts[k] != 0 {
+				t.Fatalf("node %d: reference %d is %d with %d, want %d with 0", r, k, nd.refs[k], nd.counts[k], nd.refs[j])
+			}
+		}
+		total += n
+		j += run
+	}
+	return total
+}
+
+func checkLeaf[K peerKey](t testing.TB, w *swarm, peers []peer[K], i int, prefix uint64, have uint) {
+	seen := map[K]bool{}
+	for j := range peers {
+		k := &peers[j].key
+		if seen[*k] {
+			t.Fatalf("peer %x stands twice in a leaf", *k)
+		}
+		seen[*k] = true
+		if have > 0 && hashPeer(w.hash, k)>>(64-have) != prefix {
+			t.Fatalf("peer %x is in the wrong leaf", *k)
+		}
+		if setOf[K](peers[j].meta) != i {
+			t.Fatalf("peer %x with flags %b is in set %d", *k, peers[j].meta&metaFlags, i)
+		}
+	}
+}
+
+// model is the store as one would write it without a care for memory.
+type model struct {
+	torrents map[infoHash]*modelTorrent
+}
+
+type modelTorrent struct {
+	completed uint32
+	peers     map[string]*modelPeer
+}
+
+type modelPeer struct {
+	seeder, completed bool
+	seen              seconds
+}
+
+func (m *modelTorrent) census() census {
+	var c census
+	if m == nil {
+		return c
+	}
+	for _, p := range m.peers {
+		if p.seeder {
+			c.seeders++
+		} else {
+			c.leechers++
+		}
+	}
+	c.completed = m.completed
+	return c
+}
+
+// checker applies operations to a store and to the model of it.
+type checker struct {
+	t     testing.TB
+	s     *store
+	m     model
+	rng   random
+	now   seconds
+	log   []string
+	dst   []byte
+	every int // invariants are checked after that many operations
+	ops   int
+}
+
+func newChecker(t testing.TB, pages, shards int, weak uint64) *checker {
+	s := newTestStore(t, pages, shards)
+	s.hash.weak, s.peerHash.weak = weak, weak
+	return &checker{t: t, s: s, m: model{map[infoHash]*modelTorrent{}}, dst: make([]byte, 0, 4096), now: 1000, every: 1}
+}
+
+func (c *checker) fatalf(format string, args ...any) {
+	c.t.Helper()
+	first := max(0, len(c.log)-40)
+	for _, l := range c.log[first:] {
+		c.t.Log(l)
+	}
+	c.t.Fatalf(format, args...)
+}
+
+func (c *checker) note(format string, args ...any) {
+	if len(c.log) > 1000 {
+		c.log = c.log[500:]
+	}
+	c.log = append(c.log, fmt.Sprintf(format, args...))
+}
+
+func (c *checker) done() {
+	if c.ops++; c.ops%c.every == 0 {
+		checkInvariants(c.t, c.s)
+	}
+}
+
+func check[K peerKey](c *checker, hash *infoHash, key *K, flags meta, stopped bool, want int) outcome {
+	c.t.Helper()
+	c.note("now %d: announce %x %x flags %b stopped %v want %d", c.now, *hash, *key, flags, stopped, want)
+	v := visit{hash: hash, flags: flags, stopped: stopped, want: want, now: c.now}
+	dst, got, o := announce(c.s, &v, key, &c.rng, c.dst[:0])
+	c.note("  -> outcome %d %+v, %d bytes", o, got, len(dst))
+
+	mt := c.m.torrents[*hash]
+	var mp *modelPeer
+	if mt != nil {
+		mp = mt.peers[keyString(key)]
+	}
+	seeder := flags&metaSeeder != 0
+	switch o {
+	case outcomeStopped:
+		if !stopped {
+			c.fatalf("stopped without being told to")
+		}
+		if mp != nil {
+			delete(mt.peers, keyString(key))
+		}
+	case outcomeAdded:
+		if mp != nil || stopped {
+			c.fatalf("added a peer that was there, or stopped")
+		}
+		if mt == nil {
+			mt = &modelTorrent{peers: map[string]*modelPeer{}}
+			c.m.torrents[*hash] = mt
+		}
+		mp = &modelPeer{seeder: seeder, seen: c.now}
+		mt.peers[keyString(key)] = mp
+	case outcomeRefreshed:
+		if mp == nil {
+			c.fatalf("refreshed a peer that was not there")
+		}
+		// A full pool, or set, may keep a peer in its old role.
+		if was := mp.seeder; was != seeder {
+			mp.seeder = seeder
+			// A split takes three blocks or none, and gives back what it took.
+			full := c.s.pool.used+2 >= c.s.pool.capacity() || c.s.peerHash.weak != 0
+			if got.seeders != mt.census().seeders && full {
+				mp.seeder = was
+			}
+		}
+		mp.seen = c.now
+	case outcomeFull:
+		if mp != nil || stopped {
+			c.fatalf("a peer that was stored, or stops, was refused")
+		}
+	default:
+		c.fatalf("outcome %d", o)
+	}
+	if mp != nil && o != outcomeStopped && flags&metaCompleted != 0 && !mp.completed {
+		mp.completed = true
+		mt.completed++
+	}
+	if want := mt.census(); got != want && mt != nil {
+		c.fatalf("census %+v, want %+v", got, want)
+	}
+	checkReply(c, mt, key, seeder, stopped, want, dst)
+	if mt != nil && len(mt.peers) == 0 {
+		delete(c.m.torrents, *hash)
+	}
+	c.done()
+	return o
+}
+
+// checkReply holds the peers of a reply against the model.
+func checkReply[K peerKey](c *checker, mt *modelTorrent, key *K, seeder, stopped bool, want int, dst []byte) {
+	size := len(*key)
+	if len(dst)%size != 0 {
+		c.fatalf("%d bytes of peers", len(dst))
+	}
+	fit := 0
+	if mt != nil && !stopped {
+		for k, p := range mt.peers {
+			if len(k) == size && k != keyString(key) && !(seeder && p.seeder) {
+				fit++
+			}
+		}
+	}
+	if n := len(dst) / size; n != max(0, min(fit, want)) {
+		c.fatalf("%d peers, want %d of %d", n, want, fit)
+	}
+	seen := map[string]bool{}
+	for ; len(dst) > 0; dst = dst[size:] {
+		k := string(dst[:size])
+		p := mt.peers[k]
+		if p == nil || seen[k] || k == keyString(key) || seeder && p.seeder {
+			c.fatalf("peer %x should not be in the list", k)
+		}
+		seen[k] = true
+	}
+}
+
+func keyString[K peerKey](key *K) string {
+	return string(unsafe.Slice((*byte)(unsafe.Pointer(key)), len(*key)))
+}
+
+func (c *checker) scrape(hash *infoHash) {
+	c.t.Helper()
+	if got, want := c.s.scrape(hash), c.m.torrents[*hash].census(); got != want {
+		c.fatalf("scrape of %x: %+v, want %+v", *hash, got, want)
+	}
+}
+
+func (c *checker) sweep(ttl seconds) {
+	c.note("now %d: sweep, ttl %d", c.now, ttl)
+	want := 0
+	for h, mt := range c.m.torrents {
+		for k, p := range mt.peers {
+			// The stamp is coarse: both ends are rounded down.
+			if (c.now/stampUnit-p.seen/stampUnit)*stampUnit > ttl {
+				delete(mt.peers, k)
+				want++
+			}
+		}
+		if len(mt.peers) == 0 {
+			delete(c.m.torrents, h)
+		}
+	}
+	got := 0
+	for i := uint32(1); i < c.s.pool.end(); i++ {
+		got += c.s.sweep(i, c.now, ttl)
+	}
+	if got != want {
+		c.fatalf("%d peers expired, want %d", got, want)
+	}
+	c.done()
+}
+
+func (c *checker) purge(admit func(*infoHash) bool) {
+	c.note("purge")
+	want := 0
+	for h := range c.m.torrents {
+		if !admit(&h) {
+			delete(c.m.torrents, h)
+			want++
+		}
+	}
+	got := 0
+	for i := uint32(1); i < c.s.pool.end(); i++ {
+		got += c.s.purge(i, c.now, admit)
+	}
+	if got != want {
+		c.fatalf("%d torrents purged, want %d", got, want)
+	}
+	c.done()
+}
+
+func (c *checker) compareAll() {
+	c.t.Helper()
+	torrents, peers := c.s.totals()
+	want := 0
+	for h, mt := range c.m.torrents {
+		c.scrape(&h)
+		want += len(mt.peers)
+	}
+	if torrents != len(c.m.torrents) || peers[0]+peers[1]+peers[2]+peers[3] != want {
+		c.fatalf("%d torrents, %v peers; want %d, %d", torrents, peers, len(c.m.torrents), want)
+	}
+}
+
+// run turns bytes into operations, four a piece.
+func (c *checker) run(data []byte) {
+	for ; len(data) >= 4; data = data[4:] {
+		op, a, b, d := data[0], int(data[1]), int(data[2]), int(data[3])
+		hash := testHash(a % 16)
+		who := b<<2 | d&3
+		flags := meta(d>>2) & metaFlags
+		switch {
+		case op < 110:
+			check(c, hash, testKey4(who), flags, false, d>>3)
+		case op < 200:
+			check(c, hash, testKey6(who), flags, false, d>>3)
+		case op < 220:
+			check(c, hash, testKey4(who), 0, true, 10)
+		case op < 240:
+			check(c, hash, testKey6(who), 0, true, 10)
+		case op < 250:
+			c.now += seconds(b)
+			c.sweep(seconds(300 + a))
+		case op < 253:
+			c.purge(func(h *infoHash) bool { return h[3]&7 != byte(a&7) })
+		case op < 254:
+			c.s.trim(c.now, 10, 64)
+		default:
+			c.scrape(hash)
+		}
+	}
+	c.compareAll()
+}
+
+var poolSizes = []int{1, 2, 3, 64}
+
+func FuzzStore(f *testing.F) {
+	f.Add([]byte("\x00\x00\x00\x00\x00\x00\x01\x05\xd0\x00\x00\x00\xf0\xff\xff\x00"), uint8(0))
+	for seed := int64(0); seed < 4; seed++ {
+		b := make([]byte, 4000)
+		rand.New(rand.NewSource(seed)).Read(b)
+		f.Add(b, uint8(seed))
+	}
+	f.Fuzz(func(t *testing.T, data []byte, how uint8) {
+		if len(data) > 1<<14 {
+			return
+		}
+		weak := uint64(0)
+		if how&4 != 0 {
+			weak = ^uint64(0) // every hash is 0
+		}
+		c := newChecker(t, poolSizes[how&3], 1<<(how>>3&3), weak)
+		c.every = 8
+		c.run(data)
+		checkInvariants(t, c.s)
+	})
+}
+
+// TestStoreModel runs long random sequences, with a bias that changes: swarms
+// grow, shrink and die, in pools that are full most of the time or never.
+func TestStoreModel(t *testing.T) {
+	steps := 30000
+	if testing.Short() {
+		steps = 4000
+	}
+	for _, pages := range []int{1, 2, 3, 64, 1000} {
+		for _, weak := range []uint64{0, ^uint64(0), ^uint64(0) >> 6} {
+			t.Run(fmt.Sprintf("pages=%d/weak=%x", pages, weak), func(t *testing.T) {
+				t.Parallel()
+				r := rand.New(rand.NewSource(int64(pages)))
+				c := newChecker(t, pages, 2, weak)
+				c.every = 500
+				torrents, people := 3, 2000
+				for i := 0; i < steps; i++ {
+					if i%1000 == 0 {
+						torrents = []int{1, 3, 100, 5000}[r.Intn(4)]
+						people = []int{10, 300, 5000}[r.Intn(3)]
+						c.now += seconds(r.Intn(400))
+						c.sweep(1000)
+						c.s.trim(c.now, 100, 1000)
+					}
+					h, who := testHash(r.Intn(torrents)), r.Intn(people)
+					flags := meta(r.Intn(4))
+					stopped := r.Intn(8) == 0
+					if r.Intn(2) == 0 {
+						check(c, h, testKey4(who), flags, stopped, r.Intn(80))
+					} else {
+						check(c, h, testKey6(who), flags, stopped, r.Intn(80))
+					}
+				}
+				c.compareAll()
+				c.now += 3000
+				c.sweep(1000)
+				c.compareAll()
+				if n, _ := c.s.totals(); n != 0 || c.s.pool.used != 0 {
+					t.Fatalf("%d torrents and %d pages left after all expired", n, c.s.pool.used)
+				}
+			})
+		}
+	}
+}
+
+// TestFull: what is stored can be refreshed while newcomers are turned away,
+// and there is room again when something goes.
+func TestFull(t *testing.T) {
+	s := newTestStore(t, 1, 1)
+	var rng random
+	put := func(i int) outcome {
+		_, _, o := announce(s, &visit{hash: testHash(i), now: 5}, testKey4(i), &rng, nil)
+		return o
+	}
+	for i := 0; i < pageUnit; i++ {
+		if o := put(i); o != outcomeAdded {
+			t.Fatalf("torrent %d: outcome %d", i, o)
+		}
+	}
+	if o := put(pageUnit); o != outcomeFull {
+		t.Fatalf("one too many: outcome %d", o)
+	}
+	for i := 0; i < pageUnit; i++ {
+		if o := put(i); o != outcomeRefreshed {
+			t.Fatalf("refresh of %d: outcome %d", i, o)
+		}
+	}
+	announce(s, &visit{hash: testHash(7), stopped: true}, testKey4(7), &rng, nil)
+	if o := put(pageUnit); o != outcomeAdded {
+		t.Fatalf("after one left: outcome %d", o)
+	}
+	checkInvariants(t, s)
+}
+
+// TestNewcomerInFullSwarm: who cannot be stored gets peers all the same.
+func TestNewcomerInFullSwarm(t *testing.T) {
+	s := newTestStore(t, 1, 1)
+	var rng random
+	dst := make([]byte, 0, 1200)
+	for i := 0; i < 4; i++ {
+		announce(s, &visit{hash: testHash(0)}, testKey4(i), &rng, nil)
+	}
+	got, c, o := announce(s, &visit{hash: testHash(0), want: 50}, testKey4(9), &rng, dst)
+	if o != outcomeFull || len(got) != 4*6 || c.leechers != 4 {
+		t.Fatalf("outcome %d, %d bytes, %+v", o, len(got), c)
+	}
+}
+
+// TestSourceShare: one source fills its share and no more; others are not
+// touched; what expires is given back.
+func TestSourceShare(t *testing.T) {
+	s := newTestStore(t, 64, 1)
+	s.share.max = 100
+	var rng random
+	add := func(hash int, key *key6) outcome {
+		_, _, o := announce(s, &visit{hash: testHash(hash)}, key, &rng, nil)
+		return o
+	}
+	count := map[outcome]int{}
+	for i := 0; i < 150; i++ {
+		k := *testKey6(1)
+		k[15] = byte(i) // within one /64
+		count[add(i, &k)]++
+	}
+	if count[outcomeAdded] != 100 || count[outcomeShare] != 50 {
+		t.Fatalf("outcomes %v", count)
+	}
+	if o := add(0, testKey6(2)); o != outcomeAdded {
+		t.Fatalf("another /64 in the same swarm: %d", o)
+	}
+	for i := uint32(1); i < s.pool.end(); i++ {
+		s.sweep(i, 1000, 10)
+	}
+	if o := add(5, testKey6(1)); o != outcomeAdded {
+		t.Fatalf("after its peers expired: %d", o)
+	}
+	checkInvariants(t, s)
+}
+
+// TestFairChoice: over many announces every peer of a swarm is handed out
+// equally often, in every layout, and for little and large wishes.
+func TestFairChoice(t *testing.T) {
+	rounds := 300
+	if testing.Short() {
+		rounds = 30
+	}
+	for _, n := range []int{2, 4, 5, 40, 128, 300, 3000} {
+		for _, want := range []int{1, 10, 50} {
+			t.Run(fmt.Sprintf("peers=%d/want=%d", n, want), func(t *testing.T) {
+				t.Parallel()
+				s := newTestStore(t, 100, 1)
+				rng := random{state: 42}
+				for i := 0; i < n; i++ {
+					announce(s, &visit{hash: testHash(0), flags: meta(i % 4 / 3)}, testKey4(i), &rng, nil)
+				}
+				// The asker is stored, in a place that could favour a neighbour.
+				asker := testKey4(0)
+				hits := make([]float64, n)
+				dst := make([]byte, 0, 1200)
+				total := 0.0
+				for total < float64(rounds*n) {
+					got, _, _ := announce(s, &visit{hash: testHash(0), want: want}, asker, &rng, dst)
+					for ; len(got) > 0; got = got[6:] {
+						hits[int(got[2])<<8|int(got[3])]++
+						total++
+					}
+				}
+				if hits[0] != 0 {
+					t.Fatal("the asker is in its own list")
+				}
+				expected := total / float64(n-1)
+				chi := 0.0
+				for _, h := range hits[1:] {
+					chi += (h - expected) * (h - expected) / expected
+				}
+				// Runs make neighbours appear together, which multiplies
+				// the variance of a sum, not of a peer's own count: for
+				// one peer it is binomial, as chi-square wants it.
+				df := float64(n - 2)
+				if limit := df + 6*math.Sqrt(2*df)*math.Sqrt(float64(min(want, n-1))) + 10; chi > limit {
+					t.Errorf("chi-square %.0f with %.0f degrees of freedom, over %.0f", chi, df, limit)
+				}
+			})
+		}
+	}
+}
+
+// TestGrowthAndFold: the table grows and shrinks by single steps and loses
+// nothing on the way.
+func TestGrowthAndFold(t *testing.T) {
+	s := newTestStore(t, 200, 1)
+	var rng random
+	const n = 10000
+	for i := 0; i < n; i++ {
+		announce(s, &visit{hash: testHash(i)}, testKey4(i), &rng, nil)
+	}
+	checkInvariants(t, s)
+	if sh := &s.shards[0]; sh.inUse != n {
+		t.Fatalf("%d buckets for %d torrents", sh.inUse, n)
+	}
+	for i := 0; i < n; i++ {
+		if s.scrape(testHash(i)).leechers != 1 {
+			t.Fatalf("torrent %d is lost", i)
+		}
+	}
+	order := rand.New(rand.NewSource(1)).Perm(n)
+	for j, i := range order {
+		announce(s, &visit{hash: testHash(i), stopped: true}, testKey4(i), &rng, nil)
+		if j%1000 == 0 {
+			checkInvariants(t, s)
+		}
+	}
+	if sh := &s.shards[0]; sh.inUse > 2*firstBuckets || s.pool.used != 0 {
+		t.Fatalf("%d buckets, %d pages left", sh.inUse, s.pool.used)
+	}
+}
+
+// TestTrim: pages that have long been free go back to the system, and can be
+// used again.
+func TestTrim(t *testing.T) {
+	s := newTestStore(t, 400, 1)
+	var rng random
+	for round := 0; round < 3; round++ {
+		now := seconds(round) * 10000
+		for i := 0; i < 20000; i++ {
+			if _, _, o := announce(s, &visit{hash: testHash(i), now: now}, testKey4(i), &rng, nil); o != outcomeAdded {
+				t.Fatalf("round %d, torrent %d: outcome %d", round, i, o)
+			}
+		}
+		used, _, resident := s.pool.usage()
+		if used != resident || used < 20000/pageUnit {
+			t.Fatalf("%d pages used, %d resident", used, resident)
+		}
+		for i := uint32(1); i < s.pool.end(); i++ {
+			s.sweep(i, now+5000, 100)
+		}
+		s.trim(now+5000, 60, 1000)
+		if _, _, resident := s.pool.usage(); resident != used {
+			t.Fatalf("%d pages resident at once after they were freed, want %d", resident, used)
+		}
+		for i := 0; i < 10; i++ {
+			s.trim(now+5060, 60, 100)
+		}
+		if used, _, resident := s.pool.usage(); used != 0 || resident > systemPage/pageSize {
+			t.Fatalf("%d pages used, %d resident after the trim", used, resident)
+		}
+	}
+	checkInvariants(t, s)
+}
+
+// TestMetaAge: a stamp tells its age across the wrap of its bits, up to the
+// longest time that a peer can go unseen.
+func TestMetaAge(t *testing.T) {
+	for _, at := range []seconds{0, 3, 4, stampRange - 1, stampRange, 5*stampRange + 17} {
+		for _, age := range []seconds{0, 4, 100, maxTTL, maxTTL + maxPass} {
+			got := stamp(at).age(at + age)
+			if got+stampUnit <= age || got >= age+stampUnit {
+				t.Errorf("stamped at %d, asked %d later: age %d", at, age, got)
+			}
+		}
+	}
+}
+
+// TestHash compares with the vectors that SipHash's authors give for 1-3.
+func TestHash(t *testing.T) {
+	key := make([]byte, 16)
+	for i := range key {
+		key[i] = byte(i)
+	}
+	k := newHashKey(key)
+	var in []byte
+	got := make([]uint64, 0, 8)
+	for i := 0; i < 24; i++ {
+		got = append(got, k.sum(in))
+		in = append(in, byte(i))
+	}
+	slices.Sort(got)
+	if len(slices.Compact(got)) != 24 {
+		t.Error("two lengths have the same sum")
+	}
+	// Every bit of the input changes about half of the output.
+	base := make([]byte, 20)
+	want := k.sum(base)
+	for bit := 0; bit < 160; bit++ {
+		base[bit/8] ^= 1 << (bit % 8)
+		if n := bits.OnesCount64(k.sum(base) ^ want); n < 10 || n > 54 {
+			t.Errorf("bit %d changes %d bits of the sum", bit, n)
+		}
+		base[bit/8] ^= 1 << (bit % 8)
+	}
+}
