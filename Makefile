@@ -115,7 +115,7 @@ $(addprefix vet-,$(VETTED)): vet-%:
 
 .PHONY: test
 test: ## everything below, then go test ./... with real clients
-	@scripts/install xz-utils gcc libc6-dev qemu-user-static $$(cat e2e/packages.txt 2>/dev/null)
+	@scripts/install xz-utils gcc libc6-dev qemu-user-static $$(grep -shv '^#' */packages.txt)
 	@$(MAKE) --no-print-directory test-bench
 	@$(MAKE) --no-print-directory test-oldest
 	@$(MAKE) --no-print-directory test-targets
