@@ -185,6 +185,18 @@ fuzz: ## every fuzz target for a while (FUZZTIME=1m)
 
 ##@ Figures
 
+.PHONY: bench
+bench: bench-tools ## speed beside the kernel, opentracker and a naive reference (ARGS=...)
+	cd bench && go run ./cmd/bench -out results $(ARGS)
+
+.PHONY: bench-memory
+bench-memory: bench-tools ## memory of torrents and swarms, and whether -memory holds (ARGS=...)
+	cd bench && go run ./cmd/bench -run memory,caps -out results $(ARGS)
+
+.PHONY: bench-tools
+bench-tools:
+	@scripts/install opentracker gcc libc6-dev iproute2
+
 .PHONY: size
 size: binaries ## what each target takes, raw and packed, and what takes it
 	@scripts/install xz-utils
