@@ -150,7 +150,7 @@ test-targets: ## every target builds, some are built again and compared, the siz
 .PHONY: test-emulated
 test-emulated: ## the unit tests under qemu-user, on seven processors
 	@echo "== qemu-user: $(EMULATED)"
-	@$(MAKE) --no-print-directory -j$(JOBS) --output-sync $(addprefix test-emulated-,$(EMULATED))
+	@$(MAKE) --no-print-directory -k -j$(JOBS) --output-sync $(addprefix test-emulated-,$(EMULATED))
 
 # QEMU_CPU makes a processor without what GOARM=5 must do without.
 .PHONY: $(addprefix test-emulated-,$(EMULATED))
