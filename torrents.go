@@ -102,6 +102,9 @@ func newStore(pages, shards int, share uint32, seed []byte) (*store, error) {
 // maxTorrents is how many torrents of up to four IPv4 peers fit.
 func (s *store) maxTorrents() int { return s.pool.capacity() * pageUnit }
 
+// maxPeers is about how many IPv4 peers fit in large swarms.
+func (s *store) maxPeers() int { return s.pool.capacity() * pageSize * 10 / 95 }
+
 // shardOf is where a torrent with that hash belongs.
 func (s *store) shardOf(h uint64) *shard {
 	return &s.shards[h>>s.shift&uint64(len(s.shards)-1)]

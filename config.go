@@ -1,0 +1,403 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"net/netip"
+	"os"
+	"runtime"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// This file owns the command line: flags over environment over defaults, and
+// how -memory is divided.
+
+const usage = `Usage: pico-tracker [flags]
+
+A BitTorrent tracker over UDP (BEP 15) in a fixed amount of memory.
+
+  -port, -p PORT        UDP port, 1 to 65535 (default 1337)
+  -listen ADDRESSES     addresses to bind, comma-separated
+                        (default 0.0.0.0,[::])
+  -secret, -s KEY       key of the connection IDs, 32 characters or more; trackers
+                        with the same key accept each other's (default: random)
+  -secret-file FILE     read that key from a file
+  -whitelist, -w FILE   track only the info hashes in this file
+  -blacklist FILE       track all but the info hashes in this file
+  -memory SIZE          most resident memory of the process, as 16M or 1G
+                        (default: an eighth of what there is, 8M to 256M)
+  -interval TIME        announce interval, 1m to 2h (default 15m)
+  -workers N            sockets for each address, 1 to 64 (default: processors)
+  -connect-limit N      connects that an address and port may make in 2 minutes,
+                        0 for no limit (default 10)
+  -debug, -d            log every packet
+  -version, -v          print the version
+  -help, -h             print this
+
+Each flag can be set by an environment variable instead: PICO_TRACKER__ and the
+name in capitals, with _ for -, as in PICO_TRACKER__SECRET_FILE; for -debug also
+DEBUG. SIGHUP has the list file read again.
+`
+
+// config is what the user has chosen.
+type config struct {
+	port         uint16
+	listen       []netip.Addr
+	secret       []byte // nil: none given
+	whitelist    string
+	blacklist    string
+	memory       int // bytes; 0 is auto
+	interval     seconds
+	workers      int
+	connectLimit uint32
+	debug        bool
+	version      bool
+	help         bool
+
+	secretFile string
+	origins    map[string]string // flag name to where its value came from
+}
+
+// usageError is a mistake on the command line or in the environment.
+type usageError string
+
+func (e usageError) Error() string { return string(e) }
+
+// option is a flag: how it is called and what it sets.
+type option struct {
+	name, short string
+	boolean     bool
+	wants       string // what a good value is
+	set         func(*config, string) error
+}
+
+var errValue = errors.New("") // the value is not what is wanted
+
+var options = []option{
+	{name: "port", short: "p", wants: "a port number from 1 to 65535", set: func(c *config, v string) error {
+		n, err := number(v, 1, 65535)
+		c.port = uint16(n)
+		return err
+	}},
+	{name: "listen", wants: "comma-separated IP addresses, as 192.168.1.1,[fd00::1]", set: func(c *config, v string) (err error) {
+		c.listen, err = parseListen(v)
+		return err
+	}},
+	{name: "secret", short: "s", wants: "a key that is not empty", set: func(c *config, v string) error {
+		if v == "" {
+			return errValue
+		}
+		c.secret = []byte(v)
+		return nil
+	}},
+	{name: "secret-file", wants: "the path of a file", set: setPath(func(c *config) *string { return &c.secretFile })},
+	{name: "whitelist", short: "w", wants: "the path of a file", set: setPath(func(c *config) *string { return &c.whitelist })},
+	{name: "blacklist", wants: "the path of a file", set: setPath(func(c *config) *string { return &c.blacklist })},
+	{name: "memory", wants: "a size as 16M or 1G, or auto", set: func(c *config, v string) (err error) {
+		if v == "auto" {
+			c.memory = 0
+			return nil
+		}
+		c.memory, err = parseSize(v)
+		return err
+	}},
+	{name: "interval", wants: "a time from 1m to 2h, as 15m or 900s", set: func(c *config, v string) error {
+		d, err := time.ParseDuration(v)
+		if err != nil || d < time.Duration(minInterval)*time.Second || d > time.Duration(maxInterval)*time.Second {
+			return errValue
+		}
+		c.interval = seconds(d / time.Second)
+		return nil
+	}},
+	{name: "workers", wants: "a number from 1 to 64", set: func(c *config, v string) error {
+		n, err := number(v, 1, maxWorkers)
+		c.workers = int(n)
+		return err
+	}},
+	{name: "connect-limit", wants: "a number from 0 to 1000000", set: func(c *config, v string) error {
+		n, err := number(v, 0, 1000000)
+		c.connectLimit = uint32(n)
+		return err
+	}},
+	{name: "debug", short: "d", boolean: true, wants: "true or false", set: setBool(func(c *config) *bool { return &c.debug })},
+	{name: "version", short: "v", boolean: true, wants: "true or false", set: setBool(func(c *config) *bool { return &c.version })},
+	{name: "help", short: "h", boolean: true, wants: "true or false", set: setBool(func(c *config) *bool { return &c.help })},
+}
+
+const maxWorkers = 64
+
+func setPath(field func(*config) *string) func(*config, string) error {
+	return func(c *config, v string) error {
+		*field(c) = v
+		if v == "" {
+			return errValue
+		}
+		return nil
+	}
+}
+
+func setBool(field func(*config) *bool) func(*config, string) error {
+	return func(c *config, v string) error {
+		b, err := strconv.ParseBool(v)
+		*field(c) = b
+		return err
+	}
+}
+
+func number(v string, least, most uint64) (uint64, error) {
+	n, err := strconv.ParseUint(v, 10, 64)
+	if err != nil || n < least || n > most {
+		return 0, errValue
+	}
+	return n, nil
+}
+
+// parseSize reads a number of bytes with an optional K, M or G (of 1024), and
+// an optional B or iB behind that.
+func parseSize(v string) (int, error) {
+	s := strings.ToUpper(v)
+	s = strings.TrimSuffix(strings.TrimSuffix(s, "B"), "I")
+	shift := 0
+	for i, suffix := range []string{"K", "M", "G"} {
+		if rest, ok := strings.CutSuffix(s, suffix); ok {
+			s, shift = rest, 10*(i+1)
+		}
+	}
+	n, err := strconv.ParseUint(s, 10, 64)
+	if err != nil || n == 0 || n > 1<<50>>shift {
+		return 0, errValue
+	}
+	if n<<shift > maxMemory {
+		return 0, errMemory
+	}
+	return int(n << shift), nil
+}
+
+// maxMemory is the largest -memory. A 32-bit process has two to three
+// gigabytes of address space for everything.
+const maxMemory = 1 << (30 + 5*(^uint(0)>>63))
+
+var errMemory = errors.New("more than " + strconv.Itoa(maxMemory>>30) + "G, the most on this processor")
+
+// parseListen reads literal addresses; IPv6 may stand in brackets.
+func parseListen(v string) ([]netip.Addr, error) {
+	var addrs []netip.Addr
+	for _, part := range strings.Split(v, ",") {
+		s := strings.TrimSpace(part)
+		if inner, ok := strings.CutPrefix(s, "["); ok {
+			if s, ok = strings.CutSuffix(inner, "]"); !ok {
+				return nil, errValue
+			}
+		}
+		a, err := netip.ParseAddr(s)
+		if err != nil || a.Is4In6() {
+			return nil, errValue
+		}
+		for _, b := range addrs {
+			if a == b {
+				return nil, errors.New("the same address twice")
+			}
+		}
+		addrs = append(addrs, a)
+	}
+	return addrs, nil
+}
+
+// variable is the environment variable of a flag.
+func variable(name string) string {
+	return "PICO_TRACKER__" + strings.ToUpper(strings.ReplaceAll(name, "-", "_"))
+}
+
+// parseConfig reads the command line and the environment ("NAME=value"). Its
+// errors are usage errors.
+func parseConfig(args, env []string) (*config, error) {
+	c := &config{
+		port:         1337,
+		listen:       []netip.Addr{netip.IPv4Unspecified(), netip.IPv6Unspecified()},
+		interval:     15 * 60,
+		workers:      min(runtime.GOMAXPROCS(0), maxWorkers),
+		connectLimit: 10,
+		origins:      map[string]string{},
+	}
+	given, err := parseFlags(args)
+	if err != nil {
+		return nil, err
+	}
+	vars := map[string]string{}
+	for _, e := range env {
+		if name, v, ok := strings.Cut(e, "="); ok {
+			vars[name] = v
+		}
+	}
+	for i := range options {
+		o := &options[i]
+		v, origin, ok := given[o.name], "-"+o.name, true
+		if _, ok = given[o.name]; !ok && o.name != "version" && o.name != "help" {
+			origin = variable(o.name)
+			// An empty variable is one that is not set: so compose files
+			// and init scripts can leave it out.
+			if v = vars[origin]; v == "" && o.name == "debug" {
+				origin = "DEBUG"
+				v = vars[origin]
+			}
+			ok = v != ""
+		}
+		if !ok {
+			continue
+		}
+		if err := o.set(c, v); err != nil {
+			return nil, o.mistake(origin, v, err)
+		}
+		c.origins[o.name] = origin
+	}
+	if c.version || c.help {
+		return c, nil
+	}
+	if c.secret != nil && c.secretFile != "" {
+		return nil, usageError(c.origins["secret"] + " and " + c.origins["secret-file"] + ": give one of the two")
+	}
+	if c.whitelist != "" && c.blacklist != "" {
+		return nil, usageError(c.origins["whitelist"] + " and " + c.origins["blacklist"] + ": give one of the two")
+	}
+	return c, nil
+}
+
+// mistake is the error for a bad value. A secret is not repeated.
+func (o *option) mistake(origin, v string, err error) error {
+	if o.name != "secret" {
+		origin += " " + strconv.Quote(v)
+	}
+	if err == errValue || o.boolean {
+		return usageError(origin + ": want " + o.wants)
+	}
+	return usageError(origin + ": " + err.Error() + "; want " + o.wants)
+}
+
+// parseFlags collects -name value, -name=value and the same with two dashes.
+func parseFlags(args []string) (map[string]string, error) {
+	given := map[string]string{}
+	for len(args) > 0 {
+		arg := args[0]
+		args = args[1:]
+		name, ok := strings.CutPrefix(arg, "-")
+		name = strings.TrimPrefix(name, "-")
+		name, v, hasValue := strings.Cut(name, "=")
+		o := findOption(name)
+		if !ok || o == nil {
+			return nil, usageError(strconv.Quote(arg) + ": no such flag; -help lists them")
+		}
+		if !hasValue {
+			switch {
+			case o.boolean:
+				v = "true"
+			case len(args) == 0:
+				return nil, usageError("-" + o.name + ": value is missing; want " + o.wants)
+			default:
+				v, args = args[0], args[1:]
+			}
+		}
+		given[o.name] = v
+	}
+	return given, nil
+}
+
+func findOption(name string) *option {
+	for i := range options {
+		if o := &options[i]; name != "" && (o.name == name || o.short == name) {
+			return o
+		}
+	}
+	return nil
+}
+
+// readSecret is the key from -secret or -secret-file, or nil.
+func (c *config) readSecret() ([]byte, error) {
+	if c.secretFile == "" {
+		return c.secret, nil
+	}
+	f, err := os.Open(c.secretFile)
+	if err != nil {
+		return nil, errors.New(c.origins["secret-file"] + ": " + err.Error())
+	}
+	defer f.Close()
+	b, err := io.ReadAll(io.LimitReader(f, 1<<16))
+	if err != nil {
+		return nil, errors.New(c.origins["secret-file"] + ": " + err.Error())
+	}
+	if b = bytes.TrimSpace(b); len(b) == 0 {
+		return nil, errors.New(c.origins["secret-file"] + " " + c.secretFile + ": the file is empty; want a key in it")
+	}
+	return b, nil
+}
+
+// layout is how the memory is divided, in bytes but for pages and counts.
+type layout struct {
+	total     int
+	batch     int // datagrams that a socket takes at once
+	idBits    int // a worker remembers 1<<idBits connection IDs
+	limits    int // for each of a worker's limiters
+	listMax   int // hashes of the access list
+	pages     int // of the pool
+	shards    int
+	perWorker int
+}
+
+const (
+	// runtimeBytes is what the Go runtime and the program take of their
+	// own: measured idle, with room for what a reload allocates.
+	runtimeBytes = 4 << 20
+	// minPages is the least pool that is worth running.
+	minPages = 64
+	// socketStack is a worker's stacks and what the runtime keeps for its
+	// thread.
+	socketStack = 48 << 10
+
+	minAuto = 8 << 20
+	maxAuto = 256 << 20
+)
+
+// divide splits total bytes among the parts, for that many sockets, a list
+// file of listFile bytes (-1: no list). It returns an error that tells the
+// least total when that one is too small.
+func divide(total, sockets int, listFile int64) (layout, error) {
+	for least := total; ; least += 1 << 20 {
+		l := tryDivide(least, sockets, listFile)
+		if l.pages < minPages {
+			continue
+		}
+		if least > total {
+			return l, usageError("too little; at least " + strconv.Itoa(least>>20) + "M for this configuration")
+		}
+		return l, nil
+	}
+}
+
+func tryDivide(total, sockets int, listFile int64) layout {
+	l := layout{total: total, batch: 16, idBits: 9, limits: 4 << 10}
+	if per := total / sockets; per >= 8<<20 {
+		l.batch, l.idBits, l.limits = maxBatch, 12, 64<<10
+	} else if per >= 3<<20 {
+		l.batch, l.idBits, l.limits = 32, 11, 16<<10
+	}
+	l.perWorker = socketStack + l.batch*datagramBytes + 24<<l.idBits + 3*l.limits
+	left := total - runtimeBytes - sockets*l.perWorker
+	if listFile >= 0 {
+		// Room for what is there and a quarter more, but at least what a
+		// sixteenth of the memory holds, for a list that comes later.
+		l.listMax = max(int(listFile/40)*5/4, total/16/listBytes(1))
+		left -= listBytes(l.listMax)
+	}
+	l.pages = max(0, left/pageCost)
+	l.shards = 1
+	for l.shards < 8*sockets && l.pages >= 1024*l.shards {
+		l.shards *= 2
+	}
+	return l
+}
+
+// shareOf is how many peers one source may have stored: 5 % of the torrents
+// that fit.
+func (l *layout) shareOf() uint32 { return uint32(max(1, l.pages*pageUnit/20)) }

@@ -1,0 +1,136 @@
+package main
+
+import (
+	"crypto/hmac"
+	"crypto/sha256"
+	"crypto/subtle"
+	"encoding/binary"
+	"hash"
+)
+
+// This file owns connection IDs: [32-bit timestamp][32-bit signature], the
+// signature being the start of HMAC-SHA256 over the client's IP and the
+// timestamp (BEP 15, "UDP connections / spoofing"). Nothing is stored for a
+// client. An ID is bound to the IP and not to the port: libtorrent uses one ID
+// for all its sockets, and NATs change ports.
+
+const (
+	cookieLife = 120 // seconds; BEP 15
+	// cookieSkew is how far ahead another instance's clock may be. An ID
+	// from further ahead would outlive its two minutes.
+	cookieSkew = 10
+)
+
+// deriveKey makes the signing key from the operator's secret, for this use
+// alone.
+func deriveKey(secret []byte) []byte {
+	m := hmac.New(sha256.New, secret)
+	m.Write([]byte("pico-tracker connection ID"))
+	return m.Sum(nil)
+}
+
+// moment is the time of a batch.
+type moment struct {
+	mono seconds // since the start of the process
+	wall uint32  // seconds since 1970, as IDs are dated
+}
+
+// cookies signs and checks connection IDs for one worker.
+type cookies struct {
+	mac hash.Hash
+	in  [20]byte // here, for what is passed to an interface is allocated
+	sum [sha256.Size]byte
+
+	// A board without a battery starts in 1970 and jumps when the time
+	// arrives. offset is wall minus mono; for the life of an ID after a
+	// jump, the one before it dates IDs as well.
+	offset    uint32
+	oldOffset uint32
+	oldUntil  seconds
+
+	seen []verified
+}
+
+// verified is an ID that was found good, or issued, lately. It stays true for
+// ever, so that a client's second packet costs no HMAC.
+type verified struct {
+	id uint64
+	ip [16]byte
+}
+
+// newCookies makes a signer that remembers 1<<bits IDs.
+func newCookies(key []byte, bits int, now moment) *cookies {
+	return &cookies{
+		mac:    hmac.New(sha256.New, key),
+		offset: now.wall - uint32(now.mono),
+		seen:   make([]verified, 1<<bits),
+	}
+}
+
+// sign is the signature for an IP address of 4 or 16 bytes, never 0.
+func (c *cookies) sign(ip []byte, wall uint32) uint32 {
+	n := copy(c.in[:], ip)
+	binary.BigEndian.PutUint32(c.in[n:], wall)
+	c.mac.Reset()
+	c.mac.Write(c.in[:n+4])
+	s := binary.BigEndian.Uint32(c.mac.Sum(c.sum[:0]))
+	if s == 0 {
+		return 1 // rTorrent refuses an ID of 0
+	}
+	return s
+}
+
+// slot is where an ID is remembered. The signature's bits are as good as
+// random.
+func (c *cookies) slot(id uint64) *verified {
+	return &c.seen[uint32(id)&uint32(len(c.seen)-1)]
+}
+
+func (c *cookies) remember(id uint64, ip []byte) {
+	v := c.slot(id)
+	v.id, v.ip = id, [16]byte{}
+	copy(v.ip[:], ip)
+}
+
+// issue makes the ID for ip.
+func (c *cookies) issue(ip []byte, now moment) uint64 {
+	c.follow(now)
+	id := uint64(now.wall)<<32 | uint64(c.sign(ip, now.wall))
+	c.remember(id, ip)
+	return id
+}
+
+// valid says whether id was issued to ip, by us or by who shares the secret,
+// in the last two minutes.
+func (c *cookies) valid(id uint64, ip []byte, now moment) bool {
+	c.follow(now)
+	wall := uint32(id >> 32)
+	if !timely(wall, now.wall) && !(now.mono < c.oldUntil && timely(wall, uint32(now.mono)+c.oldOffset)) {
+		return false
+	}
+	v := c.slot(id)
+	if v.id == id && id != 0 && string(v.ip[:len(ip)]) == string(ip) {
+		return true
+	}
+	if subtle.ConstantTimeEq(int32(c.sign(ip, wall)), int32(uint32(id))) == 0 {
+		return false
+	}
+	c.remember(id, ip)
+	return true
+}
+
+// timely says whether an ID of that date is neither expired nor from the
+// future.
+func timely(wall, now uint32) bool {
+	age := int32(now - wall)
+	return age >= -cookieSkew && age <= cookieLife
+}
+
+// follow notices that the wall clock has jumped.
+func (c *cookies) follow(now moment) {
+	offset := now.wall - uint32(now.mono)
+	if d := int32(offset - c.offset); d < -1 || d > 1 {
+		c.oldOffset, c.oldUntil = c.offset, now.mono+cookieLife
+		c.offset = offset
+	}
+}

@@ -1,0 +1,316 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"io"
+	"os"
+	"os/signal"
+	"runtime"
+	"runtime/debug"
+	"strconv"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// This file owns the wiring: it makes the parts, starts them, and turns
+// signals and errors into an exit code.
+
+// version is set by the linker.
+var version = "dev"
+
+const (
+	exitOK      = 0
+	exitFailure = 1
+	exitUsage   = 2
+)
+
+func main() {
+	ctx, cancel := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	code := run(ctx, os.Args[1:], os.Environ(), os.Stdout, os.Stderr)
+	cancel()
+	os.Exit(code)
+}
+
+// run is the program: it serves until ctx is done and returns the exit code.
+func run(ctx context.Context, args, env []string, stdout, stderr io.Writer) int {
+	log := &logger{w: stderr}
+	c, err := parseConfig(args, env)
+	if err == nil {
+		log.debug = c.debug
+		switch {
+		case c.help:
+			_, err = io.WriteString(stdout, usage)
+		case c.version:
+			_, err = io.WriteString(stdout, "pico-tracker "+version+"\n")
+		default:
+			err = start(ctx, c, log)
+		}
+	}
+	var mistake usageError
+	switch {
+	case errors.As(err, &mistake):
+		log.error(err.Error())
+		return exitUsage
+	case err != nil:
+		log.error(err.Error())
+		return exitFailure
+	}
+	return exitOK
+}
+
+// start makes everything and serves until ctx is done.
+func start(ctx context.Context, c *config, log *logger) error {
+	clk := clock{time.Now()}
+	log.info("pico-tracker ", version)
+	key, err := signingKey(c, log)
+	if err != nil {
+		return err
+	}
+	l, err := c.layout()
+	if err != nil {
+		return err
+	}
+	t, list, err := newTracker(c, &l, log)
+	if err != nil {
+		return err
+	}
+	socks, err := listen(c, l.batch, log)
+	if err != nil {
+		return err
+	}
+	now := clk.now()
+	if list != nil {
+		list.load()
+	}
+	workers := make([]*worker, len(socks))
+	for i, s := range socks {
+		d, err := newDesk(t, c, &l, key, now)
+		if err != nil {
+			return err
+		}
+		workers[i] = &worker{sock: s, desk: d, clock: clk, log: log}
+	}
+	log.info("memory ", sizeText(l.total), ": up to ", strconv.Itoa(t.store.maxTorrents()), " torrents or ",
+		strconv.Itoa(t.store.maxPeers()), " peers; ", strconv.Itoa(c.workers), " workers, interval ",
+		(time.Duration(c.interval) * time.Second).String())
+
+	// From here on nothing is allocated by packets: the collector has work
+	// only after reloads of the list.
+	debug.SetGCPercent(-1)
+	var ms runtime.MemStats
+	runtime.ReadMemStats(&ms)
+	debug.SetMemoryLimit(int64(ms.Sys-ms.HeapReleased) + 512<<10)
+
+	k := &keeper{tracker: t, list: list, workers: workers, clock: clk, log: log}
+	return serveAll(ctx, k, log)
+}
+
+// serveAll runs the workers and the keeper until ctx is done or a socket
+// fails.
+func serveAll(ctx context.Context, k *keeper, log *logger) error {
+	failed := make(chan error, len(k.workers))
+	var wg sync.WaitGroup
+	for _, w := range k.workers {
+		wg.Add(1)
+		go func() {
+			defer wg.Done()
+			if err := w.run(); err != nil {
+				failed <- errors.New("receive on " + w.sock.addr.String() + ": " + err.Error())
+			}
+		}()
+	}
+	hup := make(chan struct{}, 1)
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, syscall.SIGHUP)
+	defer signal.Stop(signals)
+	quit := make(chan struct{})
+	wg.Add(1)
+	go func() {
+		defer wg.Done()
+		k.run(quit, hup)
+	}()
+
+	var err error
+	for done := false; !done; {
+		select {
+		case <-signals:
+			select {
+			case hup <- struct{}{}:
+			default: // one is waiting already
+			}
+		case err = <-failed:
+			done = true
+		case <-ctx.Done():
+			log.info("stopping")
+			done = true
+		}
+	}
+	close(quit)
+	for _, w := range k.workers {
+		w.sock.stop()
+	}
+	wg.Wait()
+	for _, w := range k.workers {
+		w.sock.close()
+	}
+	return err
+}
+
+// signingKey is the key of the connection IDs.
+func signingKey(c *config, log *logger) ([]byte, error) {
+	secret, err := c.readSecret()
+	if err != nil {
+		return nil, err
+	}
+	switch {
+	case secret == nil:
+		secret = make([]byte, 32)
+		if _, err := rand.Read(secret); err != nil {
+			return nil, err
+		}
+		log.warn("no -secret: connection IDs do not survive a restart, nor hold on another instance")
+	case len(secret) < 32:
+		log.warn("the secret has ", strconv.Itoa(len(secret)), " characters: fewer than 32 are easier to guess")
+	}
+	return deriveKey(secret), nil
+}
+
+// layout divides the memory.
+func (c *config) layout() (layout, error) {
+	total := c.memory
+	if total == 0 {
+		total = int(min(max(memoryLimit()/8, minAuto), maxAuto))
+	}
+	listFile := int64(-1)
+	if path := c.whitelist + c.blacklist; path != "" {
+		listFile = 0
+		if fi, err := os.Stat(path); err == nil {
+			listFile = fi.Size()
+		}
+	}
+	l, err := divide(total, c.workers*len(c.listen), listFile)
+	var mistake usageError
+	if errors.As(err, &mistake) {
+		origin := c.origins["memory"]
+		if origin == "" {
+			origin = "-memory"
+		}
+		err = usageError(origin + " " + sizeText(total) + ": " + string(mistake))
+	}
+	return l, err
+}
+
+// newTracker makes the store and the access list, nil where there is none.
+func newTracker(c *config, l *layout, log *logger) (*tracker, *accessList, error) {
+	seed := make([]byte, 48)
+	if _, err := rand.Read(seed); err != nil {
+		return nil, nil, err
+	}
+	s, err := newStore(l.pages, l.shards, l.shareOf(), seed)
+	if err != nil {
+		return nil, nil, noMemory(c, l, err)
+	}
+	t := &tracker{store: s, interval: c.interval}
+	if c.whitelist+c.blacklist == "" {
+		return t, nil, nil
+	}
+	list, err := newAccessList(c.whitelist+c.blacklist, c.blacklist != "", l.listMax, log)
+	if err != nil {
+		return nil, nil, noMemory(c, l, err)
+	}
+	s.admit = list.admits
+	return t, list, nil
+}
+
+func noMemory(c *config, l *layout, err error) error {
+	return errors.New("-memory " + sizeText(l.total) + ": " + err.Error() + " (no room in the address space; a smaller size may fit)")
+}
+
+// newDesk makes a worker's desk.
+func newDesk(t *tracker, c *config, l *layout, key []byte, now moment) (*desk, error) {
+	seed := make([]byte, 64)
+	if _, err := rand.Read(seed); err != nil {
+		return nil, err
+	}
+	return &desk{
+		tracker:  t,
+		cookies:  newCookies(key, l.idBits, now),
+		connects: newLimiter(l.limits, c.connectLimit, limitWindow, newHashKey(seed)),
+		networks: newLimiter(l.limits, networkConnects, limitWindow, newHashKey(seed[16:])),
+		errors:   newLimiter(l.limits, networkErrors, limitWindow, newHashKey(seed[32:])),
+		rng:      random{newHashKey(seed[48:]).k0},
+	}, nil
+}
+
+// listen opens the sockets. A family that the kernel lacks is done without, as
+// long as another is left.
+func listen(c *config, batch int, log *logger) ([]*socket, error) {
+	var socks []*socket
+	fail := func(err error) ([]*socket, error) {
+		for _, s := range socks {
+			s.close()
+		}
+		return nil, err
+	}
+	for i, addr := range c.listen {
+		name := addr.String()
+		if addr.Is6() {
+			name = "[" + name + "]"
+		}
+		name += ":" + strconv.Itoa(int(c.port))
+		if c.workers > 1 {
+			// Sockets that share an address would also share it with
+			// another tracker, without a word.
+			s, err := openSocket(addr, c.port, 1, false)
+			if err == nil {
+				s.close()
+			} else if !noFamily(err) {
+				return fail(errors.New("listen " + name + ": " + err.Error() + hint(err)))
+			}
+		}
+		for n := 0; n < c.workers; n++ {
+			s, err := openSocket(addr, c.port, batch, c.workers > 1)
+			if err == errNoSharing {
+				log.warn("no SO_REUSEPORT on this system: one worker for each address")
+				c.workers = 1
+				s, err = openSocket(addr, c.port, batch, false)
+			}
+			if noFamily(err) && (len(socks) > 0 || i+1 < len(c.listen)) {
+				log.warn("no ", familyName(addr.Is6()), " on this system: not listening on ", name)
+				break
+			}
+			if err != nil {
+				return fail(errors.New("listen " + name + ": " + err.Error() + hint(err)))
+			}
+			socks = append(socks, s)
+			if n == 0 {
+				log.info("listening on ", name, ", receive buffer ", sizeText(s.queue))
+			}
+		}
+	}
+	if len(socks) == 0 {
+		return fail(errors.New("neither IPv4 nor IPv6 on this system"))
+	}
+	return socks, nil
+}
+
+func familyName(v6 bool) string {
+	if v6 {
+		return "IPv6"
+	}
+	return "IPv4"
+}
+
+// sizeText is a number of bytes as -memory takes it, rounded.
+func sizeText(n int) string {
+	switch {
+	case n >= 1<<30 && n%(1<<30) == 0:
+		return strconv.Itoa(n>>30) + "G"
+	case n >= 10<<20 || n >= 1<<20 && n%(1<<20) == 0:
+		return strconv.Itoa(n>>20) + "M"
+	}
+	return strconv.Itoa(n>>10) + "K"
+}

@@ -1,0 +1,190 @@
+package main
+
+import (
+	"errors"
+	"net/netip"
+	"runtime"
+	"strconv"
+	"time"
+	"unsafe"
+)
+
+// This file owns the loops: one for each socket that receives, answers and
+// sends, and one that sweeps and looks after the access list. It is the only
+// reader of the clock.
+
+// errStopped says that a socket was stopped and has nothing left to take.
+var errStopped = errors.New("stopped")
+
+// clock tells the time since it was made, and the time of day.
+type clock struct{ start time.Time }
+
+func (c clock) now() moment {
+	t := time.Now()
+	return moment{mono: seconds(t.Sub(c.start) / time.Second), wall: uint32(t.Unix())}
+}
+
+// worker is a socket with the desk that answers for it.
+type worker struct {
+	sock  *socket
+	desk  *desk
+	board board
+	clock clock
+	log   *logger
+}
+
+// run answers until the socket is stopped. It returns an error when the socket
+// fails.
+func (w *worker) run() error {
+	if w.sock.v6 {
+		return serve[key6](w)
+	}
+	return serve[key4](w)
+}
+
+func serve[K peerKey](w *worker) error {
+	s, d := w.sock, w.desk
+	for {
+		n, err := s.receive()
+		if err == errStopped {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		now := w.clock.now()
+		for i := 0; i < n; i++ {
+			var from K
+			s.source(i, unsafe.Slice((*byte)(unsafe.Pointer(&from)), len(from)))
+			req := s.request(i)
+			out, v := handle(d, s.buffer(i), req, &from, now)
+			if len(out) > 0 {
+				s.reply(i, out)
+			}
+			d.count.verdicts[v]++
+			d.count.bytesIn += uint64(len(req))
+			d.count.bytesOut += uint64(len(out))
+			if w.log.debug {
+				w.log.trace(source(&from), ": ", verdictNames[v], ", ", strconv.Itoa(len(req)), " bytes in, ", strconv.Itoa(len(out)), " out")
+			}
+		}
+		d.count.sendFailed += uint64(s.flush(n))
+		w.board.show(&d.count)
+		if n == maxBatch {
+			runtime.Gosched() // the other family must not starve on one processor
+		}
+	}
+}
+
+// source is a peer key in words.
+func source[K peerKey](k *K) string {
+	b := unsafe.Slice((*byte)(unsafe.Pointer(k)), len(*k))
+	a, _ := netip.AddrFromSlice(b[:len(b)-2])
+	return netip.AddrPortFrom(a, uint16(b[len(b)-2])<<8|uint16(b[len(b)-1])).String()
+}
+
+// keeper does what is done by time: the sweep, the memory that goes back, the
+// access list, the state of being full.
+type keeper struct {
+	tracker *tracker
+	list    *accessList // nil: none
+	workers []*worker
+	clock   clock
+	log     *logger
+
+	cursor   uint32 // the page to sweep next
+	checked  seconds
+	full     bool
+	refusals uint64
+}
+
+const (
+	listEvery  seconds = 5 * 60 // how often the access list is looked at
+	idleBefore seconds = 2 * 60 // that a page waits before the system has it back
+	trimPages          = 512    // system pages looked at in a tick
+)
+
+// pass is how long the sweep takes to see every page.
+func (k *keeper) pass() seconds { return min(max(k.tracker.interval/8, 8), maxPass) }
+
+// tick does a second's share of the work.
+func (k *keeper) tick(now moment) {
+	s := k.tracker.store
+	end := s.pool.end()
+	ttl := k.tracker.ttl(s.pool.fill())
+	for n := (end + uint32(k.pass()) - 1) / uint32(k.pass()); n > 0; n-- {
+		if k.cursor++; k.cursor >= end {
+			k.cursor = 1
+			if end <= 1 {
+				break
+			}
+		}
+		s.sweep(k.cursor, now.mono, ttl)
+		// Who waits for the processor has it between two pages.
+		runtime.Gosched()
+	}
+	s.trim(now.mono, idleBefore, trimPages)
+	k.watchFull()
+	if k.list != nil && now.mono-k.checked >= listEvery {
+		k.checked = now.mono
+		if k.list.changed() {
+			k.reload(now)
+		}
+	}
+}
+
+// watchFull logs when newcomers begin to be turned away for lack of room, and
+// when there is room again.
+func (k *keeper) watchFull() {
+	var refusals uint64
+	for _, w := range k.workers {
+		c := w.board.read()
+		refusals += c.verdicts[announcedFull]
+	}
+	s := k.tracker.store
+	switch {
+	case !k.full && refusals != k.refusals:
+		k.full = true
+		torrents, peers := s.totals()
+		k.log.warn("full: ", strconv.Itoa(torrents), " torrents, ", strconv.Itoa(peers[0]+peers[1]+peers[2]+peers[3]),
+			" peers; newcomers get peers but are not stored until there is room (-memory)")
+	case k.full && refusals == k.refusals && s.pool.fill() < 1000:
+		k.full = false
+		k.log.info("no longer full: newcomers are stored again")
+	}
+	k.refusals = refusals
+}
+
+// reload reads the access list and removes what it no longer allows.
+func (k *keeper) reload(now moment) {
+	if k.list == nil || !k.list.load() {
+		return
+	}
+	s := k.tracker.store
+	removed := 0
+	for i := uint32(1); i < s.pool.end(); i++ {
+		removed += s.purge(i, now.mono, k.list.admits)
+		runtime.Gosched()
+	}
+	// Every lock has been held since the new list came: no one reads the old.
+	k.list.discardOld()
+	if removed > 0 {
+		k.log.info(k.list.kind(), ": ", strconv.Itoa(removed), " torrents removed")
+	}
+}
+
+// run ticks until stop is closed. A value on hup has the access list read.
+func (k *keeper) run(stop <-chan struct{}, hup <-chan struct{}) {
+	t := time.NewTicker(time.Second)
+	defer t.Stop()
+	for {
+		select {
+		case <-stop:
+			return
+		case <-hup:
+			k.reload(k.clock.now())
+		case <-t.C:
+			k.tick(k.clock.now())
+		}
+	}
+}

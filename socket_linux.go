@@ -1,0 +1,367 @@
+//go:build linux && !portable
+
+package main
+
+import (
+	"errors"
+	"net/netip"
+	"strconv"
+	"sync/atomic"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// This file owns the sockets: batches of datagrams in and out of the kernel
+// with recvmmsg and sendmmsg. A reply leaves from the address that its request
+// came to.
+
+// maxBatch is how many datagrams are taken from the kernel at once.
+const maxBatch = 64
+
+// mmsghdr is struct mmsghdr. It must not end in a zero-size field, or Go pads
+// it beyond the kernel's 32 bytes on 32-bit processors.
+type mmsghdr struct {
+	unix.Msghdr
+	n uint32
+}
+
+const (
+	nameSize = unix.SizeofSockaddrInet6
+	// controlSize holds one PKTINFO of either family, aligned.
+	controlSize = (unix.SizeofCmsghdr+unix.SizeofInet6Pktinfo+7)&^7 + 8
+)
+
+// datagramBytes is what a socket takes for each datagram of its batch.
+const datagramBytes = int(unsafe.Sizeof(slot{})+2*unsafe.Sizeof(mmsghdr{})+2*unsafe.Sizeof(unix.Iovec{})) + maxReply
+
+// slot is the memory of one request: kept together, for it is used together.
+type slot struct {
+	name    [(nameSize + 7) &^ 7]byte
+	control [controlSize]byte
+	request [maxRequest]byte
+}
+
+// socket is a bound UDP socket of one address family and its batch.
+type socket struct {
+	fd       int
+	addr     netip.Addr
+	v6       bool
+	pktinfo  bool // the address is a wildcard
+	single   bool // no recvmmsg here
+	queue    int  // bytes that the kernel keeps for us
+	stopping atomic.Bool
+
+	slots   []slot
+	replies []byte // maxReply a slot
+	in, out []mmsghdr
+	iovs    []unix.Iovec // of in, then of out
+	pending int          // replies in out
+}
+
+// openSocket binds a UDP socket. shared lets others bind the same address.
+func openSocket(addr netip.Addr, port uint16, batch int, shared bool) (*socket, error) {
+	s := &socket{addr: addr, v6: addr.Is6(), pktinfo: addr.IsUnspecified()}
+	family := unix.AF_INET
+	if s.v6 {
+		family = unix.AF_INET6
+	}
+	fd, err := unix.Socket(family, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return nil, err
+	}
+	s.fd = fd
+	if err := s.configure(port, shared); err != nil {
+		unix.Close(fd)
+		return nil, err
+	}
+	s.slots = make([]slot, batch)
+	s.replies = make([]byte, batch*maxReply)
+	s.in = make([]mmsghdr, batch)
+	s.out = make([]mmsghdr, batch)
+	s.iovs = make([]unix.Iovec, 2*batch)
+	for i := range s.slots {
+		sl, iov := &s.slots[i], &s.iovs[i]
+		iov.Base = &sl.request[0]
+		iov.SetLen(len(sl.request))
+		s.in[i].Iov, s.out[i].Iov = iov, &s.iovs[batch+i]
+		s.in[i].SetIovlen(1)
+		s.out[i].SetIovlen(1)
+		s.in[i].Name = &sl.name[0]
+		if s.pktinfo {
+			s.in[i].Control = &sl.control[0]
+		}
+	}
+	s.rearm(batch)
+	return s, nil
+}
+
+// receiveBuffer is what is asked of the kernel: a burst of 4,000 connects.
+const receiveBuffer = 4 << 20
+
+func (s *socket) configure(port uint16, shared bool) error {
+	if shared {
+		if err := unix.SetsockoptInt(s.fd, unix.SOL_SOCKET, unix.SO_REUSEPORT, 1); err != nil {
+			return errNoSharing
+		}
+	}
+	// What the system refuses of the following, it does without.
+	_ = unix.SetsockoptInt(s.fd, unix.SOL_SOCKET, unix.SO_RCVBUF, receiveBuffer)
+	if n, err := unix.GetsockoptInt(s.fd, unix.SOL_SOCKET, unix.SO_RCVBUF); err == nil {
+		s.queue = n / 2 // the kernel doubles what it is asked for
+	}
+	_ = unix.SetsockoptSockFprog(s.fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, &requestFilter)
+	var sa unix.Sockaddr
+	if s.v6 {
+		if err := unix.SetsockoptInt(s.fd, unix.IPPROTO_IPV6, unix.IPV6_V6ONLY, 1); err != nil {
+			return err
+		}
+		_ = unix.SetsockoptInt(s.fd, unix.IPPROTO_IPV6, unix.IPV6_MTU_DISCOVER, unix.IPV6_PMTUDISC_PROBE)
+		if s.pktinfo {
+			if err := unix.SetsockoptInt(s.fd, unix.IPPROTO_IPV6, unix.IPV6_RECVPKTINFO, 1); err != nil {
+				return err
+			}
+		}
+		sa6 := &unix.SockaddrInet6{Port: int(port), Addr: s.addr.As16()}
+		if zone := s.addr.Zone(); zone != "" {
+			id, err := zoneIndex(s.fd, zone)
+			if err != nil {
+				return err
+			}
+			sa6.ZoneId = id
+		}
+		sa = sa6
+	} else {
+		// Don't fragment, and don't believe a stranger's ICMP about the path.
+		_ = unix.SetsockoptInt(s.fd, unix.IPPROTO_IP, unix.IP_MTU_DISCOVER, unix.IP_PMTUDISC_PROBE)
+		if s.pktinfo {
+			if err := unix.SetsockoptInt(s.fd, unix.IPPROTO_IP, unix.IP_PKTINFO, 1); err != nil {
+				return err
+			}
+		}
+		sa = &unix.SockaddrInet4{Port: int(port), Addr: s.addr.As4()}
+	}
+	return unix.Bind(s.fd, sa)
+}
+
+// errNoSharing says that the kernel has no SO_REUSEPORT.
+var errNoSharing = errors.New("no SO_REUSEPORT")
+
+// zoneIndex is the number of the interface that an address's zone names.
+func zoneIndex(fd int, zone string) (uint32, error) {
+	if n, err := strconv.ParseUint(zone, 10, 32); err == nil {
+		return uint32(n), nil
+	}
+	ifr, err := unix.NewIfreq(zone)
+	if err != nil {
+		return 0, err
+	}
+	if err := unix.IoctlIfreq(fd, unix.SIOCGIFINDEX, ifr); err != nil {
+		return 0, err
+	}
+	return ifr.Uint32(), nil
+}
+
+// requestFilter lets through what can be a request, and has the kernel drop
+// the rest before it is queued. Offsets count from the UDP header. It does not
+// judge connection IDs and lengths beyond the least, which have answers.
+var requestFilter = newRequestFilter()
+
+func newRequestFilter() unix.SockFprog {
+	const (
+		load        = unix.BPF_LD | unix.BPF_W | unix.BPF_ABS
+		length      = unix.BPF_LD | unix.BPF_W | unix.BPF_LEN
+		equal       = unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K
+		atLeast     = unix.BPF_JMP | unix.BPF_JGE | unix.BPF_K
+		ret         = unix.BPF_RET | unix.BPF_K
+		udp         = 8 // bytes of header
+		maxDatagram = 1 << 16
+	)
+	// Jumps count from the instruction after; 10 accepts, 11 drops.
+	prog := []unix.SockFilter{
+		0:  {Code: length},
+		1:  {Code: atLeast, Jf: 9, K: udp + headSize},
+		2:  {Code: load, K: udp + 8}, // action
+		3:  {Code: equal, Jt: 6, K: actionAnnounce},
+		4:  {Code: equal, Jt: 5, K: actionScrape},
+		5:  {Code: equal, Jf: 5, K: actionConnect},
+		6:  {Code: load, K: udp},
+		7:  {Code: equal, Jf: 3, K: protocolID >> 32},
+		8:  {Code: load, K: udp + 4},
+		9:  {Code: equal, Jf: 1, K: protocolID & 0xffffffff},
+		10: {Code: ret, K: maxDatagram},
+		11: {Code: ret, K: 0},
+	}
+	return unix.SockFprog{Len: uint16(len(prog)), Filter: &prog[0]}
+}
+
+// request is the i-th datagram of the batch, cut to maxRequest.
+func (s *socket) request(i int) []byte { return s.slots[i].request[:s.in[i].n] }
+
+// source copies the address and port of the i-th datagram into key: 6 or 18
+// bytes, by the socket's family.
+func (s *socket) source(i int, key []byte) {
+	name := &s.slots[i].name
+	if s.v6 {
+		copy(key[:16], name[8:24])
+		copy(key[16:], name[2:4])
+	} else {
+		copy(key[:4], name[4:8])
+		copy(key[4:], name[2:4])
+	}
+}
+
+// buffer is where the reply to the i-th datagram goes: empty, with room for
+// maxReply bytes.
+func (s *socket) buffer(i int) []byte {
+	return s.replies[i*maxReply : i*maxReply : (i+1)*maxReply]
+}
+
+// reply queues b, which lies in buffer(i), for the sender of the i-th datagram.
+func (s *socket) reply(i int, b []byte) {
+	in, out := &s.in[i], &s.out[s.pending]
+	s.pending++
+	out.Name, out.Namelen = in.Name, in.Namelen
+	out.Iov.Base = &b[0]
+	out.Iov.SetLen(len(b))
+	out.Control, out.Controllen = in.Control, in.Controllen
+	if s.pktinfo {
+		s.aim(&s.slots[i].control)
+	}
+}
+
+// aim makes the PKTINFO that came with a request fit for its reply: the same
+// address, but any interface, for the route back may be another. A link-local
+// address is good for its own link only.
+func (s *socket) aim(control *[controlSize]byte) {
+	const data = (unix.SizeofCmsghdr + unix.SizeofPtr - 1) &^ (unix.SizeofPtr - 1)
+	if !s.v6 {
+		clear(control[data : data+4]) // in_pktinfo: interface, then addresses
+		return
+	}
+	addr := control[data : data+16] // in6_pktinfo: address, then interface
+	if addr[0] != 0xfe || addr[1]&0xc0 != 0x80 {
+		clear(control[data+16 : data+20])
+	}
+}
+
+// rearm makes the first n slots ready to receive.
+func (s *socket) rearm(n int) {
+	for i := range s.in[:n] {
+		s.in[i].Namelen = nameSize
+		if s.pktinfo {
+			s.in[i].SetControllen(controlSize)
+		}
+	}
+}
+
+// receive waits for datagrams and takes what is queued, up to a batch. After
+// stop it takes what is queued, and then returns errStopped.
+func (s *socket) receive() (int, error) {
+	for {
+		// Most of the time under load there is something: ask without
+		// telling the Go scheduler, which costs as much as the call.
+		n, errno := s.recvmmsg(unix.RawSyscall6, unix.MSG_DONTWAIT)
+		if errno == unix.EAGAIN {
+			if s.stopping.Load() {
+				return 0, errStopped
+			}
+			n, errno = s.recvmmsg(unix.Syscall6, unix.MSG_WAITFORONE)
+		}
+		switch errno {
+		case 0:
+			if n > 0 {
+				return n, nil
+			}
+		case unix.ENOSYS:
+			if s.single {
+				return 0, errno
+			}
+			s.single = true
+		case unix.EINTR, unix.EAGAIN, unix.ECONNREFUSED:
+		default:
+			return 0, errno
+		}
+	}
+}
+
+// syscall6 is unix.Syscall6, or unix.RawSyscall6 for calls that don't block.
+type syscall6 func(trap, a1, a2, a3, a4, a5, a6 uintptr) (r1, r2 uintptr, err unix.Errno)
+
+func (s *socket) recvmmsg(call syscall6, flags uintptr) (int, unix.Errno) {
+	if s.single {
+		r, _, errno := call(unix.SYS_RECVMSG, uintptr(s.fd), uintptr(unsafe.Pointer(&s.in[0].Msghdr)), flags&unix.MSG_DONTWAIT, 0, 0, 0)
+		if errno != 0 {
+			return 0, errno
+		}
+		s.in[0].n = uint32(r)
+		return 1, 0
+	}
+	r, _, errno := call(unix.SYS_RECVMMSG, uintptr(s.fd), uintptr(unsafe.Pointer(&s.in[0])), uintptr(len(s.in)), flags, 0, 0)
+	if errno != 0 {
+		return 0, errno
+	}
+	return int(r), 0
+}
+
+// flush sends the queued replies, makes the n slots of the batch ready, and
+// says how many replies the kernel refused. One that it refuses (a firewall
+// rule, no route) does not hold up the rest.
+func (s *socket) flush(n int) (failed int) {
+	for from := 0; from < s.pending; {
+		sent, errno := s.sendmmsg(unix.RawSyscall6, from, unix.MSG_DONTWAIT)
+		if errno == unix.EAGAIN {
+			sent, errno = s.sendmmsg(unix.Syscall6, from, 0)
+		}
+		switch {
+		case errno == 0:
+			from += sent
+		case errno == unix.EINTR:
+		case errno == unix.ENOSYS && !s.single:
+			s.single = true
+		default:
+			failed++
+			from++
+		}
+	}
+	s.pending = 0
+	s.rearm(n)
+	return failed
+}
+
+func (s *socket) sendmmsg(call syscall6, from int, flags uintptr) (int, unix.Errno) {
+	if s.single {
+		_, _, errno := call(unix.SYS_SENDMSG, uintptr(s.fd), uintptr(unsafe.Pointer(&s.out[from].Msghdr)), flags, 0, 0, 0)
+		return 1, errno
+	}
+	r, _, errno := call(unix.SYS_SENDMMSG, uintptr(s.fd), uintptr(unsafe.Pointer(&s.out[from])), uintptr(s.pending-from), flags, 0, 0)
+	return int(r), errno
+}
+
+// stop makes receive return once what is queued has been taken.
+func (s *socket) stop() {
+	s.stopping.Store(true)
+	// On a UDP socket that is not connected this wakes who waits, and then
+	// says that it is not connected.
+	_ = unix.Shutdown(s.fd, unix.SHUT_RD)
+}
+
+func (s *socket) close() { unix.Close(s.fd) }
+
+// hint says what a user can do about an error of openSocket.
+func hint(err error) string {
+	switch {
+	case errors.Is(err, unix.EADDRINUSE):
+		return " (is another tracker running?)"
+	case errors.Is(err, unix.EACCES), errors.Is(err, unix.EPERM):
+		return " (ports below 1024 need root or CAP_NET_BIND_SERVICE)"
+	case errors.Is(err, unix.EADDRNOTAVAIL):
+		return " (no interface has this address)"
+	}
+	return ""
+}
+
+// noFamily says whether err means that the kernel lacks the address family.
+func noFamily(err error) bool {
+	return errors.Is(err, unix.EAFNOSUPPORT) || errors.Is(err, unix.EPROTONOSUPPORT)
+}

@@ -1,0 +1,194 @@
+package main
+
+import "unsafe"
+
+// This file owns the policy: what a connect, an announce or a scrape does.
+// Bytes go in and bytes come out; it knows no socket and no clock.
+
+const (
+	// A peer lives 2.25 intervals after its last announce, and 1.25 in a
+	// tracker that is full: it has been told to come back within 1.1.
+	ttlQuarters    = 9
+	ttlMinQuarters = 5
+	// From this much of the pool in use on, of 1024, the time to live shrinks.
+	ttlShrinkFrom = 768
+
+	maxInterval seconds = 2 * 60 * 60
+	minInterval seconds = 60
+	maxTTL              = maxInterval * ttlQuarters / 4
+	// maxPass is the longest that a sweep may take to see every peer.
+	maxPass seconds = 5 * 60
+)
+
+// A stamp must not wrap before the sweep has seen it; constants that break
+// this do not compile.
+const _ = stampRange - (maxTTL + maxPass + 2*stampUnit)
+
+const (
+	limitWindow seconds = 120 // of the limits below, and of -connect-limit
+	// networkConnects is how many connects one IPv4 address or IPv6 /64 may
+	// make in a window. It must let an rTorrent with a thousand torrents
+	// pass, and the many clients behind a carrier's NAT.
+	networkConnects = 20000
+	// networkErrors is how many error replies such a network gets in a
+	// window. A client with a thousand torrents and an expired ID is still
+	// told of each.
+	networkErrors = 2000
+)
+
+// Texts of error replies. The first is all that fits into the 16 bytes that a
+// connect may be answered with.
+const (
+	textConnects = "too fast"
+	textID       = "connection ID is invalid or has expired"
+	textShort    = "announce is too short"
+	textPort     = "port 0 is invalid"
+	textNoHash   = "scrape without an info hash"
+	textDenied   = "this tracker does not allow this torrent"
+)
+
+// tracker is what the workers share.
+type tracker struct {
+	store    *store
+	interval seconds
+}
+
+// ttl is the time to live of a peer when that much of the pool, of 1024, is
+// in use.
+func (t *tracker) ttl(fill int) seconds {
+	most, least := t.interval*ttlQuarters/4, t.interval*ttlMinQuarters/4
+	if fill <= ttlShrinkFrom {
+		return most
+	}
+	return most - (most-least)*seconds(fill-ttlShrinkFrom)/(1024-ttlShrinkFrom)
+}
+
+// desk is what a worker needs to answer; it is the worker's own.
+type desk struct {
+	*tracker
+	cookies  *cookies
+	connects *limiter // by IP and port
+	networks *limiter // connects by network
+	errors   *limiter // error replies by network
+	rng      random
+	count    counters
+}
+
+// network is the part of a source that a host cannot choose freely: an IPv4
+// address, an IPv6 /64.
+func network[K peerKey](from *K) []byte {
+	n := 4
+	if isV6[K]() {
+		n = 8
+	}
+	return unsafe.Slice((*byte)(unsafe.Pointer(from)), n)
+}
+
+// address is the source without its port.
+func address[K peerKey](from *K) []byte {
+	return unsafe.Slice((*byte)(unsafe.Pointer(from)), len(*from)-2)
+}
+
+// handle answers a request from an address and UDP port. The reply is appended
+// to dst, which must have room for maxReply bytes; nothing is appended where
+// there is none.
+func handle[K peerKey](d *desk, dst, req []byte, from *K, now moment) ([]byte, verdict) {
+	if len(req) < headSize {
+		return dst, dropShort
+	}
+	if port := unsafe.Slice((*byte)(unsafe.Pointer(from)), len(*from))[len(*from)-2:]; port[0]|port[1] == 0 {
+		return dst, dropSource
+	}
+	switch requestAction(req) {
+	case actionConnect:
+		return connect(d, dst, req, from, now)
+	case actionAnnounce, actionScrape:
+	default:
+		// Replies have the same actions as requests, or 3: were that
+		// answered, two trackers could keep each other busy.
+		return dst, dropAction
+	}
+	if !d.cookies.valid(requestID(req), address(from), now) {
+		if !d.errors.allow(network(from), now.mono) {
+			return dst, dropErrors
+		}
+		return appendError(dst, requestTransaction(req), textID, len(req)), errorID
+	}
+	if requestAction(req) == actionAnnounce {
+		return answerAnnounce(d, dst, req, from, now)
+	}
+	return d.answerScrape(dst, req)
+}
+
+func connect[K peerKey](d *desk, dst, req []byte, from *K, now moment) ([]byte, verdict) {
+	if requestID(req) != protocolID {
+		return dst, dropMagic
+	}
+	transaction := requestTransaction(req)
+	if !d.connects.allow(unsafe.Slice((*byte)(unsafe.Pointer(from)), len(*from)), now.mono) {
+		if !d.errors.allow(network(from), now.mono) {
+			return dst, dropErrors
+		}
+		return appendError(dst, transaction, textConnects, connectSize), errorConnects
+	}
+	if !d.networks.allow(network(from), now.mono) {
+		return dst, dropConnects
+	}
+	return appendConnect(dst, transaction, d.cookies.issue(address(from), now)), connected
+}
+
+func answerAnnounce[K peerKey](d *desk, dst, req []byte, from *K, now moment) ([]byte, verdict) {
+	transaction := requestTransaction(req)
+	if len(req) < announceSize {
+		return appendError(dst, transaction, textShort, maxReply), errorMalformed
+	}
+	a := parseAnnounce(req)
+	if a.port == [2]byte{} {
+		return appendError(dst, transaction, textPort, maxReply), errorMalformed
+	}
+	limit := maxWant4
+	if isV6[K]() {
+		limit = maxWant6
+	}
+	v := visit{hash: a.hash, stopped: a.event == eventStopped, want: a.want(limit), now: now.mono}
+	if a.left == 0 {
+		v.flags = metaSeeder
+	}
+	if a.event == eventCompleted {
+		v.flags = metaSeeder | metaCompleted
+	}
+	key := *from
+	copy(unsafe.Slice((*byte)(unsafe.Pointer(&key)), len(key))[len(key)-2:], a.port[:])
+
+	start := len(dst)
+	out, c, o := announce(d.store, &v, &key, &d.rng, dst[:start+announceReply])
+	interval := uint32(d.interval)
+	interval += d.rng.below(interval/5+1) - interval/10
+	result := announced
+	switch o {
+	case outcomeDenied:
+		return appendError(dst, transaction, textDenied, maxReply), errorDenied
+	case outcomeStopped:
+		result = announcedStop
+	case outcomeFull:
+		result = announcedFull
+		interval = max(interval/4, 30)
+	case outcomeShare:
+		result = announcedShare
+	}
+	putAnnounceHead(out[start:], transaction, interval, c.leechers, c.seeders)
+	return out, result
+}
+
+func (d *desk) answerScrape(dst, req []byte) ([]byte, verdict) {
+	hashes := req[headSize:]
+	if len(hashes) < len(infoHash{}) {
+		return appendError(dst, requestTransaction(req), textNoHash, maxReply), errorMalformed
+	}
+	dst = appendHead(dst, actionScrape, requestTransaction(req))
+	for n := 0; n < maxScrapeHashes && len(hashes) >= len(infoHash{}); n++ {
+		dst = appendScrapeEntry(dst, d.store.scrape((*infoHash)(hashes)))
+		hashes = hashes[len(infoHash{}):]
+	}
+	return dst, scraped
+}

@@ -1,0 +1,262 @@
+package main
+
+import (
+	"bytes"
+	"encoding/hex"
+	"errors"
+	"io"
+	"io/fs"
+	"os"
+	"slices"
+	"strconv"
+	"sync/atomic"
+	"unsafe"
+)
+
+// This file owns the access list: a file of info hashes that alone are
+// allowed, or alone refused. What is loaded is a sorted array of 20 bytes a
+// hash outside the Go heap, of which there are two: one in force, one to load
+// into.
+
+// hashSet is a sorted list of info hashes.
+type hashSet []infoHash
+
+func (s hashSet) has(h *infoHash) bool {
+	_, found := slices.BinarySearchFunc(s, h, func(a infoHash, b *infoHash) int { return bytes.Compare(a[:], b[:]) })
+	return found
+}
+
+// accessList is a list file and what was last read of it.
+type accessList struct {
+	path    string
+	deny    bool // a blacklist
+	log     *logger
+	halves  [2][]infoHash // room for the list in force and the next one
+	current atomic.Pointer[listInForce]
+	next    int         // the half to load into
+	stat    fs.FileInfo // of what was read; nil: the file was not there
+}
+
+// listInForce is a list in force. A nil set refuses every torrent.
+type listInForce struct {
+	hashes hashSet
+	all    bool // refuse everything: the file is gone
+	deny   bool
+}
+
+// newAccessList makes a list with room for max hashes. It refuses everything
+// until it is loaded.
+func newAccessList(path string, deny bool, max int, log *logger) (*accessList, error) {
+	mem, err := reserve(2 * max * len(infoHash{}))
+	if err != nil {
+		return nil, err
+	}
+	all := unsafe.Slice((*infoHash)(unsafe.Pointer(unsafe.SliceData(mem))), 2*max)
+	l := &accessList{path: path, deny: deny, log: log, halves: [2][]infoHash{all[:max:max], all[max:]}}
+	l.current.Store(&listInForce{all: true})
+	return l, nil
+}
+
+// listBytes is the memory that a list of max hashes takes.
+func listBytes(max int) int { return 2 * max * len(infoHash{}) }
+
+// admits says whether the list in force allows a torrent.
+func (l *accessList) admits(h *infoHash) bool {
+	s := l.current.Load()
+	return !s.all && s.hashes.has(h) != s.deny
+}
+
+// changed says whether the file is another than the one that was read: by
+// time, size or inode, or that it came or went.
+func (l *accessList) changed() bool {
+	now, err := os.Stat(l.path)
+	if err != nil {
+		// What cannot be looked at stays as it is; what is gone is news once.
+		return errors.Is(err, fs.ErrNotExist) && l.stat != nil
+	}
+	return l.stat == nil || !now.ModTime().Equal(l.stat.ModTime()) || now.Size() != l.stat.Size() || !os.SameFile(now, l.stat)
+}
+
+// kind is what the list is called in the log.
+func (l *accessList) kind() string {
+	if l.deny {
+		return "blacklist"
+	}
+	return "whitelist"
+}
+
+// load reads the file and puts it in force. It says whether the list in force
+// is another one now. A file that is gone, or none, refuses every torrent; one
+// that cannot be read to its end leaves the list as it was.
+func (l *accessList) load() bool {
+	name := l.kind() + " " + l.path
+	f, err := os.Open(l.path)
+	if errors.Is(err, fs.ErrNotExist) {
+		l.log.warn(name, ": no such file; every torrent is refused until it is there")
+		l.stat = nil
+		l.current.Store(&listInForce{all: true})
+		return true
+	}
+	var hashes []infoHash
+	var stat fs.FileInfo
+	if err == nil {
+		defer f.Close()
+		if stat, err = f.Stat(); err == nil {
+			hashes, err = l.read(f)
+		}
+	}
+	if err != nil {
+		l.log.error(name, ": ", reason(err), "; the list that was read before stays in force")
+		// The same file is not read in vain again until it changes.
+		if stat != nil {
+			l.stat = stat
+		}
+		l.discardOld() // what was read of it
+		return false
+	}
+	l.stat = stat
+	l.current.Store(&listInForce{hashes: hashes, deny: l.deny})
+	l.next ^= 1
+	l.log.info(name, ": ", strconv.Itoa(len(hashes)), " torrents")
+	if len(hashes) == 0 && !l.deny {
+		l.log.warn(name, ": no info hash in it; every torrent is refused")
+	}
+	return true
+}
+
+// reason is what went wrong, without the path that the log line has already.
+func reason(err error) string {
+	var pe *fs.PathError
+	if errors.As(err, &pe) {
+		return pe.Err.Error()
+	}
+	return err.Error()
+}
+
+// discardOld gives back the memory of the list that is no longer in force. No
+// one may be reading it.
+func (l *accessList) discardOld() {
+	half := l.halves[l.next]
+	if len(half) == 0 {
+		return
+	}
+	first := uintptr(unsafe.Pointer(&half[0]))
+	size := uintptr(systemPage)
+	from := (first + size - 1) &^ (size - 1)
+	to := (first + uintptr(len(half)*len(infoHash{}))) &^ (size - 1)
+	if from < to {
+		discard(unsafe.Slice((*byte)(unsafe.Add(unsafe.Pointer(&half[0]), from-first)), to-from))
+	}
+}
+
+const (
+	maxBadLines = 10 // that are warned of one by one
+	maxLine     = 64 << 10
+)
+
+var errListFull = errors.New("more info hashes than the memory set aside for the list holds; restart, or raise -memory")
+
+// read parses a list into the idle half.
+func (l *accessList) read(r io.Reader) ([]infoHash, error) {
+	half := l.halves[l.next]
+	n, bad := 0, 0
+	err := eachLine(r, func(number int, line []byte) error {
+		var h infoHash
+		switch ok, err := parseLine(line, &h); {
+		case err != nil:
+			if bad++; bad <= maxBadLines {
+				l.log.warn(l.path, ":", strconv.Itoa(number), ": ", err.Error(), "; line skipped")
+			}
+		case ok && n == len(half):
+			return errListFull
+		case ok:
+			half[n] = h
+			n++
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	if bad > maxBadLines {
+		l.log.warn(l.path, ": ", strconv.Itoa(bad), " lines skipped in all")
+	}
+	slices.SortFunc(half[:n], func(a, b infoHash) int { return bytes.Compare(a[:], b[:]) })
+	return slices.Compact(half[:n]), nil
+}
+
+// eachLine calls f with every line of r, without its end, counted from 1. What
+// a line has beyond maxLine bytes is not read.
+func eachLine(r io.Reader, f func(number int, line []byte) error) error {
+	buf := make([]byte, maxLine)
+	have, number, skip := 0, 1, false
+	for {
+		n, err := r.Read(buf[have:])
+		have += n
+		rest := buf[:have]
+		for {
+			i := bytes.IndexByte(rest, '\n')
+			if i < 0 {
+				break
+			}
+			if !skip {
+				if err := f(number, rest[:i]); err != nil {
+					return err
+				}
+			}
+			number++
+			skip = false
+			rest = rest[i+1:]
+		}
+		if len(rest) == len(buf) || skip {
+			if !skip {
+				if err := f(number, rest); err != nil {
+					return err
+				}
+			}
+			skip, rest = true, nil
+		}
+		have = copy(buf, rest)
+		if err == io.EOF {
+			if have > 0 {
+				return f(number, buf[:have])
+			}
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+var (
+	errLineLength = errors.New("an info hash is 40 hexadecimal digits, or 64 for BitTorrent v2")
+	errLineRest   = errors.New("only a comment may follow the info hash")
+)
+
+// parseLine reads a line: nothing, a comment, or a hash with perhaps a comment
+// behind it. ok is false where there is no hash.
+func parseLine(line []byte, h *infoHash) (ok bool, err error) {
+	line = bytes.TrimPrefix(line, []byte("\xef\xbb\xbf"))
+	line = bytes.TrimSpace(line)
+	word, rest := line, []byte(nil)
+	if i := bytes.IndexAny(line, " \t#"); i >= 0 {
+		word, rest = line[:i], bytes.TrimSpace(line[i:])
+	}
+	if len(rest) > 0 && rest[0] != '#' {
+		return false, errLineRest
+	}
+	if len(word) == 0 {
+		return false, nil
+	}
+	var v2 [32]byte
+	if n := hex.DecodedLen(len(word)); len(word)%2 != 0 || n != len(h) && n != len(v2) {
+		return false, errLineLength
+	}
+	n, err := hex.Decode(v2[:], word)
+	if err != nil || n < len(h) {
+		return false, errLineLength
+	}
+	copy(h[:], v2[:]) // BEP 52: trackers know a v2 torrent by 20 bytes
+	return true, nil
+}
