@@ -1,0 +1,138 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"math/rand"
+	"strings"
+	"time"
+
+	"github.com/fabricionaweb/pico-tracker/bench/internal/load"
+	"github.com/fabricionaweb/pico-tracker/bench/internal/proc"
+	"github.com/fabricionaweb/pico-tracker/bench/internal/report"
+	"github.com/fabricionaweb/pico-tracker/bench/internal/subject"
+)
+
+const (
+	// burst is how many connects arrive at once when a popular host names the tracker, or when it
+	// comes back after a pause.
+	burst = 4000
+	// junk is how many datagrams of a flood are sent, and of how many random bytes.
+	junk      = 500_000
+	junkBytes = 64
+	// othersLatency is how long the latency of the subjects that are only compared with is taken.
+	othersLatency = 10 * time.Second
+)
+
+// note is a line of the report that has no place in the table of workloads.
+type note struct{ About, Subject, Figure string }
+
+// details measures what is not a cost a request: latency below saturation, the size of the queue,
+// and what it costs to throw away what is no request.
+func (b *bench) details(c *contestant, w load.Workload, saturated float64) ([]note, error) {
+	if c.Name == subject.Naive {
+		return nil, nil
+	}
+	var notes []note
+	where := family(c.Address.Addr().Is6())
+	add := func(about, format string, args ...any) {
+		notes = append(notes, note{where + " " + about, c.Name, fmt.Sprintf(format, args...)})
+		b.say("%s %s: %s: %s", where, c.Name, about, notes[len(notes)-1].Figure)
+	}
+
+	if b.latency > 0 {
+		length := b.latency
+		if c.Name != subject.Pico {
+			length = min(length, othersLatency)
+		}
+		if _, err := c.generator.Renew(); err != nil {
+			return nil, err
+		}
+		collections := c.Collections()
+		r, err := c.generator.RunAt(w, saturated/2, length)
+		if err != nil {
+			return nil, err
+		}
+		add("latency at half the rate", "%.0f announces a second for %v: p50 %v, p99 %v, p99.9 %v, max %v; %d lost, %d sent late or again",
+			saturated/2, length, round(r.Latency.Quantile(0.5)), round(r.Latency.Quantile(0.99)), round(r.Latency.Quantile(0.999)),
+			round(r.Latency.Max()), r.Lost(), r.Overrun+r.Resent)
+		if c.Name == subject.Pico {
+			add("garbage collections", "%d in these %v, %d since the start", c.Collections()-collections, length, c.Collections())
+		}
+	}
+
+	if err := proc.Freeze(c.PID()); err != nil {
+		return nil, err
+	}
+	r, err := c.generator.Burst(burst, func() error { return proc.Thaw(c.PID()) })
+	if err != nil {
+		return nil, errors.Join(err, proc.Thaw(c.PID()))
+	}
+	add("burst", "of %d connects while the tracker did not run, %d were lost", burst, r.Lost())
+
+	random := make([]byte, junkBytes)
+	rand.New(rand.NewSource(1)).Read(random)
+	m, err := c.account(func() (*load.Result, error) {
+		d, err := c.generator.Flood(junk, random)
+		return &load.Result{Elapsed: d}, err
+	})
+	if err != nil {
+		return nil, err
+	}
+	add("flood", "%.3f us of processor time for each of %d datagrams of %d random bytes, %.0f a second",
+		float64(m.cpu.Nanoseconds())/1e3/junk, junk, junkBytes, junk/m.result.Elapsed.Seconds())
+
+	for _, line := range strings.Split(c.Log(), "\n") {
+		if strings.Contains(line, "buffer") {
+			add("log", "%s", line)
+		}
+	}
+	return notes, nil
+}
+
+// twoWorkers compares the processor time a request of one worker and of two, both free to use both
+// processors: what two workers wait for each other shows as time that one does not use.
+func (b *bench) twoWorkers(w load.Workload, o subject.Options) (n note, err error) {
+	o.CPUs = []int{b.serverCPU, b.loadCPU}
+	var line []*contestant
+	defer func() {
+		for _, c := range line {
+			err = errors.Join(err, c.close())
+		}
+	}()
+	for workers := 1; workers <= 2; workers++ {
+		o.Workers = workers
+		c, err := b.contestant(subject.Pico, o)
+		if err != nil {
+			return n, err
+		}
+		line = append(line, c)
+		if err := b.register(c, w); err != nil {
+			return n, err
+		}
+	}
+	var times [2][]float64
+	for range b.rounds {
+		for i, c := range line {
+			m, err := c.measure(w, b.seconds)
+			if err != nil {
+				return n, err
+			}
+			times[i] = append(times[i], m.perRequest())
+		}
+	}
+	n = note{
+		About: family(o.V6) + " two workers", Subject: subject.Pico,
+		Figure: fmt.Sprintf("%s us an announce, %s times one worker's, on two processors that the load generator shares",
+			report.NewSpread(times[1]), report.NewSpread(report.Ratios(times[1], times[0]))),
+	}
+	b.say("%s: %s", n.About, n.Figure)
+	return n, nil
+}
+
+func round(d time.Duration) time.Duration {
+	if d > time.Millisecond {
+		return d.Round(10 * time.Microsecond)
+	}
+	return d.Round(time.Microsecond)
+}

@@ -1,0 +1,195 @@
+// Package proc reads from /proc what a process has used, and pins threads to processors. What is
+// read there is the kernel's own account: no load generator can flatter or blame a server with it.
+package proc
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// CPUTime is the processor time, user and system, that all threads of a process have used. It
+// counts in nanoseconds and leaves out what a hypervisor took away.
+func CPUTime(pid int) (time.Duration, error) {
+	// Of threads that have ended nothing is left here; servers under load keep theirs.
+	tasks, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/schedstat", pid))
+	if err != nil {
+		return 0, err
+	}
+	var sum time.Duration
+	read := 0
+	for _, name := range tasks {
+		text, err := os.ReadFile(name)
+		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ESRCH) {
+			continue
+		}
+		if err != nil {
+			return 0, err
+		}
+		d, err := parseSchedstat(string(text))
+		if err != nil {
+			return 0, fmt.Errorf("%s: %w", name, err)
+		}
+		sum += d
+		read++
+	}
+	if read == 0 {
+		return 0, fmt.Errorf("process %d is gone, or the kernel has no schedstat", pid)
+	}
+	return sum, nil
+}
+
+// parseSchedstat returns the time spent on a processor: the first of three fields.
+func parseSchedstat(text string) (time.Duration, error) {
+	fields := strings.Fields(text)
+	if len(fields) != 3 {
+		return 0, fmt.Errorf("%d fields in %q, want 3", len(fields), text)
+	}
+	ns, err := strconv.ParseInt(fields[0], 10, 64)
+	return time.Duration(ns), err
+}
+
+// Memory is what a process has in memory, in bytes.
+type Memory struct {
+	// Resident is counted page by page at the time of asking.
+	Resident int64
+	// Peak is the most there ever was, as the kernel kept it (VmHWM).
+	Peak int64
+}
+
+// ReadMemory asks for the memory of a process.
+func ReadMemory(pid int) (m Memory, err error) {
+	// VmRSS of status is summed from counters that each processor keeps for itself; the sum of
+	// the mappings is exact.
+	for _, source := range []struct {
+		file, field string
+		value       *int64
+	}{
+		{"smaps_rollup", "Rss", &m.Resident},
+		{"status", "VmHWM", &m.Peak},
+	} {
+		name := fmt.Sprintf("/proc/%d/%s", pid, source.file)
+		text, err := os.ReadFile(name)
+		if err != nil {
+			return m, err
+		}
+		if *source.value, err = parseKB(text, source.field); err != nil {
+			return m, fmt.Errorf("%s: %w", name, err)
+		}
+	}
+	// Peak is read after Resident, and from the lazier counters.
+	m.Peak = max(m.Peak, m.Resident)
+	return m, nil
+}
+
+// parseKB finds a line "Field:   123 kB" and returns bytes.
+func parseKB(text []byte, field string) (int64, error) {
+	lines := bufio.NewScanner(bytes.NewReader(text))
+	for lines.Scan() {
+		rest, found := strings.CutPrefix(lines.Text(), field+":")
+		if !found {
+			continue
+		}
+		number, found := strings.CutSuffix(strings.TrimSpace(rest), " kB")
+		if !found {
+			return 0, fmt.Errorf("%q is not in kB", lines.Text())
+		}
+		kb, err := strconv.ParseInt(strings.TrimSpace(number), 10, 64)
+		return kb << 10, err
+	}
+	return 0, fmt.Errorf("no field %s", field)
+}
+
+// PinThread binds the calling thread, and the processes that it will start, to some processors.
+func PinThread(cpus ...int) error {
+	var set unix.CPUSet
+	for _, cpu := range cpus {
+		set.Set(cpu)
+	}
+	if err := unix.SchedSetaffinity(0, &set); err != nil {
+		return fmt.Errorf("pin to processors %v: %w", cpus, err)
+	}
+	return nil
+}
+
+// Processors are the numbers of those that the calling thread may use.
+func Processors() ([]int, error) {
+	var set unix.CPUSet
+	if err := unix.SchedGetaffinity(0, &set); err != nil {
+		return nil, err
+	}
+	var cpus []int
+	for cpu := 0; len(cpus) < set.Count(); cpu++ {
+		if set.IsSet(cpu) {
+			cpus = append(cpus, cpu)
+		}
+	}
+	return cpus, nil
+}
+
+// Freeze stops a process, and returns when none of its threads runs any more.
+func Freeze(pid int) error {
+	if err := unix.Kill(pid, unix.SIGSTOP); err != nil {
+		return fmt.Errorf("stop process %d: %w", pid, err)
+	}
+	for deadline := time.Now().Add(5 * time.Second); ; {
+		running, err := running(pid)
+		if err != nil || !running {
+			return err
+		}
+		if time.Now().After(deadline) {
+			return fmt.Errorf("process %d does not stop", pid)
+		}
+		time.Sleep(time.Millisecond)
+	}
+}
+
+// Thaw lets a frozen process go on.
+func Thaw(pid int) error { return unix.Kill(pid, unix.SIGCONT) }
+
+// running says whether any thread of a process is not stopped.
+func running(pid int) (bool, error) {
+	tasks, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", pid))
+	if err != nil {
+		return false, err
+	}
+	for _, name := range tasks {
+		text, err := os.ReadFile(name)
+		if err != nil {
+			return false, err
+		}
+		// pid (name, perhaps with spaces and brackets) state ...
+		_, rest, _ := strings.Cut(string(text[bytes.LastIndexByte(text, ')')+1:]), " ")
+		if !strings.HasPrefix(rest, "T") {
+			return true, nil
+		}
+	}
+	return false, nil
+}
+
+// Machine describes processor and kernel in a line.
+func Machine() string {
+	model := "unknown processor"
+	if text, err := os.ReadFile("/proc/cpuinfo"); err == nil {
+		for _, line := range strings.Split(string(text), "\n") {
+			if key, value, found := strings.Cut(line, ":"); found && strings.TrimSpace(key) == "model name" {
+				model = strings.TrimSpace(value)
+				break
+			}
+		}
+	}
+	kernel := "unknown kernel"
+	if text, err := os.ReadFile("/proc/sys/kernel/osrelease"); err == nil {
+		kernel = "Linux " + strings.TrimSpace(string(text))
+	}
+	return model + ", " + kernel
+}

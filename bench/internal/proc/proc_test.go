@@ -1,0 +1,76 @@
+package proc
+
+import (
+	"os"
+	"runtime"
+	"slices"
+	"testing"
+	"time"
+)
+
+func TestParseSchedstat(t *testing.T) {
+	d, err := parseSchedstat("110896 598943 2\n")
+	if err != nil || d != 110896*time.Nanosecond {
+		t.Errorf("%v, %v", d, err)
+	}
+	for _, bad := range []string{"", "1 2", "x 2 3"} {
+		if _, err := parseSchedstat(bad); err == nil {
+			t.Errorf("%q was taken", bad)
+		}
+	}
+}
+
+func TestParseKB(t *testing.T) {
+	text := []byte("VmPeak:\t  999 kB\nVmHWM:\t    1234 kB\nThreads:\t5\n")
+	if n, err := parseKB(text, "VmHWM"); err != nil || n != 1234<<10 {
+		t.Errorf("%d, %v", n, err)
+	}
+	for _, bad := range []string{"Threads", "VmRSS"} {
+		if _, err := parseKB(text, bad); err == nil {
+			t.Errorf("field %s was taken", bad)
+		}
+	}
+}
+
+func TestOwnProcess(t *testing.T) {
+	before, err := CPUTime(os.Getpid())
+	if err != nil {
+		t.Fatal(err)
+	}
+	start := time.Now()
+	for time.Since(start) < 20*time.Millisecond {
+	}
+	after, err := CPUTime(os.Getpid())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if after <= before {
+		t.Errorf("20 ms of work took the processor time from %v to %v", before, after)
+	}
+	m, err := ReadMemory(os.Getpid())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if m.Resident < 1<<20 || m.Peak < m.Resident {
+		t.Errorf("memory of this process: %+v", m)
+	}
+	if _, err := CPUTime(1 << 30); err == nil {
+		t.Error("a process that can't exist has used processor time")
+	}
+}
+
+func TestPinThread(t *testing.T) {
+	// Not unlocked: the pinned thread ends with the test.
+	runtime.LockOSThread()
+	all, err := Processors()
+	if err != nil {
+		t.Fatal(err)
+	}
+	one := all[len(all)-1:]
+	if err := PinThread(one...); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := Processors(); err != nil || !slices.Equal(got, one) {
+		t.Errorf("pinned to %v, not %v: %v", got, one, err)
+	}
+}
