@@ -3,9 +3,7 @@ package main
 import (
 	"bytes"
 	"errors"
-	"io"
 	"net/netip"
-	"os"
 	"runtime"
 	"strconv"
 	"strings"
@@ -318,17 +316,13 @@ func (c *config) readSecret() ([]byte, error) {
 	if c.secretFile == "" {
 		return c.secret, nil
 	}
-	f, err := os.Open(c.secretFile)
+	name := c.origins["secret-file"] + " " + c.secretFile + ": "
+	b, err := readFile(c.secretFile)
 	if err != nil {
-		return nil, errors.New(c.origins["secret-file"] + ": " + err.Error())
-	}
-	defer f.Close()
-	b, err := io.ReadAll(io.LimitReader(f, 1<<16))
-	if err != nil {
-		return nil, errors.New(c.origins["secret-file"] + ": " + err.Error())
+		return nil, errors.New(name + err.Error())
 	}
 	if b = bytes.TrimSpace(b); len(b) == 0 {
-		return nil, errors.New(c.origins["secret-file"] + " " + c.secretFile + ": the file is empty; want a key in it")
+		return nil, errors.New(name + "the file is empty; want a key in it")
 	}
 	return b, nil
 }

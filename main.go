@@ -1,8 +1,6 @@
 package main
 
 import (
-	"context"
-	"crypto/rand"
 	"errors"
 	"io"
 	"os"
@@ -11,6 +9,7 @@ import (
 	"runtime/debug"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 )
@@ -28,14 +27,14 @@ const (
 )
 
 func main() {
-	ctx, cancel := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	code := run(ctx, os.Args[1:], os.Environ(), os.Stdout, os.Stderr)
-	cancel()
-	os.Exit(code)
+	signals := make(chan os.Signal, 4)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	os.Exit(run(signals, os.Args[1:], os.Environ(), os.Stdout, os.Stderr))
 }
 
-// run is the program: it serves until ctx is done and returns the exit code.
-func run(ctx context.Context, args, env []string, stdout, stderr io.Writer) int {
+// run is the program: it serves until told to stop by a signal, and returns
+// the exit code. SIGHUP has the access list read.
+func run(signals <-chan os.Signal, args, env []string, stdout, stderr io.Writer) int {
 	log := &logger{w: stderr}
 	c, err := parseConfig(args, env)
 	if err == nil {
@@ -46,7 +45,7 @@ func run(ctx context.Context, args, env []string, stdout, stderr io.Writer) int 
 		case c.version:
 			_, err = io.WriteString(stdout, "pico-tracker "+version+"\n")
 		default:
-			err = start(ctx, c, log)
+			err = start(signals, c, log)
 		}
 	}
 	var mistake usageError
@@ -61,8 +60,8 @@ func run(ctx context.Context, args, env []string, stdout, stderr io.Writer) int 
 	return exitOK
 }
 
-// start makes everything and serves until ctx is done.
-func start(ctx context.Context, c *config, log *logger) error {
+// start makes everything and serves until told to stop.
+func start(signals <-chan os.Signal, c *config, log *logger) error {
 	clk := clock{time.Now()}
 	log.info("pico-tracker ", version)
 	key, err := signingKey(c, log)
@@ -105,12 +104,12 @@ func start(ctx context.Context, c *config, log *logger) error {
 	debug.SetMemoryLimit(int64(ms.Sys-ms.HeapReleased) + 512<<10)
 
 	k := &keeper{tracker: t, list: list, workers: workers, clock: clk, log: log}
-	return serveAll(ctx, k, log)
+	return serveAll(signals, k, log)
 }
 
-// serveAll runs the workers and the keeper until ctx is done or a socket
+// serveAll runs the workers and the keeper until told to stop, or a socket
 // fails.
-func serveAll(ctx context.Context, k *keeper, log *logger) error {
+func serveAll(signals <-chan os.Signal, k *keeper, log *logger) error {
 	failed := make(chan error, len(k.workers))
 	var wg sync.WaitGroup
 	for _, w := range k.workers {
@@ -122,33 +121,24 @@ func serveAll(ctx context.Context, k *keeper, log *logger) error {
 			}
 		}()
 	}
-	hup := make(chan struct{}, 1)
-	signals := make(chan os.Signal, 1)
-	signal.Notify(signals, syscall.SIGHUP)
-	defer signal.Stop(signals)
-	quit := make(chan struct{})
-	wg.Add(1)
-	go func() {
-		defer wg.Done()
-		k.run(quit, hup)
-	}()
+	var hup, quit atomic.Bool
+	go k.run(&quit, &hup) // not waited for: it may be asleep for a second
 
 	var err error
 	for done := false; !done; {
 		select {
-		case <-signals:
-			select {
-			case hup <- struct{}{}:
-			default: // one is waiting already
+		case sig := <-signals:
+			if sig == syscall.SIGHUP {
+				hup.Store(true)
+				break
 			}
-		case err = <-failed:
+			log.info("stopping: ", sig.String())
 			done = true
-		case <-ctx.Done():
-			log.info("stopping")
+		case err = <-failed:
 			done = true
 		}
 	}
-	close(quit)
+	quit.Store(true)
 	for _, w := range k.workers {
 		w.sock.stop()
 	}
@@ -168,7 +158,7 @@ func signingKey(c *config, log *logger) ([]byte, error) {
 	switch {
 	case secret == nil:
 		secret = make([]byte, 32)
-		if _, err := rand.Read(secret); err != nil {
+		if err := randomBytes(secret); err != nil {
 			return nil, err
 		}
 		log.warn("no -secret: connection IDs do not survive a restart, nor hold on another instance")
@@ -187,8 +177,8 @@ func (c *config) layout() (layout, error) {
 	listFile := int64(-1)
 	if path := c.whitelist + c.blacklist; path != "" {
 		listFile = 0
-		if fi, err := os.Stat(path); err == nil {
-			listFile = fi.Size()
+		if st, err := statFile(path); err == nil {
+			listFile = st.size
 		}
 	}
 	l, err := divide(total, c.workers*len(c.listen), listFile)
@@ -206,7 +196,7 @@ func (c *config) layout() (layout, error) {
 // newTracker makes the store and the access list, nil where there is none.
 func newTracker(c *config, l *layout, log *logger) (*tracker, *accessList, error) {
 	seed := make([]byte, 48)
-	if _, err := rand.Read(seed); err != nil {
+	if err := randomBytes(seed); err != nil {
 		return nil, nil, err
 	}
 	s, err := newStore(l.pages, l.shards, l.shareOf(), seed)
@@ -232,7 +222,7 @@ func noMemory(c *config, l *layout, err error) error {
 // newDesk makes a worker's desk.
 func newDesk(t *tracker, c *config, l *layout, key []byte, now moment) (*desk, error) {
 	seed := make([]byte, 64)
-	if _, err := rand.Read(seed); err != nil {
+	if err := randomBytes(seed); err != nil {
 		return nil, err
 	}
 	return &desk{

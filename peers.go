@@ -82,8 +82,9 @@ func setOf[K peerKey](m meta) int {
 
 // body is the part of a torrent record that holds its peers.
 type body struct {
-	spilled bool  // data holds sets; otherwise n4 and then n6 peers
-	n4, n6  uint8 // peers in data
+	_       [0]uint32 // data is read as words, which MIPS wants aligned
+	spilled bool      // data holds sets; otherwise n4 and then n6 peers
+	n4, n6  uint8     // peers in data
 	_       uint8
 	data    [32]byte
 }

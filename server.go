@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"runtime"
 	"strconv"
+	"sync/atomic"
 	"time"
 	"unsafe"
 )
@@ -173,18 +174,14 @@ func (k *keeper) reload(now moment) {
 	}
 }
 
-// run ticks until stop is closed. A value on hup has the access list read.
-func (k *keeper) run(stop <-chan struct{}, hup <-chan struct{}) {
-	t := time.NewTicker(time.Second)
-	defer t.Stop()
-	for {
-		select {
-		case <-stop:
-			return
-		case <-hup:
-			k.reload(k.clock.now())
-		case <-t.C:
-			k.tick(k.clock.now())
+// run ticks until quit is set. hup has the access list read.
+func (k *keeper) run(quit, hup *atomic.Bool) {
+	for !quit.Load() {
+		time.Sleep(time.Second)
+		now := k.clock.now()
+		if hup.Swap(false) {
+			k.reload(now)
 		}
+		k.tick(now)
 	}
 }

@@ -270,9 +270,11 @@ func (s *socket) receive() (int, error) {
 		}
 		switch errno {
 		case 0:
-			if n > 0 {
+			// A stopped socket is woken with a datagram from no one.
+			if n > 0 && s.in[0].Namelen != 0 {
 				return n, nil
 			}
+			s.rearm(n)
 		case unix.ENOSYS:
 			if s.single {
 				return 0, errno

@@ -4,7 +4,7 @@ package main
 
 import (
 	"bytes"
-	"os"
+	"io"
 	"strconv"
 	"strings"
 
@@ -26,7 +26,7 @@ func memoryLimit() uint64 {
 	if unix.Sysinfo(&si) == nil {
 		least(uint64(si.Totalram) * uint64(max(si.Unit, 1)))
 	}
-	groups, err := os.ReadFile("/proc/self/cgroup")
+	groups, err := readFile("/proc/self/cgroup")
 	if err != nil {
 		return limit
 	}
@@ -44,7 +44,7 @@ func memoryLimit() uint64 {
 			root, file = "/sys/fs/cgroup/memory", "/memory.limit_in_bytes"
 		}
 		for path := f[2]; ; path = path[:strings.LastIndexByte(path, '/')] {
-			if b, err := os.ReadFile(root + path + file); err == nil {
+			if b, err := readFile(root + path + file); err == nil {
 				n, err := strconv.ParseUint(string(bytes.TrimSpace(b)), 10, 64)
 				if err == nil { // "max" is no number, and no limit
 					least(n)
@@ -56,4 +56,67 @@ func memoryLimit() uint64 {
 		}
 	}
 	return limit
+}
+
+// randomBytes fills b from the kernel's random source. (crypto/rand would
+// bring math/big and fmt along.)
+func randomBytes(b []byte) error {
+	if n, err := unix.Getrandom(b, 0); err == nil && n == len(b) {
+		return nil
+	}
+	f, err := openFile("/dev/urandom") // a kernel without getrandom
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	_, err = io.ReadFull(f, b)
+	return err
+}
+
+// file is a file open for reading. (os.File would bring deadlines, time zones
+// and their parser along: 40 KB of a router's flash.)
+type file int
+
+func openFile(path string) (file, error) {
+	for {
+		fd, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+		if err != unix.EINTR {
+			return file(fd), err
+		}
+	}
+}
+
+func (f file) Read(b []byte) (int, error) {
+	for {
+		n, err := unix.Read(int(f), b)
+		switch {
+		case err == unix.EINTR:
+		case err != nil:
+			return 0, err
+		case n == 0 && len(b) > 0:
+			return 0, io.EOF
+		default:
+			return n, nil
+		}
+	}
+}
+
+func (f file) Close() error { return unix.Close(int(f)) }
+
+// stat is what tells two states of a file apart: time, size, inode.
+func (f file) stat() (fileState, error) {
+	var st unix.Stat_t
+	err := unix.Fstat(int(f), &st)
+	return stateOf(&st), err
+}
+
+func statFile(path string) (fileState, error) {
+	var st unix.Stat_t
+	err := unix.Stat(path, &st)
+	return stateOf(&st), err
+}
+
+func stateOf(st *unix.Stat_t) fileState {
+	sec, nsec := st.Mtim.Unix()
+	return fileState{seconds: sec, nanoseconds: nsec, size: st.Size, device: uint64(st.Dev), inode: uint64(st.Ino)}
 }

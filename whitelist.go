@@ -2,11 +2,9 @@ package main
 
 import (
 	"bytes"
-	"encoding/hex"
 	"errors"
 	"io"
 	"io/fs"
-	"os"
 	"slices"
 	"strconv"
 	"sync/atomic"
@@ -33,8 +31,8 @@ type accessList struct {
 	log     *logger
 	halves  [2][]infoHash // room for the list in force and the next one
 	current atomic.Pointer[listInForce]
-	next    int         // the half to load into
-	stat    fs.FileInfo // of what was read; nil: the file was not there
+	next    int       // the half to load into
+	state   fileState // of what was read last; zero: the file was not there
 }
 
 // listInForce is a list in force. A nil set refuses every torrent.
@@ -66,15 +64,15 @@ func (l *accessList) admits(h *infoHash) bool {
 	return !s.all && s.hashes.has(h) != s.deny
 }
 
-// changed says whether the file is another than the one that was read: by
-// time, size or inode, or that it came or went.
+// changed says whether the file is another than the one that was read, or came
+// or went.
 func (l *accessList) changed() bool {
-	now, err := os.Stat(l.path)
+	now, err := statFile(l.path)
 	if err != nil {
 		// What cannot be looked at stays as it is; what is gone is news once.
-		return errors.Is(err, fs.ErrNotExist) && l.stat != nil
+		return errors.Is(err, fs.ErrNotExist) && l.state != fileState{}
 	}
-	return l.stat == nil || !now.ModTime().Equal(l.stat.ModTime()) || now.Size() != l.stat.Size() || !os.SameFile(now, l.stat)
+	return now != l.state
 }
 
 // kind is what the list is called in the log.
@@ -90,31 +88,26 @@ func (l *accessList) kind() string {
 // that cannot be read to its end leaves the list as it was.
 func (l *accessList) load() bool {
 	name := l.kind() + " " + l.path
-	f, err := os.Open(l.path)
+	f, err := openFile(l.path)
 	if errors.Is(err, fs.ErrNotExist) {
 		l.log.warn(name, ": no such file; every torrent is refused until it is there")
-		l.stat = nil
+		l.state = fileState{}
 		l.current.Store(&listInForce{all: true})
 		return true
 	}
 	var hashes []infoHash
-	var stat fs.FileInfo
 	if err == nil {
 		defer f.Close()
-		if stat, err = f.Stat(); err == nil {
+		// Also where it fails: the same file is not read in vain again.
+		if l.state, err = f.stat(); err == nil {
 			hashes, err = l.read(f)
 		}
 	}
 	if err != nil {
-		l.log.error(name, ": ", reason(err), "; the list that was read before stays in force")
-		// The same file is not read in vain again until it changes.
-		if stat != nil {
-			l.stat = stat
-		}
+		l.log.error(name, ": ", err.Error(), "; the list that was read before stays in force")
 		l.discardOld() // what was read of it
 		return false
 	}
-	l.stat = stat
 	l.current.Store(&listInForce{hashes: hashes, deny: l.deny})
 	l.next ^= 1
 	l.log.info(name, ": ", strconv.Itoa(len(hashes)), " torrents")
@@ -122,15 +115,6 @@ func (l *accessList) load() bool {
 		l.log.warn(name, ": no info hash in it; every torrent is refused")
 	}
 	return true
-}
-
-// reason is what went wrong, without the path that the log line has already.
-func reason(err error) string {
-	var pe *fs.PathError
-	if errors.As(err, &pe) {
-		return pe.Err.Error()
-	}
-	return err.Error()
 }
 
 // discardOld gives back the memory of the list that is no longer in force. No
@@ -249,14 +233,31 @@ func parseLine(line []byte, h *infoHash) (ok bool, err error) {
 	if len(word) == 0 {
 		return false, nil
 	}
-	var v2 [32]byte
-	if n := hex.DecodedLen(len(word)); len(word)%2 != 0 || n != len(h) && n != len(v2) {
+	if len(word) != 2*len(h) && len(word) != 2*32 {
 		return false, errLineLength
 	}
-	n, err := hex.Decode(v2[:], word)
-	if err != nil || n < len(h) {
-		return false, errLineLength
+	for i, c := range word {
+		d, ok := hexDigit(c)
+		if !ok {
+			return false, errLineLength
+		}
+		if i/2 < len(h) { // BEP 52: trackers know a v2 torrent by 20 bytes
+			h[i/2] = h[i/2]<<4 | d
+		}
 	}
-	copy(h[:], v2[:]) // BEP 52: trackers know a v2 torrent by 20 bytes
 	return true, nil
+}
+
+// hexDigit is the value of a digit. (encoding/hex would bring fmt along: 50 KB
+// of a router's flash.)
+func hexDigit(c byte) (d byte, ok bool) {
+	switch {
+	case '0' <= c && c <= '9':
+		return c - '0', true
+	case 'a' <= c && c <= 'f':
+		return c - 'a' + 10, true
+	case 'A' <= c && c <= 'F':
+		return c - 'A' + 10, true
+	}
+	return 0, false
 }
