@@ -72,7 +72,7 @@ func start(signals <-chan os.Signal, c *config, log *logger) error {
 	if err != nil {
 		return err
 	}
-	t, list, err := newTracker(c, &l, log)
+	t, list, err := makeTracker(c, &l, log)
 	if err != nil {
 		return err
 	}
@@ -193,17 +193,17 @@ func (c *config) layout() (layout, error) {
 	return l, err
 }
 
-// newTracker makes the store and the access list, nil where there is none.
-func newTracker(c *config, l *layout, log *logger) (*tracker, *accessList, error) {
+// makeTracker makes the store and the access list, nil where there is none.
+func makeTracker(c *config, l *layout, log *logger) (*tracker, *accessList, error) {
 	seed := make([]byte, 48)
 	if err := randomBytes(seed); err != nil {
 		return nil, nil, err
 	}
-	s, err := newStore(l.pages, l.shards, l.shareOf(), seed)
+	s, err := newStore(l.pages, l.shards, l.shareOf(), stampUnit(c.interval), seed)
 	if err != nil {
 		return nil, nil, noMemory(c, l, err)
 	}
-	t := &tracker{store: s, interval: c.interval}
+	t := newTracker(s, c.interval)
 	if c.whitelist+c.blacklist == "" {
 		return t, nil, nil
 	}

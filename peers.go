@@ -1,13 +1,15 @@
 package main
 
-import "unsafe"
+import (
+	"encoding/binary"
+	"unsafe"
+)
 
 // This file owns how the peers of one torrent are packed, found, chosen for a
 // reply and expired. It knows blocks, but not how a torrent is found. All of
 // it runs under the lock of the torrent's shard.
 //
-// Up to four IPv4 peers, or one of each family, live in the torrent record
-// itself. Beyond that a torrent has four sets, family by role. A set is an
+// The first few peers live in the torrent record itself. Beyond that a torrent has four sets, family by role. A set is an
 // extendible hash: nothing, one leaf, or a tree of nodes with eight references
 // and eight counts over leaves of up to 1 KiB. Three bits of the peer's hash
 // choose a reference at each level. A leaf of depth d (0 to 3) fills 8>>d
@@ -30,32 +32,32 @@ type (
 	key6 = [18]byte
 )
 
-// peer is a stored peer: 8 bytes for IPv4, 20 for IPv6.
+// peer is a stored peer: 7 bytes for IPv4, 19 for IPv6. It consists of bytes,
+// so that it may lie anywhere.
 type peer[K peerKey] struct {
 	key  K
 	meta meta
 }
 
-// meta is a coarse stamp of the last announce in the high 14 bits, and flags.
-type meta uint16
+// meta is a coarse stamp of the last announce in the high six bits, and flags.
+type meta uint8
 
 const (
 	metaSeeder    meta = 1 << 0 // left was 0
 	metaCompleted meta = 1 << 1 // its download has been counted
 	metaFlags     meta = 1<<stampShift - 1
 
-	stampShift         = 2
-	stampUnit  seconds = 4
-	// stampRange is the age at which a stamp looks new again.
-	stampRange = stampUnit << (16 - stampShift)
+	stampShift = 2
+	// stampSpan is the age in units at which a stamp looks new again.
+	stampSpan = 1 << (8 - stampShift)
 )
 
-func stamp(now seconds) meta { return meta(now/stampUnit) << stampShift }
+// stampOf is the stamp of a time for units of that length.
+func stampOf(now, unit seconds) meta { return meta(now/unit) << stampShift }
 
-// age is how long ago m was stamped, give or take stampUnit.
-func (m meta) age(now seconds) seconds {
-	return seconds((stamp(now)-m&^metaFlags)>>stampShift) * stampUnit
-}
+// age is how many units ago m was stamped, up to one more or less, if it is
+// now the time of stamp.
+func (m meta) age(now meta) seconds { return seconds((now - m&^metaFlags) >> stampShift) }
 
 // The four sets of a torrent.
 const (
@@ -80,14 +82,20 @@ func setOf[K peerKey](m meta) int {
 	return i + int(m&metaSeeder)
 }
 
-// body is the part of a torrent record that holds its peers.
+// body is the part of a torrent record that holds its peers: up to four of
+// IPv4, or one of IPv6 and up to two of IPv4; beyond that, four sets.
 type body struct {
-	_       [0]uint32 // data is read as words, which MIPS wants aligned
-	spilled bool      // data holds sets; otherwise n4 and then n6 peers
-	n4, n6  uint8     // peers in data
-	_       uint8
-	data    [32]byte
+	_       [0]uint32 // the sets are words, which MIPS wants aligned
+	spilled bool      // data holds sets; otherwise n4 and n6 peers
+	n4, n6  uint8
+	data    [33]byte
 }
+
+// setsAt and v6At are where sets and IPv6 peers begin in data.
+const (
+	setsAt = 1
+	v6At   = 2 * unsafe.Sizeof(peer[key4]{})
+)
 
 // set is the peers of one family and role.
 type set struct {
@@ -118,8 +126,8 @@ const maxLevels = 64 / 3
 
 // Layouts are the same on every processor; a node fills one cache line.
 var (
-	_ [8]byte        = [unsafe.Sizeof(peer[key4]{})]byte{}
-	_ [20]byte       = [unsafe.Sizeof(peer[key6]{})]byte{}
+	_ [7]byte        = [unsafe.Sizeof(peer[key4]{})]byte{}
+	_ [19]byte       = [unsafe.Sizeof(peer[key6]{})]byte{}
 	_ [8]byte        = [unsafe.Sizeof(leaf{})]byte{}
 	_ [unit]byte     = [unsafe.Sizeof(node{})]byte{}
 	_ [36]byte       = [unsafe.Sizeof(body{})]byte{}
@@ -127,7 +135,7 @@ var (
 	_ [numSets]byte  = [unsafe.Sizeof(body{}.data) / unsafe.Sizeof(set{})]byte{}
 )
 
-// leafCap is how many peers a leaf of class c holds: 7 to 127, or 2 to 50.
+// leafCap is how many peers a leaf of class c holds: 8 to 145, or 2 to 53.
 func leafCap[K peerKey](c class) int {
 	return (int(c.units())*unit - int(unsafe.Sizeof(leaf{}))) / int(unsafe.Sizeof(peer[K]{}))
 }
@@ -148,17 +156,17 @@ func peersOf[K peerKey](l *leaf, n int) []peer[K] {
 
 // inline is the peers of one family in the record itself.
 func inline[K peerKey](b *body) []peer[K] {
-	p, n := unsafe.Pointer(&b.data), b.n4
+	p, n := &b.data[0], b.n4
 	if isV6[K]() {
-		p, n = unsafe.Add(p, unsafe.Sizeof(peer[key4]{})), b.n6
+		p, n = &b.data[v6At], b.n6
 	}
-	return unsafe.Slice((*peer[K])(p), int(n))
+	return unsafe.Slice((*peer[K])(unsafe.Pointer(p)), int(n))
 }
 
 // fitsInline says whether that many peers have room in the record.
-func fitsInline(n4, n6 uint32) bool { return n6 == 0 && n4 <= 4 || n6 == 1 && n4 <= 1 }
+func fitsInline(n4, n6 uint32) bool { return n6 == 0 && n4 <= 4 || n6 == 1 && n4 <= 2 }
 
-func (b *body) sets() *[numSets]set { return (*[numSets]set)(unsafe.Pointer(&b.data)) }
+func (b *body) sets() *[numSets]set { return (*[numSets]set)(unsafe.Pointer(&b.data[setsAt])) }
 
 // counts is the number of peers in each set, wherever they are kept.
 func (b *body) counts() (c [numSets]uint32) {
@@ -184,6 +192,7 @@ type swarm struct {
 	arena *arena
 	hash  hashKey
 	now   seconds
+	stamp meta // of now
 }
 
 func (w *swarm) leaf(r ref) *leaf { return at[leaf](w.arena.pool, r) }
@@ -278,11 +287,25 @@ func (w *swarm) freeLeaf(r ref) {
 	}
 }
 
+// same says whether two keys are equal. (Go compares 18 bytes by a call; in
+// words it is three instructions where words may lie anywhere.)
+func same[K peerKey](a, b *K) bool {
+	if isV6[K]() {
+		x, y := (*key6)(unsafe.Pointer(a)), (*key6)(unsafe.Pointer(b))
+		return binary.LittleEndian.Uint64(x[8:]) == binary.LittleEndian.Uint64(y[8:]) &&
+			binary.LittleEndian.Uint64(x[:]) == binary.LittleEndian.Uint64(y[:]) &&
+			binary.LittleEndian.Uint16(x[16:]) == binary.LittleEndian.Uint16(y[16:])
+	}
+	x, y := (*key4)(unsafe.Pointer(a)), (*key4)(unsafe.Pointer(b))
+	return binary.LittleEndian.Uint32(x[:]) == binary.LittleEndian.Uint32(y[:]) &&
+		binary.LittleEndian.Uint16(x[4:]) == binary.LittleEndian.Uint16(y[4:])
+}
+
 // scan is the position of key among peers, or -1.
 func scan[K peerKey](peers []peer[K], key *K) int {
 	k := *key
 	for i := range peers {
-		if peers[i].key == k {
+		if same(&peers[i].key, &k) {
 			return i
 		}
 	}
@@ -313,7 +336,7 @@ func find[K peerKey](w *swarm, i int, key *K) *peer[K] {
 // where there is none, and downloaded true the first time that the peer comes
 // with metaCompleted.
 func update[K peerKey](w *swarm, key *K, m meta) (found, downloaded bool) {
-	m |= stamp(w.now)
+	m |= w.stamp
 	role := m & metaSeeder
 	if !w.spilled {
 		peers := inline[K](w.body)
@@ -573,13 +596,13 @@ func split[K peerKey](w *swarm, p *path) bool {
 }
 
 // maxPeers is how many peers the largest leaf holds.
-const maxPeers = 127
+const maxPeers = 145
 
 // remove takes the peer key out of set i, where it is.
 func remove[K peerKey](w *swarm, i int, key *K) {
 	var p path
 	w.walk(&p, i, hashPeer(w.hash, key))
-	cull(w, &p, func(pe *peer[K]) bool { return pe.key == *key })
+	cull(w, &p, func(pe *peer[K]) bool { return same(&pe.key, key) })
 }
 
 // cull removes those peers from the leaf of p for which gone returns true, and
@@ -689,7 +712,7 @@ func merge[K peerKey](w *swarm, p *path) bool {
 // leave removes a peer, in whichever role it is stored.
 func leave[K peerKey](w *swarm, key *K) bool {
 	if !w.spilled {
-		return cullInline(w, func(pe *peer[K]) bool { return pe.key == *key }) > 0
+		return cullInline(w, func(pe *peer[K]) bool { return same(&pe.key, key) }) > 0
 	}
 	for i := setOf[K](0); i <= setOf[K](metaSeeder); i++ {
 		if find(w, i, key) != nil {
@@ -786,7 +809,7 @@ func choose[K peerKey](w *swarm, dst []byte, want int, asker *K, seeder bool, rn
 		block, j := w.locate(s, r)
 		l := w.leaf(block)
 		peers := peersOf[K](l, int(l.n))[j:]
-		if left == total && tries > 0 && peers[0].key == self {
+		if left == total && tries > 0 && same(&peers[0].key, &self) {
 			// A run that begins with the asker would favour its neighbour.
 			rank = rng.below(total)
 			tries--
@@ -796,7 +819,7 @@ func choose[K peerKey](w *swarm, dst []byte, want int, asker *K, seeder bool, rn
 			peers = peers[:left]
 		}
 		for i := range peers {
-			if peers[i].key == self {
+			if same(&peers[i].key, &self) {
 				continue
 			}
 			dst = appendKey(dst, &peers[i].key)
@@ -818,7 +841,7 @@ func chooseInline[K peerKey](w *swarm, dst []byte, want int, asker *K, seeder bo
 	n := 0
 	peers := inline[K](w.body)
 	for i := range peers {
-		if pe := &peers[i]; pe.key != *asker && !(seeder && pe.meta&metaSeeder != 0) {
+		if pe := &peers[i]; !same(&pe.key, asker) && !(seeder && pe.meta&metaSeeder != 0) {
 			fit[n] = &pe.key
 			n++
 		}

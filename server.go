@@ -105,15 +105,12 @@ const (
 	trimPages          = 512    // system pages looked at in a tick
 )
 
-// pass is how long the sweep takes to see every page.
-func (k *keeper) pass() seconds { return min(max(k.tracker.interval/8, 8), maxPass) }
-
 // tick does a second's share of the work.
 func (k *keeper) tick(now moment) {
 	s := k.tracker.store
 	end := s.pool.end()
 	ttl := k.tracker.ttl(s.pool.fill())
-	for n := (end + uint32(k.pass()) - 1) / uint32(k.pass()); n > 0; n-- {
+	for n := (end + uint32(k.tracker.pass()) - 1) / uint32(k.tracker.pass()); n > 0; n-- {
 		if k.cursor++; k.cursor >= end {
 			k.cursor = 1
 			if end <= 1 {

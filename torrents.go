@@ -64,13 +64,15 @@ type store struct {
 	hash     hashKey
 	peerHash hashKey
 	share    share
+	unit     seconds              // of stamps
 	admit    func(*infoHash) bool // nil: every torrent; called under a lock
 }
 
-// newStore makes a store of that many pages and shards, a power of two.
-// share is how many peers one source may have at once. seed is 48 bytes of
+// newStore makes a store of that many pages and shards, a power of two. share
+// is how many peers one source may have at once. unit is the granularity of
+// peers' ages: none may go unswept for stampSpan of them. seed is 48 bytes of
 // randomness for the keys of the hashes.
-func newStore(pages, shards int, share uint32, seed []byte) (*store, error) {
+func newStore(pages, shards int, share uint32, unit seconds, seed []byte) (*store, error) {
 	p, err := newPool(pages)
 	if err != nil {
 		return nil, err
@@ -81,6 +83,7 @@ func newStore(pages, shards int, share uint32, seed []byte) (*store, error) {
 		shift:    uint(64 - bits.Len(uint(shards-1))),
 		hash:     newHashKey(seed),
 		peerHash: newHashKey(seed[16:]),
+		unit:     unit,
 	}
 	s.share.hash = newHashKey(seed[32:])
 	s.share.max = share
@@ -103,7 +106,7 @@ func newStore(pages, shards int, share uint32, seed []byte) (*store, error) {
 func (s *store) maxTorrents() int { return s.pool.capacity() * pageUnit }
 
 // maxPeers is about how many IPv4 peers fit in large swarms.
-func (s *store) maxPeers() int { return s.pool.capacity() * pageSize * 10 / 95 }
+func (s *store) maxPeers() int { return s.pool.capacity() * pageSize * 2 / 17 }
 
 // shardOf is where a torrent with that hash belongs.
 func (s *store) shardOf(h uint64) *shard {
@@ -209,7 +212,7 @@ func (s *store) remove(sh *shard, r ref, now seconds) {
 
 // swarmOf is the swarm of record r.
 func (s *store) swarmOf(sh *shard, r ref, now seconds) swarm {
-	return swarm{body: &sh.torrent(r).body, self: r, arena: &sh.arena, hash: s.peerHash, now: now}
+	return swarm{body: &sh.torrent(r).body, self: r, arena: &sh.arena, hash: s.peerHash, now: now, stamp: stampOf(now, s.unit)}
 }
 
 // outcome is what an announce came to.
@@ -318,7 +321,7 @@ func join[K peerKey](s *store, w *swarm, v *visit, key *K) outcome {
 	if !s.share.allows(source) {
 		return outcomeShare
 	}
-	if !insert(w, peer[K]{*key, stamp(v.now) | v.flags}) {
+	if !insert(w, peer[K]{*key, w.stamp | v.flags}) {
 		return outcomeFull
 	}
 	s.share.add(source, 1)
@@ -377,10 +380,12 @@ func (s *store) eachBlock(i uint32, f func(sh *shard, c class, r ref)) {
 }
 
 // sweep lets the peers of page i go that have not announced for ttl, and the
-// torrents that have none left. It says how many peers went.
+// torrents that have none left. It says how many peers went. A stamp is coarse:
+// a peer goes when it is ttl old for certain, which is up to two units later.
 func (s *store) sweep(i uint32, now, ttl seconds) (expired int) {
-	gone4 := func(pe *peer[key4]) bool { return s.expire(&expired, sourceOf(&pe.key), pe.meta.age(now) > ttl) }
-	gone6 := func(pe *peer[key6]) bool { return s.expire(&expired, sourceOf(&pe.key), pe.meta.age(now) > ttl) }
+	stamp, most := stampOf(now, s.unit), (ttl+s.unit-1)/s.unit
+	gone4 := func(pe *peer[key4]) bool { return s.expire(&expired, sourceOf(&pe.key), pe.meta.age(stamp) > most) }
+	gone6 := func(pe *peer[key6]) bool { return s.expire(&expired, sourceOf(&pe.key), pe.meta.age(stamp) > most) }
 	s.eachBlock(i, func(sh *shard, c class, r ref) {
 		if c == classTorrent {
 			w := s.swarmOf(sh, r, now)

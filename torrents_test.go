@@ -12,11 +12,13 @@ import (
 	"unsafe"
 )
 
+const testUnit seconds = 100
+
 var testSeed = bytes.Repeat([]byte{0x5a, 0xc3, 0x17}, 16)
 
 func newTestStore(t testing.TB, pages, shards int) *store {
 	t.Helper()
-	s, err := newStore(pages, shards, math.MaxUint32, testSeed)
+	s, err := newStore(pages, shards, math.MaxUint32, testUnit, testSeed)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -403,7 +405,7 @@ func (c *checker) sweep(ttl seconds) {
 	for h, mt := range c.m.torrents {
 		for k, p := range mt.peers {
 			// The stamp is coarse: both ends are rounded down.
-			if (c.now/stampUnit-p.seen/stampUnit)*stampUnit > ttl {
+			if (c.now/testUnit-p.seen/testUnit)*testUnit > (ttl+testUnit-1)/testUnit*testUnit {
 				delete(mt.peers, k)
 				want++
 			}
@@ -737,17 +739,29 @@ func TestTrim(t *testing.T) {
 	checkInvariants(t, s)
 }
 
-// TestMetaAge: a stamp tells its age across the wrap of its bits, up to the
-// longest time that a peer can go unseen.
-func TestMetaAge(t *testing.T) {
-	for _, at := range []seconds{0, 3, 4, stampRange - 1, stampRange, 5*stampRange + 17} {
-		for _, age := range []seconds{0, 4, 100, maxTTL, maxTTL + maxPass} {
-			got := stamp(at).age(at + age)
-			if got+stampUnit <= age || got >= age+stampUnit {
-				t.Errorf("stamped at %d, asked %d later: age %d", at, age, got)
+// TestStamps: for every interval a stamp tells its age across the wrap of its
+// bits, up to the longest that a peer can go unseen; newTracker would panic
+// where it could not.
+func TestStamps(t *testing.T) {
+	for interval := minInterval; interval <= maxInterval; interval++ {
+		tr := newTracker(&store{unit: stampUnit(interval)}, interval)
+		unit := tr.store.unit
+		oldest := tr.ttl(0) + 2*unit + tr.pass()
+		for _, at := range []seconds{0, 1, stampSpan*unit - 1, 7*stampSpan*unit + 3} {
+			for _, age := range []seconds{0, unit, tr.ttl(1024), oldest} {
+				got := stampOf(at, unit).age(stampOf(at+age, unit)) * unit
+				if got+unit <= age || got >= age+unit {
+					t.Fatalf("interval %d: stamped at %d, asked %d later: age %d", interval, at, age, got)
+				}
 			}
 		}
 	}
+	defer func() {
+		if recover() == nil {
+			t.Error("a unit that is too small does not panic")
+		}
+	}()
+	newTracker(&store{unit: 10}, minInterval*10)
 }
 
 // TestHash compares with the vectors that SipHash's authors give for 1-3.

@@ -15,14 +15,9 @@ const (
 
 	maxInterval seconds = 2 * 60 * 60
 	minInterval seconds = 60
-	maxTTL              = maxInterval * ttlQuarters / 4
 	// maxPass is the longest that a sweep may take to see every peer.
 	maxPass seconds = 5 * 60
 )
-
-// A stamp must not wrap before the sweep has seen it; constants that break
-// this do not compile.
-const _ = stampRange - (maxTTL + maxPass + 2*stampUnit)
 
 const (
 	limitWindow seconds = 120 // of the limits below, and of -connect-limit
@@ -52,6 +47,23 @@ type tracker struct {
 	store    *store
 	interval seconds
 }
+
+// newTracker makes a tracker of a store that counts ages in stampUnit(interval).
+func newTracker(s *store, interval seconds) *tracker {
+	t := &tracker{store: s, interval: interval}
+	// The oldest that a sweep can find a peer. Were its stamp to wrap
+	// before, it would live for ever.
+	if t.ttl(0)+2*s.unit+t.pass() >= stampSpan*s.unit {
+		panic("tracker: stamps wrap before the sweep has seen them")
+	}
+	return t
+}
+
+// stampUnit is the granularity of peers' ages for an announce interval.
+func stampUnit(interval seconds) seconds { return (interval + 23) / 24 }
+
+// pass is how long the sweep takes to see every page.
+func (t *tracker) pass() seconds { return min(max(t.interval/8, 8), maxPass) }
 
 // ttl is the time to live of a peer when that much of the pool, of 1024, is
 // in use.
