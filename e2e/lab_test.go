@@ -1,0 +1,232 @@
+//go:build linux
+
+package e2e
+
+import (
+	"fmt"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+	"unicode"
+)
+
+// A namespace is called after the test process that made it, so that runs side
+// by side don't meet and what a killed run left behind can be told apart.
+const namespaceFamily = "pico-e2e-"
+
+var namespacePrefix = fmt.Sprintf("%s%d-", namespaceFamily, os.Getpid())
+
+var labs atomic.Int32
+
+// patience is how long a test waits for a fact that depends on a client's own
+// timers, on a machine that is busy with something else.
+const patience = 90 * time.Second
+
+// A lab is one Ethernet segment: a bridge in a namespace of its own and hosts,
+// each a namespace too, on its ports. There is no way out of it.
+type lab struct {
+	*testing.T
+	dir       string // logs and files of the clients
+	bridge    string // the namespace of the bridge
+	prefix    string
+	hosts     []*host
+	processes []*process
+	patience  time.Duration // see await
+}
+
+// A family is a set of address families.
+type family int
+
+const (
+	ipv4 family = 1 << iota
+	ipv6
+	dual = ipv4 | ipv6
+)
+
+// A host has addresses that no client takes for a local network's: the ranges
+// are reserved for tests (RFC 2544) and for documentation (RFC 3849).
+type host struct {
+	*lab
+	name      string
+	namespace string
+	port      string     // its port on the bridge
+	ip4, ip6  netip.Addr // not valid in a family that it doesn't have
+}
+
+func newLab(t *testing.T) *lab {
+	t.Helper()
+	needLab(t)
+	prefix := fmt.Sprintf("%s%d-", namespacePrefix, labs.Add(1))
+	l := &lab{T: t, dir: t.TempDir(), prefix: prefix, bridge: prefix + "bridge", patience: patience}
+	t.Cleanup(l.close)
+	l.ip("netns", "add", l.bridge)
+	// Snooping would hold back neighbour solicitations, as nobody here queries.
+	l.ip("-n", l.bridge, "link", "add", "br0", "type", "bridge", "mcast_snooping", "0")
+	l.ip("-n", l.bridge, "link", "set", "br0", "up")
+	return l
+}
+
+func (l *lab) close() {
+	for _, p := range l.processes {
+		p.kill()
+	}
+	if l.Failed() {
+		l.printLogs()
+	}
+	namespaces := []string{l.bridge}
+	for _, h := range l.hosts {
+		namespaces = append(namespaces, h.namespace)
+	}
+	for _, name := range namespaces {
+		if err := ip("netns", "del", name); err != nil {
+			l.Log(err)
+		}
+	}
+}
+
+// host adds a host to the lab.
+func (l *lab) host(name string, f family) *host {
+	l.Helper()
+	n := len(l.hosts) + 1
+	h := &host{lab: l, name: name, namespace: l.prefix + name, port: fmt.Sprintf("port%d", n)}
+	l.ip("netns", "add", h.namespace)
+	l.hosts = append(l.hosts, h)
+	l.ip("-n", h.namespace, "link", "set", "lo", "up")
+	l.ip("-n", l.bridge, "link", "add", h.port, "type", "veth", "peer", "name", "eth0", "netns", h.namespace)
+	l.ip("-n", l.bridge, "link", "set", h.port, "master", "br0", "up")
+	if f&ipv4 != 0 {
+		h.ip4 = netip.AddrFrom4([4]byte{198, 18, 0, byte(n)})
+		l.ip("-n", h.namespace, "addr", "add", h.ip4.String()+"/24", "dev", "eth0")
+	}
+	if f&ipv6 != 0 {
+		h.ip6 = netip.MustParseAddr(fmt.Sprintf("2001:db8::%x", n))
+		l.ip("-n", h.namespace, "addr", "add", h.ip6.String()+"/64", "dev", "eth0", "nodad")
+	}
+	l.ip("-n", h.namespace, "link", "set", "eth0", "up")
+	return h
+}
+
+// isolate keeps the host from all hosts that are isolated too.
+func (h *host) isolate() {
+	h.Helper()
+	h.ip("-n", h.bridge, "link", "set", h.port, "type", "bridge_slave", "isolated", "on")
+}
+
+func (h *host) address(f family) netip.Addr {
+	if f == ipv6 {
+		return h.ip6
+	}
+	return h.ip4
+}
+
+// sent is how many bytes the host has put on the wire.
+func (h *host) sent() (int, error) {
+	out, err := h.command("cat", "/sys/class/net/eth0/statistics/tx_bytes").Output()
+	if err != nil {
+		return 0, err
+	}
+	return strconv.Atoi(strings.TrimSpace(string(out)))
+}
+
+func (l *lab) ip(args ...string) {
+	l.Helper()
+	if err := ip(args...); err != nil {
+		l.Fatal(err)
+	}
+}
+
+func ip(args ...string) error {
+	if out, err := exec.Command("ip", args...).CombinedOutput(); err != nil {
+		return fmt.Errorf("ip %s: %w: %s", strings.Join(args, " "), err, out)
+	}
+	return nil
+}
+
+// sweepNamespaces removes the namespaces of test processes that are no more.
+func sweepNamespaces() error {
+	left, err := filepath.Glob("/run/netns/" + namespaceFamily + "*")
+	if err != nil {
+		return err
+	}
+	for _, path := range left {
+		name := filepath.Base(path)
+		pid, _, _ := strings.Cut(strings.TrimPrefix(name, namespaceFamily), "-")
+		if _, err := strconv.Atoi(pid); err != nil {
+			continue
+		}
+		if _, err := os.Stat("/proc/" + pid); err == nil {
+			continue
+		}
+		// Another run may sweep too; what counts is that it is gone.
+		if err := ip("netns", "del", name); err != nil {
+			if _, gone := os.Stat(path); gone == nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// await waits until fact returns nil, and ends the test with what fact said
+// last if that takes longer than the lab's patience or if a process that it may hang on
+// has ended by itself.
+func (l *lab) await(what string, fact func() error) {
+	l.Helper()
+	start := time.Now()
+	deadline := time.NewTimer(l.patience)
+	defer deadline.Stop()
+	tick := time.NewTicker(100 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		err := fact()
+		if err == nil {
+			l.Logf("%s: %.1f s", what, time.Since(start).Seconds())
+			return
+		}
+		for _, p := range l.processes {
+			if ended, how := p.endedByItself(); ended {
+				l.Fatalf("%s: %s ended by itself: %v", what, p.name, how)
+			}
+		}
+		select {
+		case <-deadline.C:
+			l.Fatalf("%s: not within %v: %v", what, l.patience, err)
+		case <-tick.C:
+		}
+	}
+}
+
+// printLogs shows the end of every log of the lab.
+func (l *lab) printLogs() {
+	const most = 6 << 10
+	logs, err := filepath.Glob(filepath.Join(l.dir, "*.log"))
+	if err != nil {
+		l.Error(err)
+	}
+	for _, path := range logs {
+		text, err := os.ReadFile(path)
+		if err != nil {
+			l.Error(err)
+			continue
+		}
+		cut := ""
+		if len(text) > most {
+			text, cut = text[len(text)-most:], " (its end)"
+		}
+		l.Logf("--- %s%s\n%s", filepath.Base(path), cut, strings.Map(printable, string(text)))
+	}
+}
+
+// printable keeps the packets that some clients log from a terminal.
+func printable(r rune) rune {
+	if r == '\n' || unicode.IsPrint(r) {
+		return r
+	}
+	return '.'
+}

@@ -1,0 +1,115 @@
+//go:build linux
+
+// Package e2e runs the tracker's binary and BitTorrent clients from Debian in
+// network namespaces, one a host, and checks that swarms form through nothing
+// but the tracker.
+//
+// A lab (lab_test.go) is a bridge and the hosts on it. Its hosts run processes
+// (process_test.go): the tracker (tracker_test.go) and the clients
+// (clients_test.go), which are given a torrent (torrent_test.go). A probe
+// (probe_test.go) is a BEP 15 client of our own, which asks the tracker whom it
+// knows. The tests themselves are in swarm_test.go.
+//
+// The clients have DHT, peer exchange and local discovery off, and every
+// torrent is private, so a client knows no peer that the tracker did not name.
+package e2e
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// The tests wait far more than they compute, so more of them run side by side
+// than there are processors, unless -parallel says otherwise.
+const parallelTests = "8"
+
+// trackerBinary is the tracker under test, built by TestMain.
+var trackerBinary string
+
+// unfit says why the labs can't run here; nil when they can.
+var unfit error
+
+func TestMain(m *testing.M) {
+	if family := os.Getenv(passSocketEnv); family != "" {
+		if err := passSocket(family); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
+	os.Exit(run(m))
+}
+
+func run(m *testing.M) int {
+	flag.Parse()
+	parallelSet := false
+	flag.Visit(func(f *flag.Flag) { parallelSet = parallelSet || f.Name == "test.parallel" })
+	if !parallelSet {
+		if err := flag.Set("test.parallel", parallelTests); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 1
+		}
+	}
+
+	if unfit = checkMachine(); unfit == nil {
+		dir, err := os.MkdirTemp("", "pico-e2e-")
+		if err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 1
+		}
+		defer os.RemoveAll(dir)
+		trackerBinary = filepath.Join(dir, "pico-tracker")
+		if err := buildTracker(trackerBinary); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 1
+		}
+	}
+	return m.Run()
+}
+
+// checkMachine says what the labs lack on this machine.
+func checkMachine() error {
+	if os.Geteuid() != 0 {
+		return errors.New("network namespaces need root")
+	}
+	var missing []string
+	for _, tool := range []string{"ip", "aria2c", "rtorrent", "transmission-daemon", "transmission-remote"} {
+		if _, err := exec.LookPath(tool); err != nil {
+			missing = append(missing, tool)
+		}
+	}
+	if err := exec.Command(python, "-c", "import libtorrent").Run(); err != nil {
+		missing = append(missing, "libtorrent for "+python)
+	}
+	if len(missing) > 0 {
+		return fmt.Errorf("not installed: %s (see e2e/packages.txt)", strings.Join(missing, ", "))
+	}
+	if err := sweepNamespaces(); err != nil {
+		return err
+	}
+	// A container's root may lack the right to make namespaces.
+	name := namespacePrefix + "check"
+	if err := ip("netns", "add", name); err != nil {
+		return err
+	}
+	return ip("netns", "del", name)
+}
+
+// needLab skips the test where the labs can't run. In CI that is a failure: a
+// skipped test must not pass for a green one.
+func needLab(t *testing.T) {
+	t.Helper()
+	if unfit == nil {
+		return
+	}
+	if os.Getenv("CI") == "true" || os.Getenv("PICO_NO_SKIP") == "1" {
+		t.Fatal(unfit)
+	}
+	t.Skip(unfit)
+}

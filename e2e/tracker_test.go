@@ -1,0 +1,50 @@
+//go:build linux
+
+package e2e
+
+import (
+	"fmt"
+	"net/netip"
+	"os"
+	"os/exec"
+)
+
+const trackerPort = 1337
+
+// buildTracker builds the module this package is part of, as a release is built.
+func buildTracker(path string) error {
+	build := exec.Command("go", "build", "-trimpath", "-ldflags", "-s -w -X main.version=e2e", "-o", path, ".")
+	build.Dir = ".." // go test runs a test in its package's directory
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		return fmt.Errorf("build the tracker: %w\n%s", err, out)
+	}
+	return nil
+}
+
+// A tracker is the binary under test, on a host.
+type tracker struct {
+	*process
+	flags []string
+}
+
+// tracker starts a tracker, with the shortest interval it knows, and waits until
+// its sockets are open.
+func (h *host) tracker(flags ...string) *tracker {
+	h.Helper()
+	tr := &tracker{flags: append([]string{"-interval", "1m"}, flags...)}
+	tr.process = h.start(append([]string{trackerBinary}, tr.flags...)...)
+	for _, wildcard := range []string{"0.0.0.0", "[::]"} {
+		tr.awaitLog(fmt.Sprintf("[INFO] listening on %s:%d", wildcard, trackerPort))
+	}
+	return tr
+}
+
+// address is where clients of a family reach the tracker.
+func (tr *tracker) address(f family) netip.AddrPort {
+	return netip.AddrPortFrom(tr.host.address(f), trackerPort)
+}
+
+func (tr *tracker) url(f family) string {
+	return fmt.Sprintf("udp://%v/announce", tr.address(f))
+}
