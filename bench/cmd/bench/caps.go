@@ -60,8 +60,12 @@ func (b *bench) capTable() error {
 		t.Names = append(t.Names, p.name+" "+family(p.v6))
 	}
 	t.Names = append(t.Names, "mixed", "answered", "lost", "result")
+	cases, err := b.capCases()
+	if err != nil {
+		return err
+	}
 	held := true
-	for _, c := range b.capCases() {
+	for _, c := range cases {
 		row, ok, err := b.offerAll(c)
 		if err != nil {
 			return err
@@ -93,13 +97,14 @@ func (b *bench) capTable() error {
 
 // capCases are every cap with the fewest and the most workers and with a list; the smallest cap, where
 // what a worker takes counts most, with every number of workers.
-func (b *bench) capCases() []capCase {
-	var cases []capCase
+func (b *bench) capCases() (cases []capCase, err error) {
 	var workers []int
 	for _, text := range strings.Split(b.workers, ",") {
-		if n, err := strconv.Atoi(text); err == nil {
-			workers = append(workers, n)
+		n, err := strconv.Atoi(text)
+		if err != nil {
+			return nil, fmt.Errorf("-workers: %w", err)
 		}
+		workers = append(workers, n)
 	}
 	for i, memory := range strings.Split(b.caps, ",") {
 		for k, n := range workers {
@@ -109,7 +114,7 @@ func (b *bench) capCases() []capCase {
 		}
 		cases = append(cases, capCase{memory, workers[len(workers)-1], true})
 	}
-	return cases
+	return cases, nil
 }
 
 // visitor is the tracker under a cap with a generator for each family.

@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"runtime"
 	"strings"
@@ -109,7 +110,23 @@ func outside(s settings) error {
 		again.SysProcAttr.GidMappings = []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getegid(), Size: 1}}
 	}
 	runtime.LockOSThread() // the thread that Pdeathsig means
-	return again.Run()
+	if err := again.Start(); err != nil {
+		return fmt.Errorf("a network namespace (root makes one, or a user where the system lets users): %w", err)
+	}
+	// Interrupted, the inner program and with it the servers are ended, and the directory removed.
+	interrupted := make(chan os.Signal, 1)
+	signal.Notify(interrupted, os.Interrupt, syscall.SIGTERM)
+	ended := make(chan struct{})
+	go func() {
+		select {
+		case <-interrupted:
+			_ = again.Process.Kill() // it may have ended by itself
+		case <-ended:
+		}
+	}()
+	err = again.Wait()
+	close(ended)
+	return err
 }
 
 func inside(s settings, dir string) error {

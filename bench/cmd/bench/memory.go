@@ -29,13 +29,40 @@ func fills() []fill {
 	}
 }
 
+// idle is a tracker that nobody has spoken to yet. What it reserves at start differs with what it may
+// use later.
+type idle struct {
+	subject, memory string
+	proc.Memory
+}
+
+// idles starts each tracker as it comes, and Pico Tracker also with the memory of a small router.
+func (b *bench) idles() ([]idle, error) {
+	cases := []idle{{subject: subject.Pico}, {subject: subject.Pico, memory: "16M"}, {subject: subject.Opentracker}}
+	var all []idle
+	for _, c := range cases {
+		if !slices.Contains(b.chosen(false), c.subject) {
+			continue
+		}
+		s, err := b.programs.Start(c.subject, subject.Options{CPUs: []int{b.serverCPU, b.loadCPU}, Memory: c.memory})
+		if err != nil {
+			return nil, err
+		}
+		c.Memory, err = settled(s.PID())
+		if err := errors.Join(err, s.Stop()); err != nil {
+			return nil, err
+		}
+		all = append(all, c)
+	}
+	return all, nil
+}
+
 // footprint is what one tracker held of one fill.
 type footprint struct {
 	fill
 	v6                 bool
 	subject            string
 	idle, filled, peak int64
-	err                error
 }
 
 func (f *footprint) each() float64 { return float64(f.filled-f.idle) / float64(f.p.Peers) }
@@ -44,6 +71,10 @@ func (f *footprint) each() float64 { return float64(f.filled-f.idle) / float64(f
 // resident memory that it gained.
 func (b *bench) memoryTable() error {
 	var all []*footprint
+	idles, err := b.idles()
+	if err != nil {
+		return err
+	}
 	for _, v6 := range b.v6s() {
 		for _, f := range fills() {
 			if b.load != "" && !slices.Contains(strings.Split(b.load, ","), f.name) {
@@ -63,7 +94,7 @@ func (b *bench) memoryTable() error {
 			}
 		}
 	}
-	return b.reportMemory(all)
+	return b.reportMemory(idles, all)
 }
 
 func (b *bench) footprint(name string, f fill, v6 bool) (m *footprint, err error) {
@@ -117,7 +148,7 @@ func settled(pid int) (proc.Memory, error) {
 	return last, err
 }
 
-func (b *bench) reportMemory(all []*footprint) error {
+func (b *bench) reportMemory(idles []idle, all []*footprint) error {
 	t := report.Table{Names: []string{"load", "family", "subject", "bytes", "per", "idle MiB", "filled MiB", "peak MiB"}}
 	raw := report.Table{Names: []string{"load", "family", "subject", "peers", "torrents", "idle_bytes", "filled_bytes", "peak_bytes", "bytes_each"}}
 	chart := report.Chart{Title: "Resident memory gained (lower is better)", Unit: "bytes a torrent or peer"}
@@ -130,6 +161,14 @@ func (b *bench) reportMemory(all []*footprint) error {
 	}
 	for i := range chart.Series {
 		series[chart.Series[i].Name] = &chart.Series[i]
+	}
+	for _, i := range idles {
+		about := "idle, default flags"
+		if i.memory != "" {
+			about = "idle, -memory " + i.memory
+		}
+		t.Add(about, "-", i.subject, "-", "-", mib(i.Resident), "-", mib(i.Peak))
+		raw.Add(about, "-", i.subject, 0, 0, i.Resident, i.Resident, i.Peak, 0)
 	}
 	for _, m := range all {
 		t.Add(m.about, family(m.v6), m.subject, m.each(), m.per, mib(m.idle), mib(m.filled), mib(m.peak))

@@ -99,22 +99,7 @@ func (b *bench) speed() error {
 	var all []*measurement
 	var notes []note
 	for _, v6 := range b.v6s() {
-		// Workloads with the same population follow each other, on servers that are filled once.
-		var group []load.Workload
-		for _, w := range load.Workloads() {
-			if b.workloads != "" && !slices.Contains(strings.Split(b.workloads, ","), w.Name) {
-				continue
-			}
-			if len(group) > 0 && group[0].Population.Peers != w.Population.Peers {
-				m, n, err := b.compare(v6, group)
-				if err != nil {
-					return err
-				}
-				all, notes, group = append(all, m...), append(notes, n...), nil
-			}
-			group = append(group, w)
-		}
-		if len(group) > 0 {
+		for _, group := range b.groups() {
 			m, n, err := b.compare(v6, group)
 			if err != nil {
 				return err
@@ -124,6 +109,24 @@ func (b *bench) speed() error {
 	}
 	b.say("speed: done in %.0f s", time.Since(start).Seconds())
 	return b.reportSpeed(all, notes)
+}
+
+// groups are the chosen workloads, those with the same population together: they are run on servers
+// that are filled once.
+func (b *bench) groups() [][]load.Workload {
+	var groups [][]load.Workload
+	for _, w := range load.Workloads() {
+		if b.workloads != "" && !slices.Contains(strings.Split(b.workloads, ","), w.Name) {
+			continue
+		}
+		last := len(groups) - 1
+		if last >= 0 && groups[last][0].Population.Torrents == w.Population.Torrents {
+			groups[last] = append(groups[last], w)
+		} else {
+			groups = append(groups, []load.Workload{w})
+		}
+	}
+	return groups
 }
 
 // compare measures workloads that share a population, all subjects in turn, round after round.

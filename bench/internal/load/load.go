@@ -21,15 +21,16 @@ const (
 	// Sources is how many addresses the peers of a population share, each with as many ports as
 	// it takes. A tracker that lets one address create 5 % of its capacity at most never minds.
 	Sources = 1 << 16
-	// Window is how many requests are outstanding in a closed loop. The queue of a socket that
-	// was not enlarged (212,992 bytes) takes 277 announces of the smallest accounting size.
-	Window = 256
+	// Window is how many requests are outstanding in a closed loop: three batches, so that a server
+	// has the next when it has answered one, and the queue of a socket that was not enlarged
+	// (212,992 bytes, some 830 for a small datagram) takes them all.
+	Window = 3 * udp.Batch
 
 	maxSources    = udp.MaxSources
 	maxSlots      = 1 << 16 // a slot's number is half of a transaction ID
 	receiveBuffer = 64 << 20
 	lostAfter     = time.Second
-	tries         = 3 // a request that got no answer is sent again, up to that many times in all
+	tries         = 5 // a request that got no answer is sent again, up to that many times in all
 	firstPort     = 1024
 
 	// An ID is good for two minutes (BEP 15). Renewing well before keeps slow runs valid.

@@ -44,7 +44,7 @@ type Options struct {
 	V6 bool
 	// CPUs are the processors that the server may use.
 	CPUs []int
-	// Workers and Memory are flags of Pico Tracker; Args are more of them.
+	// Workers and Memory are flags of Pico Tracker, left out when they are zero; Args are more of them.
 	Workers int
 	Memory  string
 	Args    []string
@@ -105,7 +105,7 @@ func (b *Bench) Available(name string, v6 bool) error {
 		return nil
 	}
 	if v6 {
-		return errors.New("Debian's opentracker has no IPv6")
+		return errors.New("built for IPv4 only by Debian")
 	}
 	if _, err := exec.LookPath(Opentracker); err != nil {
 		return fmt.Errorf("%w (apt-get install opentracker)", err)
@@ -141,8 +141,14 @@ func (b *Bench) Start(name string, o Options) (*Server, error) {
 
 	switch name {
 	case Pico:
-		s.cmd = exec.Command(b.pico, append([]string{
-			"-port", port, "-workers", strconv.Itoa(max(o.Workers, 1)), "-memory", o.Memory}, o.Args...)...)
+		args := append([]string{"-port", port}, o.Args...)
+		if o.Workers != 0 {
+			args = append(args, "-workers", strconv.Itoa(o.Workers))
+		}
+		if o.Memory != "" {
+			args = append(args, "-memory", o.Memory)
+		}
+		s.cmd = exec.Command(b.pico, args...)
 		// Collections of the heap show on stderr. PICO_TRACKER__ variables of the caller don't matter here.
 		s.cmd.Env = append(withoutPico(os.Environ()), "GODEBUG=gctrace=1")
 	case Opentracker:
