@@ -105,6 +105,11 @@ func checkMachine() error {
 // skipped test must not pass for a green one.
 func needLab(t *testing.T) {
 	t.Helper()
+	// The tracker is no import of this package. Looking at its sources here is what
+	// keeps go test from giving an older tracker's cached result for it.
+	if _, err := os.ReadDir(".."); err != nil {
+		t.Fatal(err)
+	}
 	if unfit == nil {
 		return
 	}

@@ -19,6 +19,7 @@ var clients = []*client{aria2, libtorrent, rtorrent, transmission}
 
 // Every client gets the file from every other one.
 func TestSwarmIPv4(t *testing.T) {
+	needLab(t)
 	t.Parallel()
 	for _, seeder := range clients {
 		t.Run(seeder.name, func(t *testing.T) {
@@ -36,6 +37,7 @@ func TestSwarmIPv4(t *testing.T) {
 // The same with the clients that ask UDP trackers over IPv6. aria2 1.36 and
 // Transmission 3.00 don't.
 func TestSwarmIPv6(t *testing.T) {
+	needLab(t)
 	t.Parallel()
 	t.Run("libtorrent", func(t *testing.T) {
 		testSwarm(t, ipv6, libtorrent, []*client{libtorrent, rtorrent})
@@ -217,7 +219,7 @@ func TestRestart(t *testing.T) {
 	})
 
 	tr.kill()
-	tr = tr.host.tracker(tr.flags...)
+	tr.host.tracker(tr.flags...)
 	// rTorrent takes no interval under ten minutes; its user has a key for that.
 	leechers[1].announce(leechers[1])
 	probe.awaitPeers(tor, all...)
