@@ -394,4 +394,4 @@ func tryDivide(total, sockets int, listFile int64) layout {
 
 // shareOf is how many peers one source may have stored: 5 % of the torrents
 // that fit.
-func (l *layout) shareOf() uint32 { return uint32(max(1, l.pages*pageUnit/20)) }
+func (l *layout) shareOf() uint32 { return uint32(max(1, l.pages*pageTorrents/20)) }

@@ -126,13 +126,13 @@ const maxLevels = 64 / 3
 
 // Layouts are the same on every processor; a node fills one cache line.
 var (
-	_ [7]byte        = [unsafe.Sizeof(peer[key4]{})]byte{}
-	_ [19]byte       = [unsafe.Sizeof(peer[key6]{})]byte{}
-	_ [8]byte        = [unsafe.Sizeof(leaf{})]byte{}
-	_ [unit]byte     = [unsafe.Sizeof(node{})]byte{}
-	_ [36]byte       = [unsafe.Sizeof(body{})]byte{}
-	_ [maxPeers]byte = [(16*unit - unsafe.Sizeof(leaf{})) / unsafe.Sizeof(peer[key4]{})]byte{}
-	_ [numSets]byte  = [unsafe.Sizeof(body{}.data) / unsafe.Sizeof(set{})]byte{}
+	_ [7]byte                = [unsafe.Sizeof(peer[key4]{})]byte{}
+	_ [19]byte               = [unsafe.Sizeof(peer[key6]{})]byte{}
+	_ [8]byte                = [unsafe.Sizeof(leaf{})]byte{}
+	_ [lineUnits * unit]byte = [unsafe.Sizeof(node{})]byte{}
+	_ [36]byte               = [unsafe.Sizeof(body{})]byte{}
+	_ [maxPeers]byte         = [(1024 - unsafe.Sizeof(leaf{})) / unsafe.Sizeof(peer[key4]{})]byte{}
+	_ [numSets]byte          = [unsafe.Sizeof(body{}.data) / unsafe.Sizeof(set{})]byte{}
 )
 
 // leafCap is how many peers a leaf of class c holds: 8 to 145, or 2 to 53.

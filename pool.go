@@ -11,13 +11,14 @@ import (
 // size classes while they are in use. It does not know what a block holds.
 
 const (
-	unit     = 64   // bytes: the smallest block, the granularity of a ref, one cache line
+	unit     = 16   // bytes: the granularity of a ref
 	pageSize = 4096 // bytes: what moves between the pool and a size class
 	pageUnit = pageSize / unit
 )
 
-// ref names a block by its distance from the start of the slab, in units of
-// 64 bytes. 0 is no block: page 0 is never lent.
+// ref names a block by its distance from the start of the slab, in units. 0 is
+// no block: page 0 is never lent. The highest bit is for the owner's use, so
+// that a slab can have 32 GiB.
 type ref uint32
 
 // class is what the blocks of a page are for, and so how large they are.
@@ -30,10 +31,14 @@ const (
 	classLeaf                 // the smallest of the leaf classes
 )
 
-// leafUnits are the sizes of the leaf classes in units. The steps between 512
-// and 1024 bytes are what keeps a large swarm packed: the halves of a split
-// leaf start small and grow, instead of standing half empty.
-var leafUnits = [...]uint8{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 16}
+// lineUnits is a cache line: what a torrent record and a node take.
+const lineUnits = 64 / unit
+
+// leafUnits are the sizes of the leaf classes in units, each chosen to leave
+// little of a page over. The steps between 512 and 1024 bytes are what keeps a
+// large swarm packed: the halves of a split leaf start small and grow, instead
+// of standing half empty.
+var leafUnits = [...]uint8{4, 8, 12, 16, 21, 25, 28, 32, 36, 42, 51, 64}
 
 const (
 	numLeafClasses = len(leafUnits)
@@ -44,7 +49,7 @@ const (
 // units is the size of a block of class c.
 func (c class) units() uint32 {
 	if c < classLeaf {
-		return 1
+		return lineUnits
 	}
 	return uint32(leafUnits[c-classLeaf])
 }
@@ -62,8 +67,11 @@ var _ [24]byte = [unsafe.Sizeof(page{})]byte{}
 
 func ownerTag(shard int, c class) uint32 { return uint32(shard)<<8 | uint32(c) }
 
+// blocks is how many blocks of class c a page has, 64 at the most.
+func (c class) blocks() uint32 { return pageUnit / c.units() }
+
 // allFree is the bitmap of a page of class c without a block in use.
-func allFree(c class) uint64 { return ^uint64(0) >> (64 - pageUnit/c.units()) }
+func allFree(c class) uint64 { return ^uint64(0) >> (64 - c.blocks()) }
 
 // pool is the slab. Its lock is the innermost one: whoever holds a shard's
 // lock may take it, and it is held for a few instructions.
@@ -107,6 +115,12 @@ func (p *pool) capacity() int { return len(p.pages) - 1 }
 // at is the block r as a T: the only way into the slab.
 func at[T any](p *pool, r ref) *T {
 	return (*T)(unsafe.Pointer(&p.mem[int(r)*unit]))
+}
+
+// copyBlock copies block from of class c to block to.
+func copyBlock(p *pool, to, from ref, c class) {
+	n := int(c.units()) * unit
+	copy(p.mem[int(to)*unit:int(to)*unit+n], p.mem[int(from)*unit:int(from)*unit+n])
 }
 
 // take lends a page. It returns 0 when the pool is full. Pages that are
@@ -240,6 +254,7 @@ type arena struct {
 	pool    *pool
 	shard   int
 	partial [numClasses]uint32
+	loose   uint32 // classes, a bit each, that have given blocks back
 }
 
 // alloc returns a block of class c with whatever was in it, or 0 when the
@@ -279,5 +294,46 @@ func (a *arena) release(r ref, c class, now seconds) {
 	if pg.free == allFree(c) {
 		p.unlink(&a.partial[c], i)
 		p.give(i, now)
+		return
+	}
+	a.loose |= 1 << c
+}
+
+// tighten empties the pages of loose classes: of two that have free blocks,
+// the emptier gives its blocks to the other, so that what a class holds is no
+// more than a page above what it needs. move must copy a block to one that it
+// takes from the arena and forget the old one, or refuse; it is called at most
+// n times. Whoever calls may hold no reference to a block across it.
+func (a *arena) tighten(n int, now seconds, move func(c class, r ref) bool) {
+	p := a.pool
+	for a.loose != 0 && n > 0 {
+		c := class(bits.TrailingZeros32(a.loose))
+		i := a.partial[c]
+		if i == 0 || p.pages[i].next == 0 {
+			a.loose &^= 1 << c
+			continue
+		}
+		if next := p.pages[i].next; bits.OnesCount64(p.pages[next].free) > bits.OnesCount64(p.pages[i].free) {
+			i = next
+		}
+		pg := &p.pages[i]
+		p.unlink(&a.partial[c], i) // or what leaves would come back
+		moved := false
+		for used := allFree(c) &^ pg.free; used != 0 && a.partial[c] != 0 && n > 0; used &= used - 1 {
+			b := uint32(bits.TrailingZeros64(used))
+			n--
+			if move(c, ref(i*pageUnit+b*c.units())) {
+				pg.free |= 1 << b
+				moved = true
+			}
+		}
+		if pg.free == allFree(c) {
+			p.give(i, now)
+			continue
+		}
+		p.link(&a.partial[c], i)
+		if !moved {
+			a.loose &^= 1 << c
+		}
 	}
 }

@@ -160,6 +160,8 @@ func (k *keeper) reload(now moment) {
 	}
 	s := k.tracker.store
 	removed := 0
+	s.still.Store(true)
+	defer s.still.Store(false)
 	for i := uint32(1); i < s.pool.end(); i++ {
 		removed += s.purge(i, now.mono, k.list.admits)
 		runtime.Gosched()

@@ -3,6 +3,7 @@ package main
 import (
 	"math/bits"
 	"sync"
+	"sync/atomic"
 	"unsafe"
 )
 
@@ -32,7 +33,7 @@ type torrent struct {
 	body
 }
 
-var _ [unit]byte = [unsafe.Sizeof(torrent{})]byte{}
+var _ [lineUnits * unit]byte = [unsafe.Sizeof(torrent{})]byte{}
 
 const (
 	// firstBuckets is the size of an empty shard's table.
@@ -40,7 +41,9 @@ const (
 	// bucketBytes is what the table takes for each torrent that fits.
 	bucketBytes = int(unsafe.Sizeof(ref(0)))
 	// pageCost is what a page of the pool takes with all that goes with it.
-	pageCost = pageBytes + pageUnit*bucketBytes
+	pageCost = pageBytes + pageTorrents*bucketBytes
+	// pageTorrents is how many torrent records a page holds.
+	pageTorrents = pageUnit / lineUnits
 )
 
 // shard is a part of the store.
@@ -65,6 +68,7 @@ type store struct {
 	peerHash hashKey
 	share    share
 	unit     seconds              // of stamps
+	still    atomic.Bool          // no block may be moved
 	admit    func(*infoHash) bool // nil: every torrent; called under a lock
 }
 
@@ -87,7 +91,7 @@ func newStore(pages, shards int, share uint32, unit seconds, seed []byte) (*stor
 	}
 	s.share.hash = newHashKey(seed[32:])
 	s.share.max = share
-	n := max(firstBuckets, pages*pageUnit/shards)
+	n := max(firstBuckets, pages*pageTorrents/shards)
 	mem, err := reserve(n * shards * bucketBytes)
 	if err != nil {
 		return nil, err
@@ -103,7 +107,7 @@ func newStore(pages, shards int, share uint32, unit seconds, seed []byte) (*stor
 }
 
 // maxTorrents is how many torrents of up to four IPv4 peers fit.
-func (s *store) maxTorrents() int { return s.pool.capacity() * pageUnit }
+func (s *store) maxTorrents() int { return s.pool.capacity() * pageTorrents }
 
 // maxPeers is about how many IPv4 peers fit in large swarms.
 func (s *store) maxPeers() int { return s.pool.capacity() * pageSize * 2 / 17 }
@@ -154,6 +158,7 @@ func (s *store) unlink(sh *shard, r ref) {
 		p = &sh.torrent(*p).next
 	}
 	*p = t.next
+	t.next = r // unlinked: must not be moved
 	sh.torrents--
 	// Two at a time, or a table that empties would never catch up.
 	for i := 0; i < 2 && sh.torrents < sh.inUse/2 && sh.inUse > firstBuckets; i++ {
@@ -213,6 +218,72 @@ func (s *store) remove(sh *shard, r ref, now seconds) {
 // swarmOf is the swarm of record r.
 func (s *store) swarmOf(sh *shard, r ref, now seconds) swarm {
 	return swarm{body: &sh.torrent(r).body, self: r, arena: &sh.arena, hash: s.peerHash, now: now, stamp: stampOf(now, s.unit)}
+}
+
+// tightenSteps bounds how many blocks are moved after an announce. One block
+// is moved for each that is freed, on average.
+const tightenSteps = 8
+
+// tighten moves blocks of the shard together where some have been freed.
+func (s *store) tighten(sh *shard, n int, now seconds) {
+	if sh.arena.loose == 0 || s.still.Load() {
+		return
+	}
+	sh.arena.tighten(n, now, func(c class, r ref) bool { return s.move(sh, c, r, now) })
+}
+
+// move copies block r of the shard to another and has all that refers to it
+// refer to that. It refuses what many refer to, or what it cannot find the way
+// to.
+func (s *store) move(sh *shard, c class, r ref, now seconds) bool {
+	switch {
+	case c == classNode:
+		return false
+	case c == classTorrent:
+		return s.moveTorrent(sh, r)
+	}
+	l := at[leaf](s.pool, r)
+	w := s.swarmOf(sh, l.torrent, now)
+	var p path
+	if l.set < leechers6 {
+		w.walk(&p, int(l.set), hashPeer(w.hash, &peersOf[key4](l, 1)[0].key))
+	} else {
+		w.walk(&p, int(l.set), hashPeer(w.hash, &peersOf[key6](l, 1)[0].key))
+	}
+	to := sh.arena.alloc(c)
+	copyBlock(s.pool, to, r, c)
+	w.point(&p, l.depth, to)
+	return true
+}
+
+// moveTorrent is move for a torrent record.
+func (s *store) moveTorrent(sh *shard, r ref) bool {
+	t := sh.torrent(r)
+	if t.next == r {
+		return false
+	}
+	if t.spilled {
+		for _, set := range t.sets() {
+			if set.root&nodeFlag != 0 {
+				return false // too many leaves have it as theirs
+			}
+		}
+	}
+	to := sh.arena.alloc(classTorrent)
+	copyBlock(s.pool, to, r, classTorrent)
+	p := sh.bucket(s.hash.sum(t.hash[:]))
+	for *p != r {
+		p = &sh.torrent(*p).next
+	}
+	*p = to
+	if t.spilled {
+		for _, set := range t.sets() {
+			if set.root != 0 {
+				at[leaf](s.pool, set.root).torrent = to
+			}
+		}
+	}
+	return true
 }
 
 // outcome is what an announce came to.
@@ -283,6 +354,7 @@ func announce[K peerKey](s *store, v *visit, key *K, rng *random, dst []byte) ([
 	if after == ([numSets]uint32{}) {
 		s.remove(sh, r, v.now)
 	}
+	s.tighten(sh, tightenSteps, v.now)
 	return dst, c, o
 }
 
@@ -358,7 +430,7 @@ func (s *store) totals() (torrents int, peers [numSets]int) {
 
 // eachBlock calls f, with the lock of its shard held, for every block in use
 // of page i that is a torrent record or a leaf.
-func (s *store) eachBlock(i uint32, f func(sh *shard, c class, r ref)) {
+func (s *store) eachBlock(i uint32, now seconds, f func(sh *shard, c class, r ref)) {
 	pg := &s.pool.pages[i]
 	owner := pg.owner.Load()
 	c := class(owner)
@@ -368,25 +440,25 @@ func (s *store) eachBlock(i uint32, f func(sh *shard, c class, r ref)) {
 	sh := &s.shards[owner>>8]
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
-	for b := uint32(0); b < pageUnit/c.units(); b++ {
-		// f may free blocks, and the page with them.
-		if pg.owner.Load() != owner {
-			return
-		}
+	// f may free blocks, and the page with them.
+	for b := uint32(0); b < c.blocks() && pg.owner.Load() == owner; b++ {
 		if pg.free>>b&1 == 0 {
 			f(sh, c, ref(i*pageUnit+b*c.units()))
 		}
 	}
+	s.tighten(sh, pageTorrents, now)
 }
 
 // sweep lets the peers of page i go that have not announced for ttl, and the
 // torrents that have none left. It says how many peers went. A stamp is coarse:
 // a peer goes when it is ttl old for certain, which is up to two units later.
+// A block can be moved to a page that the sweep has passed, and is met in the
+// next pass then.
 func (s *store) sweep(i uint32, now, ttl seconds) (expired int) {
 	stamp, most := stampOf(now, s.unit), (ttl+s.unit-1)/s.unit
 	gone4 := func(pe *peer[key4]) bool { return s.expire(&expired, sourceOf(&pe.key), pe.meta.age(stamp) > most) }
 	gone6 := func(pe *peer[key6]) bool { return s.expire(&expired, sourceOf(&pe.key), pe.meta.age(stamp) > most) }
-	s.eachBlock(i, func(sh *shard, c class, r ref) {
+	s.eachBlock(i, now, func(sh *shard, c class, r ref) {
 		if c == classTorrent {
 			w := s.swarmOf(sh, r, now)
 			before := w.counts()
@@ -436,12 +508,13 @@ const purgeStep = 64
 
 // purge removes the torrents of page i that admit refuses, with their peers,
 // and says how many. It must not run beside a sweep: a large swarm is taken
-// out of the table first, and its leaves go while others use the shard.
+// out of the table first, and its leaves go while others use the shard. A
+// purge of all pages wants still set, or a record could be moved past it.
 func (s *store) purge(i uint32, now seconds, admit func(*infoHash) bool) (removed int) {
 	var peers int
 	gone4 := func(pe *peer[key4]) bool { return s.expire(&peers, sourceOf(&pe.key), true) }
 	gone6 := func(pe *peer[key6]) bool { return s.expire(&peers, sourceOf(&pe.key), true) }
-	s.eachBlock(i, func(sh *shard, c class, r ref) {
+	s.eachBlock(i, now, func(sh *shard, c class, r ref) {
 		if c != classTorrent || admit(&sh.torrent(r).hash) {
 			return
 		}

@@ -15,8 +15,6 @@ const (
 
 	maxInterval seconds = 2 * 60 * 60
 	minInterval seconds = 60
-	// maxPass is the longest that a sweep may take to see every peer.
-	maxPass seconds = 5 * 60
 )
 
 const (
@@ -53,7 +51,7 @@ func newTracker(s *store, interval seconds) *tracker {
 	t := &tracker{store: s, interval: interval}
 	// The oldest that a sweep can find a peer. Were its stamp to wrap
 	// before, it would live for ever.
-	if t.ttl(0)+2*s.unit+t.pass() >= stampSpan*s.unit {
+	if t.ttl(0)+2*s.unit+2*t.pass() >= stampSpan*s.unit {
 		panic("tracker: stamps wrap before the sweep has seen them")
 	}
 	return t
@@ -62,8 +60,9 @@ func newTracker(s *store, interval seconds) *tracker {
 // stampUnit is the granularity of peers' ages for an announce interval.
 func stampUnit(interval seconds) seconds { return (interval + 23) / 24 }
 
-// pass is how long the sweep takes to see every page.
-func (t *tracker) pass() seconds { return min(max(t.interval/8, 8), maxPass) }
+// pass is how long the sweep takes to look at every page. What is moved behind
+// its back it sees one pass later.
+func (t *tracker) pass() seconds { return max(t.interval/16, 4) }
 
 // ttl is the time to live of a peer when that much of the pool, of 1024, is
 // in use.
