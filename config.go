@@ -153,15 +153,14 @@ func number(v string, least, most uint64) (uint64, error) {
 	return n, nil
 }
 
-// parseSize reads a number of bytes with an optional K, M or G (of 1024), and
-// an optional B or iB behind that.
+// parseSize reads a number of bytes, with K, M or G (of 1024) and perhaps B or
+// iB behind it.
 func parseSize(v string) (int, error) {
-	s := strings.ToUpper(v)
-	s = strings.TrimSuffix(strings.TrimSuffix(s, "B"), "I")
-	shift := 0
+	s, shift := strings.ToUpper(v), 0
 	for i, suffix := range []string{"K", "M", "G"} {
-		if rest, ok := strings.CutSuffix(s, suffix); ok {
-			s, shift = rest, 10*(i+1)
+		if digits, rest, ok := strings.Cut(s, suffix); ok && (rest == "" || rest == "B" || rest == "IB") {
+			s, shift = digits, 10*(i+1)
+			break
 		}
 	}
 	n, err := strconv.ParseUint(s, 10, 64)
@@ -285,6 +284,8 @@ func parseFlags(args []string) (map[string]string, error) {
 		name, v, hasValue := strings.Cut(name, "=")
 		o := findOption(name)
 		if !ok || o == nil {
+			// The value may be a secret.
+			arg, _, _ = strings.Cut(arg, "=")
 			return nil, usageError(strconv.Quote(arg) + ": no such flag; -help lists them")
 		}
 		if !hasValue {
@@ -357,7 +358,7 @@ const (
 // file of listFile bytes (-1: no list). It returns an error that tells the
 // least total when that one is too small.
 func divide(total, sockets int, listFile int64) (layout, error) {
-	for least := total; ; least += 1 << 20 {
+	for least := total; ; least = (least>>20 + 1) << 20 {
 		l := tryDivide(least, sockets, listFile)
 		if l.pages < minPages {
 			continue

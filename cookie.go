@@ -95,7 +95,9 @@ func (c *cookies) remember(id uint64, ip []byte) {
 // issue makes the ID for ip.
 func (c *cookies) issue(ip []byte, now moment) uint64 {
 	c.follow(now)
-	id := uint64(now.wall)<<32 | uint64(c.sign(ip, now.wall))
+	// A request must not begin like a reply, not even where it is 1970.
+	wall := max(now.wall, actionError+1)
+	id := uint64(wall)<<32 | uint64(c.sign(ip, wall))
 	c.remember(id, ip)
 	return id
 }

@@ -3,7 +3,7 @@
 package main
 
 // systemPage is the granularity of discard in bytes.
-var systemPage = pageSize
+var systemPage = 4096
 
 // reserve returns n bytes of zeroed memory, resident as they are touched where
 // the system maps large allocations lazily.

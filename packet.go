@@ -40,7 +40,12 @@ const (
 	maxRequest = headSize + maxScrapeHashes*len(infoHash{})
 )
 
-func requestAction(req []byte) uint32    { return binary.BigEndian.Uint32(req[8:]) }
+func requestAction(req []byte) uint32 { return binary.BigEndian.Uint32(req[8:]) }
+
+// requestDate is the first half of the connection ID: when it was issued, or
+// the first half of the protocol's ID.
+func requestDate(req []byte) uint32 { return binary.BigEndian.Uint32(req) }
+
 func requestID(req []byte) uint64        { return binary.BigEndian.Uint64(req) }
 func requestTransaction(r []byte) []byte { return r[12:16] }
 

@@ -16,6 +16,9 @@ const (
 	pageUnit = pageSize / unit
 )
 
+// seconds is a time since the start of the process, by the monotonic clock.
+type seconds uint32
+
 // ref names a block by its distance from the start of the slab, in units. 0 is
 // no block: page 0 is never lent. The highest bit is for the owner's use, so
 // that a slab can have 32 GiB.

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"errors"
 	"net/netip"
 	"runtime"
 	"strconv"
@@ -13,9 +12,6 @@ import (
 // This file owns the loops: one for each socket that receives, answers and
 // sends, and one that sweeps and looks after the access list. It is the only
 // reader of the clock.
-
-// errStopped says that a socket was stopped and has nothing left to take.
-var errStopped = errors.New("stopped")
 
 // clock tells the time since it was made, and the time of day.
 type clock struct{ start time.Time }
@@ -71,7 +67,7 @@ func serve[K peerKey](w *worker) error {
 		}
 		d.count.sendFailed += uint64(s.flush(n))
 		w.board.show(&d.count)
-		if n == maxBatch {
+		if n == s.batch {
 			runtime.Gosched() // the other family must not starve on one processor
 		}
 	}
@@ -162,11 +158,11 @@ func (k *keeper) reload(now moment) {
 	removed := 0
 	s.still.Store(true)
 	defer s.still.Store(false)
+	s.sync()
 	for i := uint32(1); i < s.pool.end(); i++ {
 		removed += s.purge(i, now.mono, k.list.admits)
 		runtime.Gosched()
 	}
-	// Every lock has been held since the new list came: no one reads the old.
 	k.list.discardOld()
 	if removed > 0 {
 		k.log.info(k.list.kind(), ": ", strconv.Itoa(removed), " torrents removed")

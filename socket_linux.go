@@ -50,6 +50,7 @@ type socket struct {
 	pktinfo  bool // the address is a wildcard
 	single   bool // no recvmmsg here
 	queue    int  // bytes that the kernel keeps for us
+	batch    int  // datagrams taken at once
 	stopping atomic.Bool
 
 	slots   []slot
@@ -61,7 +62,7 @@ type socket struct {
 
 // openSocket binds a UDP socket. shared lets others bind the same address.
 func openSocket(addr netip.Addr, port uint16, batch int, shared bool) (*socket, error) {
-	s := &socket{addr: addr, v6: addr.Is6(), pktinfo: addr.IsUnspecified()}
+	s := &socket{addr: addr, v6: addr.Is6(), pktinfo: addr.IsUnspecified(), batch: batch}
 	family := unix.AF_INET
 	if s.v6 {
 		family = unix.AF_INET6
@@ -144,6 +145,9 @@ func (s *socket) configure(port uint16, shared bool) error {
 	return unix.Bind(s.fd, sa)
 }
 
+// errStopped says that a socket was stopped and has nothing left to take.
+var errStopped = errors.New("stopped")
+
 // errNoSharing says that the kernel has no SO_REUSEPORT.
 var errNoSharing = errors.New("no SO_REUSEPORT")
 
@@ -177,20 +181,22 @@ func newRequestFilter() unix.SockFprog {
 		udp         = 8 // bytes of header
 		maxDatagram = 1 << 16
 	)
-	// Jumps count from the instruction after; 10 accepts, 11 drops.
+	// Jumps count from the instruction after; 12 accepts, 13 drops.
 	prog := []unix.SockFilter{
 		0:  {Code: length},
-		1:  {Code: atLeast, Jf: 9, K: udp + headSize},
-		2:  {Code: load, K: udp + 8}, // action
-		3:  {Code: equal, Jt: 6, K: actionAnnounce},
-		4:  {Code: equal, Jt: 5, K: actionScrape},
-		5:  {Code: equal, Jf: 5, K: actionConnect},
-		6:  {Code: load, K: udp},
-		7:  {Code: equal, Jf: 3, K: protocolID >> 32},
-		8:  {Code: load, K: udp + 4},
-		9:  {Code: equal, Jf: 1, K: protocolID & 0xffffffff},
-		10: {Code: ret, K: maxDatagram},
-		11: {Code: ret, K: 0},
+		1:  {Code: atLeast, Jf: 11, K: udp + headSize},
+		2:  {Code: load, K: udp}, // the first half of the ID
+		3:  {Code: atLeast, Jf: 9, K: actionError + 1},
+		4:  {Code: load, K: udp + 8}, // action
+		5:  {Code: equal, Jt: 6, K: actionAnnounce},
+		6:  {Code: equal, Jt: 5, K: actionScrape},
+		7:  {Code: equal, Jf: 5, K: actionConnect},
+		8:  {Code: load, K: udp},
+		9:  {Code: equal, Jf: 3, K: protocolID >> 32},
+		10: {Code: load, K: udp + 4},
+		11: {Code: equal, Jf: 1, K: protocolID & 0xffffffff},
+		12: {Code: ret, K: maxDatagram},
+		13: {Code: ret, K: 0},
 	}
 	return unix.SockFprog{Len: uint16(len(prog)), Filter: &prog[0]}
 }

@@ -16,6 +16,7 @@ import (
 // by the standard library. The system chooses the address that a reply leaves
 // from; bind each address (-listen) where a host has several.
 
+// maxBatch is how many datagrams are taken from the system at once.
 const maxBatch = 1
 
 const datagramBytes = maxRequest + maxReply
@@ -26,6 +27,7 @@ type socket struct {
 	addr     netip.Addr
 	v6       bool
 	queue    int // bytes that the system keeps for us
+	batch    int // datagrams taken at once
 	stopping atomic.Bool
 
 	from   netip.AddrPort
@@ -34,6 +36,9 @@ type socket struct {
 	out    [maxReply]byte
 	answer []byte
 }
+
+// errStopped says that a socket was stopped and has nothing left to take.
+var errStopped = errors.New("stopped")
 
 // errNoSharing says that sockets cannot share an address here.
 var errNoSharing = errors.New("no SO_REUSEPORT")
@@ -51,7 +56,7 @@ func openSocket(addr netip.Addr, port uint16, _ int, shared bool) (*socket, erro
 	if err != nil {
 		return nil, err
 	}
-	s := &socket{conn: conn, addr: addr, v6: addr.Is6()}
+	s := &socket{conn: conn, addr: addr, v6: addr.Is6(), batch: 1}
 	const buffer = 1 << 20
 	if conn.SetReadBuffer(buffer) == nil {
 		s.queue = buffer
@@ -111,7 +116,8 @@ func (s *socket) flush(int) (failed int) {
 // stop makes receive return once what is queued has been taken.
 func (s *socket) stop() {
 	s.stopping.Store(true)
-	_ = s.conn.SetReadDeadline(time.Now())
+	// With a deadline that has passed not even what is queued can be read.
+	_ = s.conn.SetReadDeadline(time.Now().Add(100 * time.Millisecond))
 }
 
 func (s *socket) close() { s.conn.Close() }

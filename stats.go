@@ -40,6 +40,7 @@ var verdictNames = [numVerdicts]string{
 	errorDenied:    "error: access list",
 	errorConnects:  "error: connect limit",
 	dropShort:      "dropped: short",
+	dropReply:      "dropped: like a reply",
 	dropAction:     "dropped: action",
 	dropMagic:      "dropped: magic",
 	dropSource:     "dropped: source",

@@ -22,9 +22,6 @@ import (
 // infoHash is 20 bytes, as BEP 3 has it; a v2 hash is cut to that (BEP 52).
 type infoHash = [20]byte
 
-// seconds is a time since the start of the process, by the monotonic clock.
-type seconds uint32
-
 // torrent is a record of the table: one cache line.
 type torrent struct {
 	hash      infoHash
@@ -500,6 +497,14 @@ func (s *store) settle(sh *shard, w *swarm, before [numSets]uint32) {
 	sh.tally(before, after)
 	if after == ([numSets]uint32{}) {
 		s.remove(sh, w.self, w.now)
+	}
+}
+
+// sync waits until no one is in the store who came before the call.
+func (s *store) sync() {
+	for i := range s.shards {
+		s.shards[i].mu.Lock()
+		s.shards[i].mu.Unlock()
 	}
 }
 

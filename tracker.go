@@ -110,13 +110,17 @@ func handle[K peerKey](d *desk, dst, req []byte, from *K, now moment) ([]byte, v
 	if port := unsafe.Slice((*byte)(unsafe.Pointer(from)), len(*from))[len(*from)-2:]; port[0]|port[1] == 0 {
 		return dst, dropSource
 	}
+	// Every reply begins with its action, a request with the protocol's ID or
+	// the date of its own. What begins like a reply may be one: were it
+	// answered, two trackers could keep each other busy.
+	if requestDate(req) <= actionError {
+		return dst, dropReply
+	}
 	switch requestAction(req) {
 	case actionConnect:
 		return connect(d, dst, req, from, now)
 	case actionAnnounce, actionScrape:
 	default:
-		// Replies have the same actions as requests, or 3: were that
-		// answered, two trackers could keep each other busy.
 		return dst, dropAction
 	}
 	if !d.cookies.valid(requestID(req), address(from), now) {

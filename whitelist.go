@@ -96,18 +96,23 @@ func (l *accessList) load() bool {
 		return true
 	}
 	var hashes []infoHash
+	var state fileState
 	if err == nil {
 		defer f.Close()
-		// Also where it fails: the same file is not read in vain again.
-		if l.state, err = f.stat(); err == nil {
+		if state, err = f.stat(); err == nil {
 			hashes, err = l.read(f)
 		}
 	}
 	if err != nil {
-		l.log.error(name, ": ", err.Error(), "; the list that was read before stays in force")
+		rest := "; the list that was read before stays in force"
+		if l.current.Load().all {
+			rest = "; every torrent is refused until it can be read"
+		}
+		l.log.error(name, ": ", err.Error(), rest)
 		l.discardOld() // what was read of it
 		return false
 	}
+	l.state = state
 	l.current.Store(&listInForce{hashes: hashes, deny: l.deny})
 	l.next ^= 1
 	l.log.info(name, ": ", strconv.Itoa(len(hashes)), " torrents")
