@@ -20,6 +20,7 @@ const (
 	errorDenied    // error: the access list refuses the torrent
 	errorConnects  // error: too many connects
 	dropShort      // dropped: under 16 bytes
+	dropReply      // dropped: begins like a reply
 	dropAction     // dropped: no request that is known
 	dropMagic      // dropped: connect with another protocol ID
 	dropSource     // dropped: no address to answer to
