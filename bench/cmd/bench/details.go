@@ -20,8 +20,8 @@ const (
 	// junk is how many datagrams of a flood are sent, and of how many random bytes.
 	junk      = 500_000
 	junkBytes = 64
-	// othersLatency is how long the latency of the subjects that are only compared with is taken.
-	othersLatency = 10 * time.Second
+	// shortLatency is how long the latency is taken of those that are only compared with, and over IPv6.
+	shortLatency = 10 * time.Second
 )
 
 // note is a line of the report that has no place in the table of workloads.
@@ -42,8 +42,8 @@ func (b *bench) details(c *contestant, w load.Workload, saturated float64) ([]no
 
 	if b.latency > 0 {
 		length := b.latency
-		if c.Name != subject.Pico {
-			length = min(length, othersLatency)
+		if c.Name != subject.Pico || c.Address.Addr().Is6() {
+			length = min(length, shortLatency)
 		}
 		if _, err := c.generator.Renew(); err != nil {
 			return nil, err

@@ -29,11 +29,10 @@ func (b *bench) reportSpeed(all []*measurement, notes []note) error {
 		fmt.Fprintf(&text, "- `%s`: %s\n", w.Name, w.About)
 	}
 	if len(notes) > 0 {
-		table := report.Table{Names: []string{"what", "subject", "figure"}}
-		for _, n := range notes {
-			table.Add(n.About, n.Subject, n.Figure)
-		}
-		text.WriteString("\n" + table.Markdown())
+		text.WriteString("\n")
+	}
+	for _, n := range notes {
+		fmt.Fprintf(&text, "- %s, %s: %s\n", n.About, n.Subject, n.Figure)
 	}
 	if err := b.publish("speed.md", text.String()); err != nil {
 		return err
