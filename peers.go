@@ -287,29 +287,105 @@ func (w *swarm) freeLeaf(r ref) {
 	}
 }
 
-// same says whether two keys are equal. (Go compares 18 bytes by a call; in
-// words it is three instructions where words may lie anywhere.)
+// Keys are compared and copied as words, by family: Go would call a function
+// for 18 bytes, and does not inline what is generic. The compiler makes single
+// loads of these where words may lie anywhere.
+
+func same4(a, b *key4) bool {
+	return binary.LittleEndian.Uint32(a[:]) == binary.LittleEndian.Uint32(b[:]) &&
+		binary.LittleEndian.Uint16(a[4:]) == binary.LittleEndian.Uint16(b[4:])
+}
+
+// same6 begins with the half of an address that differs most.
+func same6(a, b *key6) bool {
+	return binary.LittleEndian.Uint64(a[8:]) == binary.LittleEndian.Uint64(b[8:]) &&
+		binary.LittleEndian.Uint64(a[:]) == binary.LittleEndian.Uint64(b[:]) &&
+		binary.LittleEndian.Uint16(a[16:]) == binary.LittleEndian.Uint16(b[16:])
+}
+
 func same[K peerKey](a, b *K) bool {
 	if isV6[K]() {
-		x, y := (*key6)(unsafe.Pointer(a)), (*key6)(unsafe.Pointer(b))
-		return binary.LittleEndian.Uint64(x[8:]) == binary.LittleEndian.Uint64(y[8:]) &&
-			binary.LittleEndian.Uint64(x[:]) == binary.LittleEndian.Uint64(y[:]) &&
-			binary.LittleEndian.Uint16(x[16:]) == binary.LittleEndian.Uint16(y[16:])
+		return same6((*key6)(unsafe.Pointer(a)), (*key6)(unsafe.Pointer(b)))
 	}
-	x, y := (*key4)(unsafe.Pointer(a)), (*key4)(unsafe.Pointer(b))
-	return binary.LittleEndian.Uint32(x[:]) == binary.LittleEndian.Uint32(y[:]) &&
-		binary.LittleEndian.Uint16(x[4:]) == binary.LittleEndian.Uint16(y[4:])
+	return same4((*key4)(unsafe.Pointer(a)), (*key4)(unsafe.Pointer(b)))
+}
+
+// as is peers as what they are; T must be peer[K].
+func as[T any, K peerKey](peers []peer[K]) []T {
+	return unsafe.Slice((*T)(unsafe.Pointer(unsafe.SliceData(peers))), len(peers))
 }
 
 // scan is the position of key among peers, or -1.
 func scan[K peerKey](peers []peer[K], key *K) int {
+	if isV6[K]() {
+		return scan6(as[peer[key6]](peers), (*key6)(unsafe.Pointer(key)))
+	}
+	return scan4(as[peer[key4]](peers), (*key4)(unsafe.Pointer(key)))
+}
+
+func scan4(peers []peer[key4], key *key4) int {
 	k := *key
 	for i := range peers {
-		if same(&peers[i].key, &k) {
+		if same4(&peers[i].key, &k) {
 			return i
 		}
 	}
 	return -1
+}
+
+func scan6(peers []peer[key6], key *key6) int {
+	k := *key
+	for i := range peers {
+		if same6(&peers[i].key, &k) {
+			return i
+		}
+	}
+	return -1
+}
+
+// appendPeers appends the keys of up to want peers, but not the asker, to dst,
+// whose capacity must suffice.
+func appendPeers[K peerKey](dst []byte, peers []peer[K], asker *K, want int) []byte {
+	if isV6[K]() {
+		return appendPeers6(dst, as[peer[key6]](peers), (*key6)(unsafe.Pointer(asker)), want)
+	}
+	return appendPeers4(dst, as[peer[key4]](peers), (*key4)(unsafe.Pointer(asker)), want)
+}
+
+func appendPeers4(dst []byte, peers []peer[key4], asker *key4, want int) []byte {
+	self, at := *asker, len(dst)
+	out := dst[:cap(dst)]
+	for i := range peers {
+		k := &peers[i].key
+		if same4(k, &self) {
+			continue
+		}
+		if want == 0 {
+			break
+		}
+		want--
+		*(*key4)(out[at:]) = *k
+		at += len(key4{})
+	}
+	return out[:at]
+}
+
+func appendPeers6(dst []byte, peers []peer[key6], asker *key6, want int) []byte {
+	self, at := *asker, len(dst)
+	out := dst[:cap(dst)]
+	for i := range peers {
+		k := &peers[i].key
+		if same6(k, &self) {
+			continue
+		}
+		if want == 0 {
+			break
+		}
+		want--
+		*(*key6)(out[at:]) = *k
+		at += len(key6{})
+	}
+	return out[:at]
 }
 
 // find is the stored peer in set i, or nil. Only a set with nodes has the key
@@ -818,14 +894,10 @@ func choose[K peerKey](w *swarm, dst []byte, want int, asker *K, seeder bool, rn
 		if len(peers) > int(left) {
 			peers = peers[:left]
 		}
-		for i := range peers {
-			if same(&peers[i].key, &self) {
-				continue
-			}
-			dst = appendKey(dst, &peers[i].key)
-			if want--; want == 0 {
-				return dst
-			}
+		before := len(dst)
+		dst = appendPeers(dst, peers, &self, want)
+		if want -= (len(dst) - before) / len(self); want == 0 {
+			return dst
 		}
 		left -= uint32(len(peers))
 		if rank += uint32(len(peers)); rank == total {
@@ -837,31 +909,22 @@ func choose[K peerKey](w *swarm, dst []byte, want int, asker *K, seeder bool, rn
 
 // chooseInline is choose for the peers of the record.
 func chooseInline[K peerKey](w *swarm, dst []byte, want int, asker *K, seeder bool, rng *random) []byte {
-	var fit [4]*K
+	var fit [4]peer[K]
 	n := 0
 	peers := inline[K](w.body)
 	for i := range peers {
 		if pe := &peers[i]; !same(&pe.key, asker) && !(seeder && pe.meta&metaSeeder != 0) {
-			fit[n] = &pe.key
+			fit[n] = *pe
 			n++
 		}
 	}
 	if n == 0 || want <= 0 {
 		return dst
 	}
-	at := int(rng.below(uint32(n)))
-	for i := 0; i < min(n, want); i++ {
-		dst = appendKey(dst, fit[(at+i)%n])
-	}
-	return dst
-}
-
-// appendKey is append for the fixed sizes of a key, within dst's capacity.
-func appendKey[K peerKey](dst []byte, key *K) []byte {
-	at := len(dst)
-	dst = dst[:at+len(*key)]
-	*(*K)(unsafe.Pointer(&dst[at])) = *key
-	return dst
+	at, size := int(rng.below(uint32(n))), len(*asker)
+	was := len(dst)
+	dst = appendPeers(dst, fit[at:n], asker, want)
+	return appendPeers(dst, fit[:at], asker, want-(len(dst)-was)/size)
 }
 
 // random is a small generator (SplitMix64) for choices that need no secrecy.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/binary"
 	"math/bits"
 	"sync"
 	"sync/atomic"
@@ -125,11 +126,18 @@ func (sh *shard) bucket(h uint64) *ref {
 
 func (sh *shard) torrent(r ref) *torrent { return at[torrent](sh.arena.pool, r) }
 
+// sameHash compares in words; Go would call a function.
+func sameHash(a, b *infoHash) bool {
+	return binary.LittleEndian.Uint64(a[:]) == binary.LittleEndian.Uint64(b[:]) &&
+		binary.LittleEndian.Uint64(a[8:]) == binary.LittleEndian.Uint64(b[8:]) &&
+		binary.LittleEndian.Uint32(a[16:]) == binary.LittleEndian.Uint32(b[16:])
+}
+
 // find is the record of an info hash, or 0.
 func (sh *shard) find(h uint64, hash *infoHash) ref {
 	for r := *sh.bucket(h); r != 0; {
 		t := sh.torrent(r)
-		if t.hash == *hash {
+		if sameHash(&t.hash, hash) {
 			return r
 		}
 		r = t.next
