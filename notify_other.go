@@ -1,0 +1,17 @@
+//go:build !linux || portable
+
+package main
+
+// Elsewhere no service manager wants to be told anything.
+
+type notifier struct{}
+
+func newNotifier([]string) *notifier { return nil }
+
+func (*notifier) ready()     {}
+func (*notifier) stopping()  {}
+func (*notifier) reloading() {}
+func (*notifier) alive()     {}
+
+// waiting says whether a socket has datagrams that no one has taken: not known.
+func waiting(*socket) bool { return false }

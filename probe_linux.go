@@ -1,0 +1,199 @@
+//go:build linux && !portable
+
+package main
+
+import (
+	"encoding/binary"
+	"errors"
+	"net/netip"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// This file owns what the probe needs of the system, without package net and
+// its 300 KB: a datagram there and one back, and names from /etc/hosts and
+// from the name servers in /etc/resolv.conf.
+
+// exchange sends request, once more if need be, and returns the first datagram
+// from there that accept takes, or errNoAnswer.
+func exchange(to netip.AddrPort, request []byte, accept func([]byte) bool) ([]byte, error) {
+	var sa unix.Sockaddr
+	sa4 := unix.SockaddrInet4{Port: int(to.Port())}
+	sa6 := unix.SockaddrInet6{Port: int(to.Port()), Addr: to.Addr().As16()}
+	family := unix.AF_INET
+	if to.Addr().Is4() {
+		copy(sa4.Addr[:], sa6.Addr[12:])
+		sa = &sa4
+	} else {
+		family, sa = unix.AF_INET6, &sa6
+	}
+	fd, err := unix.Socket(family, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer unix.Close(fd)
+	if zone := to.Addr().Zone(); zone != "" {
+		if sa6.ZoneId, err = zoneIndex(fd, zone); err != nil {
+			return nil, err
+		}
+	}
+	// Connected: only what comes from there is received, and a refusal too.
+	if err := unix.Connect(fd, sa); err != nil {
+		return nil, err
+	}
+	// Reads return now and then, so that strays can't keep us past the end.
+	tv := unix.NsecToTimeval(int64(probeWait / 8))
+	if err := unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &tv); err != nil {
+		return nil, err
+	}
+	reply := make([]byte, 2048)
+	for try := 0; try < probeTries; try++ {
+		if _, err := unix.Write(fd, request); err != nil {
+			return nil, err
+		}
+		for began := time.Now(); time.Since(began) < probeWait; {
+			n, err := unix.Read(fd, reply)
+			switch {
+			case err == unix.EAGAIN || err == unix.EINTR:
+			case err != nil:
+				return nil, err
+			case accept(reply[:n]):
+				return reply[:n], nil
+			}
+		}
+	}
+	return nil, errNoAnswer
+}
+
+// lookup finds the addresses of a name: whole, for search domains are not
+// tried.
+func lookup(name string) ([]netip.Addr, error) {
+	name = strings.ToLower(strings.TrimSuffix(name, "."))
+	hosts, _ := readFile("/etc/hosts") // what isn't there has no names
+	if addrs := table(string(hosts), func(f []string) string {
+		for _, n := range f[1:] {
+			if n == name {
+				return f[0]
+			}
+		}
+		return ""
+	}); addrs != nil {
+		return addrs, nil
+	}
+	if name == "localhost" {
+		return []netip.Addr{loopback(false), loopback(true)}, nil
+	}
+	conf, _ := readFile("/etc/resolv.conf")
+	servers := table(string(conf), func(f []string) string {
+		if f[0] == "nameserver" && len(f) > 1 {
+			return f[1]
+		}
+		return ""
+	})
+	if servers == nil {
+		servers = []netip.Addr{loopback(false)} // as resolv.conf(5) has it
+	}
+	return ask(servers, 53, name)
+}
+
+// table is the addresses in a file such as /etc/hosts: pick takes the words of
+// a line, in lower case, and returns one of them or "".
+func table(file string, pick func([]string) string) (addrs []netip.Addr) {
+	for _, line := range strings.Split(strings.ToLower(file), "\n") {
+		line, _, _ = strings.Cut(line, "#")
+		var words []string
+		for _, w := range strings.Split(strings.ReplaceAll(line, "\t", " "), " ") {
+			if w != "" {
+				words = append(words, w)
+			}
+		}
+		if words == nil {
+			continue
+		}
+		if a, err := netip.ParseAddr(pick(words)); err == nil {
+			addrs = append(addrs, a)
+		}
+	}
+	return addrs
+}
+
+var (
+	errNoName = errors.New("no such name")
+	errServer = errors.New("no name server has an answer")
+)
+
+const (
+	dnsHead = 12
+	dnsA    = 1
+	dnsAAAA = 28
+)
+
+// ask has name servers look for a name's IPv4 and IPv6 addresses (RFC 1035,
+// section 4.1).
+func ask(servers []netip.Addr, port uint16, name string) (addrs []netip.Addr, err error) {
+	query := make([]byte, dnsHead, 512)
+	if err := randomBytes(query[:2]); err != nil {
+		return nil, err
+	}
+	query[2], query[5] = 1, 1 // recursion desired, one question
+	for _, label := range strings.Split(name, ".") {
+		if label == "" || len(label) > 63 || len(name) > 253 {
+			return nil, errTarget
+		}
+		query = append(append(query, byte(len(label))), label...)
+	}
+	query = append(query, 0, 0, 0, 0, 1) // the root, a kind, class IN
+	err = errServer
+	for _, kind := range []byte{dnsA, dnsAAAA} {
+		query[len(query)-3] = kind
+		for _, server := range servers {
+			reply, failure := exchange(netip.AddrPortFrom(server, port), query, func(b []byte) bool {
+				// The question comes back as it was asked.
+				return len(b) >= len(query) && b[2]&0x80 != 0 &&
+					string(b[:2]) == string(query[:2]) && string(b[dnsHead:len(query)]) == string(query[dnsHead:])
+			})
+			if failure != nil || reply[3]&15 != 0 && reply[3]&15 != 3 {
+				continue
+			}
+			// It knows, if only that there is no such name.
+			err = errNoName
+			addrs = append(addrs, dnsAnswers(reply, len(query), uint16(kind))...)
+			break
+		}
+	}
+	if addrs != nil {
+		err = nil
+	}
+	return addrs, err
+}
+
+// dnsAnswers are the addresses in a reply whose answers begin at byte at, up
+// to where it is malformed. The server has followed aliases, so a record's
+// owner doesn't matter.
+func dnsAnswers(reply []byte, at int, kind uint16) (addrs []netip.Addr) {
+	for n := binary.BigEndian.Uint16(reply[6:]); n > 0; n-- {
+		// The owner: labels up to an empty one or a pointer.
+		for at < len(reply) && reply[at] != 0 && reply[at] < 0xc0 {
+			at += 1 + int(reply[at])
+		}
+		if at++; at <= len(reply) && reply[at-1] != 0 {
+			at++
+		}
+		if at+10 > len(reply) {
+			break
+		}
+		end := at + 10 + int(binary.BigEndian.Uint16(reply[at+8:]))
+		if end > len(reply) {
+			break
+		}
+		if binary.BigEndian.Uint16(reply[at:]) == kind {
+			if a, ok := netip.AddrFromSlice(reply[at+10 : end]); ok {
+				addrs = append(addrs, a)
+			}
+		}
+		at = end
+	}
+	return addrs
+}

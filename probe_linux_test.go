@@ -1,0 +1,148 @@
+//go:build linux && !portable
+
+package main
+
+import (
+	"encoding/binary"
+	"net/netip"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"testing"
+)
+
+func TestTable(t *testing.T) {
+	const hosts = "# comment\n127.0.0.1\tlocalhost  Tracker.Example.ORG\n\n" +
+		"::1 localhost # tracker\nbad tracker\n192.0.2.7   tracker # own\n192.0.2.8"
+	find := func(name string) string {
+		var got []string
+		for _, a := range table(hosts, func(f []string) string {
+			if slices.Contains(f[1:], name) {
+				return f[0]
+			}
+			return ""
+		}) {
+			got = append(got, a.String())
+		}
+		return strings.Join(got, " ")
+	}
+	for name, want := range map[string]string{
+		"localhost": "127.0.0.1 ::1", "tracker": "192.0.2.7", "own": "", "192.0.2.8": "",
+		"tracker.example.org": "127.0.0.1",
+	} {
+		if got := find(name); got != want {
+			t.Errorf("%s: %q, want %q", name, got, want)
+		}
+	}
+}
+
+// dnsReply answers a query with records, each with the owner as a pointer.
+func dnsReply(query []byte, rcode byte, records ...[]byte) []byte {
+	r := append([]byte(nil), query...)
+	r[2] |= 0x80
+	r[3] |= rcode
+	binary.BigEndian.PutUint16(r[6:], uint16(len(records)))
+	for _, rec := range records {
+		r = append(r, 0xc0, dnsHead)
+		r = append(r, rec...)
+	}
+	return r
+}
+
+func dnsRecord(kind byte, data ...byte) []byte {
+	return append([]byte{0, kind, 0, 1, 0, 0, 0, 60, 0, byte(len(data))}, data...)
+}
+
+func TestAsk(t *testing.T) {
+	six := netip.MustParseAddr("2001:db8::7").As16()
+	var asked atomic.Int32
+	port := replyTo(t, "udp4", "127.0.0.1:0", func(q []byte) [][]byte {
+		name := ""
+		at := dnsHead
+		for q[at] != 0 {
+			name += string(q[at+1:at+1+int(q[at])]) + "."
+			at += 1 + int(q[at])
+		}
+		kind := q[at+2]
+		asked.Add(1)
+		switch {
+		case name == "gone.example.":
+			return [][]byte{dnsReply(q, 3)}
+		case name == "broken.example.":
+			return [][]byte{dnsReply(q, 2)}
+		case name != "t.example.":
+			return nil
+		case kind == dnsA:
+			other := dnsReply(q, 0, dnsRecord(dnsA, 192, 0, 2, 66))
+			other[0] ^= 1 // not the answer to this query
+			alias := dnsRecord(5, 1, 'x', 0xc0, dnsHead)
+			return [][]byte{other, dnsReply(q, 0, alias, dnsRecord(dnsA, 192, 0, 2, 7), dnsRecord(dnsA, 192, 0, 2, 8))}
+		default:
+			return [][]byte{dnsReply(q, 0, dnsRecord(dnsAAAA, six[:]...))}
+		}
+	})
+	local := []netip.Addr{netip.MustParseAddr("127.0.0.1")}
+	// Nothing listens on the second loopback address: refused at once.
+	two := []netip.Addr{netip.MustParseAddr("127.0.0.2"), local[0]}
+
+	for _, servers := range [][]netip.Addr{local, two} {
+		addrs, err := ask(servers, port, "t.example")
+		var got []string
+		for _, a := range addrs {
+			got = append(got, a.String())
+		}
+		if err != nil || strings.Join(got, " ") != "192.0.2.7 192.0.2.8 2001:db8::7" {
+			t.Errorf("%v: %v, %v", servers, got, err)
+		}
+	}
+	if _, err := ask(two, port, "gone.example"); err != errNoName {
+		t.Errorf("a name that isn't: %v", err)
+	}
+	if _, err := ask(local, port, "broken.example"); err != errServer {
+		t.Errorf("a server that fails: %v", err)
+	}
+	before := asked.Load()
+	for _, name := range []string{"", "a..b", ".a", strings.Repeat("x", 64), strings.Repeat("x.", 127) + "y"} {
+		if _, err := ask(local, port, name); err != errTarget {
+			t.Errorf("%q: %v", name, err)
+		}
+	}
+	if n := asked.Load() - before; n != 0 {
+		t.Errorf("the server was asked %d times for what is no name", n)
+	}
+}
+
+func FuzzDNSAnswers(f *testing.F) {
+	query := []byte("\x12\x34\x01\x00\x00\x01\x00\x00\x00\x00\x00\x00\x01t\x07example\x00\x00\x01\x00\x01")
+	f.Add(dnsReply(query, 0, dnsRecord(dnsA, 192, 0, 2, 7)), len(query))
+	f.Add(dnsReply(query, 0, dnsRecord(dnsA, 192, 0, 2)), len(query))
+	f.Add(append(dnsReply(query, 0)[:7:7], 200), 8)
+	f.Fuzz(func(t *testing.T, reply []byte, at int) {
+		if at < dnsHead || at > len(reply) {
+			return // the reply has the whole question: ask sees to it
+		}
+		for _, kind := range []uint16{dnsA, dnsAAAA} {
+			addrs := dnsAnswers(reply, at, kind)
+			if len(addrs) > (len(reply)-at)/15 {
+				t.Errorf("%d addresses in %d bytes", len(addrs), len(reply)-at)
+			}
+		}
+	})
+}
+
+func TestDNSAnswersCutShort(t *testing.T) {
+	query := []byte("\x12\x34\x01\x00\x00\x01\x00\x00\x00\x00\x00\x00\x01t\x00\x00\x01\x00\x01")
+	whole := dnsReply(query, 0, dnsRecord(dnsA, 192, 0, 2, 7), dnsRecord(dnsA, 192, 0, 2, 8))
+	for n := len(query); n <= len(whole); n++ {
+		want := 0
+		if n >= len(query)+16 {
+			want++
+		}
+		if n >= len(query)+32 {
+			want++
+		}
+		if got := dnsAnswers(whole[:n:n], len(query), dnsA); len(got) != want {
+			t.Errorf("cut to %d bytes: %v, want %d", n, got, want)
+		}
+	}
+}
