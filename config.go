@@ -32,6 +32,9 @@ A BitTorrent tracker over UDP (BEP 15) in a fixed amount of memory.
   -connect-limit N      connects that an address and port may make in 2 minutes,
                         0 for no limit (default 10)
   -debug, -d            log every packet
+  -probe ADDRESS        ask a UDP tracker for a connection ID and exit: 0 when it
+                        answers, 1 when not. HOST, HOST:PORT, [HOST]:PORT, or
+                        self for what these flags would start
   -version, -v          print the version
   -help, -h             print this
 
@@ -54,6 +57,7 @@ type config struct {
 	debug        bool
 	version      bool
 	help         bool
+	probe        string // a tracker to ask; "": serve
 
 	secretFile string
 	origins    map[string]string // flag name to where its value came from
@@ -121,6 +125,7 @@ var options = []option{
 		return err
 	}},
 	{name: "debug", short: "d", boolean: true, wants: "true or false", set: setBool(func(c *config) *bool { return &c.debug })},
+	{name: "probe", wants: "an address, as 127.0.0.1:1337 or [::1]:1337", set: setPath(func(c *config) *string { return &c.probe })},
 	{name: "version", short: "v", boolean: true, wants: "true or false", set: setBool(func(c *config) *bool { return &c.version })},
 	{name: "help", short: "h", boolean: true, wants: "true or false", set: setBool(func(c *config) *bool { return &c.help })},
 }
@@ -232,7 +237,7 @@ func parseConfig(args, env []string) (*config, error) {
 	for i := range options {
 		o := &options[i]
 		v, origin, ok := given[o.name], "-"+o.name, true
-		if _, ok = given[o.name]; !ok && o.name != "version" && o.name != "help" {
+		if _, ok = given[o.name]; !ok && o.name != "version" && o.name != "help" && o.name != "probe" {
 			origin = variable(o.name)
 			// An empty variable is one that is not set: so compose files
 			// and init scripts can leave it out.

@@ -44,8 +44,10 @@ func run(signals <-chan os.Signal, args, env []string, stdout, stderr io.Writer)
 			_, err = io.WriteString(stdout, usage)
 		case c.version:
 			_, err = io.WriteString(stdout, "pico-tracker "+version+"\n")
+		case c.probe != "":
+			err = probe(c, stdout)
 		default:
-			err = start(signals, c, log)
+			err = start(signals, c, newNotifier(env), log)
 		}
 	}
 	var mistake usageError
@@ -61,7 +63,7 @@ func run(signals <-chan os.Signal, args, env []string, stdout, stderr io.Writer)
 }
 
 // start makes everything and serves until told to stop.
-func start(signals <-chan os.Signal, c *config, log *logger) error {
+func start(signals <-chan os.Signal, c *config, manager *notifier, log *logger) error {
 	clk := clock{time.Now()}
 	log.info("pico-tracker ", version)
 	key, err := signingKey(c, log)
@@ -103,7 +105,7 @@ func start(signals <-chan os.Signal, c *config, log *logger) error {
 	runtime.ReadMemStats(&ms)
 	debug.SetMemoryLimit(int64(ms.Sys-ms.HeapReleased) + 512<<10)
 
-	k := &keeper{tracker: t, list: list, workers: workers, clock: clk, log: log}
+	k := &keeper{tracker: t, list: list, workers: workers, clock: clk, log: log, manager: manager}
 	return serveAll(signals, k, log)
 }
 
@@ -122,6 +124,7 @@ func serveAll(signals <-chan os.Signal, k *keeper, log *logger) error {
 		}()
 	}
 	var hup, quit atomic.Bool
+	k.manager.ready()
 	go k.run(&quit, &hup) // not waited for: it may be asleep for a second
 
 	var err error
@@ -138,6 +141,7 @@ func serveAll(signals <-chan os.Signal, k *keeper, log *logger) error {
 			done = true
 		}
 	}
+	k.manager.stopping()
 	quit.Store(true)
 	for _, w := range k.workers {
 		w.sock.stop()

@@ -28,6 +28,7 @@ type worker struct {
 	board board
 	clock clock
 	log   *logger
+	taken uint64 // datagrams, when the keeper last looked
 }
 
 // run answers until the socket is stopped. It returns an error when the socket
@@ -88,6 +89,7 @@ type keeper struct {
 	workers []*worker
 	clock   clock
 	log     *logger
+	manager *notifier
 
 	cursor   uint32 // the page to sweep next
 	checked  seconds
@@ -175,8 +177,30 @@ func (k *keeper) run(quit, hup *atomic.Bool) {
 		time.Sleep(time.Second)
 		now := k.clock.now()
 		if hup.Swap(false) {
+			k.manager.reloading()
 			k.reload(now)
+			k.manager.ready()
 		}
 		k.tick(now)
+		k.feed()
+	}
+}
+
+// feed tells the service manager's watchdog that the loops are alive, unless a
+// worker leaves datagrams waiting and has taken none since the last call. One
+// call left out means nothing; as many as the watchdog waits for do. The
+// keeper itself must get this far.
+func (k *keeper) feed() {
+	alive := true
+	for _, w := range k.workers {
+		c := w.board.read()
+		if taken := c.received(); taken != w.taken {
+			w.taken = taken
+		} else if waiting(w.sock) {
+			alive = false
+		}
+	}
+	if alive {
+		k.manager.alive()
 	}
 }
