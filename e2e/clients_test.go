@@ -60,14 +60,12 @@ type peer struct {
 	*client
 	torrent *torrent
 	dir     string // where its file is; its state is in dir+".state"
-	listen  []netip.Addr
-	options []string
 }
 
 func (p *peer) state() string { return p.dir + ".state" }
 func (p *peer) file() string  { return filepath.Join(p.dir, p.torrent.name) }
 
-// seed runs a client that has the torrent's file.
+// seed runs a client that has the torrent's file; options go to its command line.
 func (h *host) seed(c *client, tor *torrent, options ...string) *peer {
 	h.Helper()
 	return h.peer(c, tor, true, options)
@@ -86,12 +84,6 @@ func (h *host) peer(c *client, tor *torrent, seed bool, options []string) *peer 
 		client:  c,
 		torrent: tor,
 		dir:     filepath.Join(h.dir, h.name+"-"+tor.name),
-		options: options,
-	}
-	for _, ip := range []netip.Addr{h.ip4, h.ip6} {
-		if ip.IsValid() {
-			p.listen = append(p.listen, ip)
-		}
 	}
 	for _, dir := range []string{p.dir, p.state()} {
 		if err := os.Mkdir(dir, 0o755); err != nil {
@@ -103,8 +95,7 @@ func (h *host) peer(c *client, tor *torrent, seed bool, options []string) *peer 
 			h.Fatal(err)
 		}
 	}
-	argv := c.argv(p)
-	p.process = h.start(argv...)
+	p.process = h.start(append(c.argv(p), options...)...)
 	if c.started != nil {
 		c.started(p)
 	}
@@ -156,7 +147,7 @@ func (p *peer) write(name string, content []byte) string {
 var aria2 = &client{
 	name: "aria2",
 	argv: func(p *peer) []string {
-		return append([]string{
+		return []string{
 			"aria2c", "--no-conf", "--dir=" + p.dir,
 			"--enable-dht=true", "--enable-dht6=false", "--dht-file-path=" + filepath.Join(p.state(), "dht.dat"),
 			fmt.Sprintf("--dht-listen-port=%d", peerPort), fmt.Sprintf("--listen-port=%d", peerPort),
@@ -164,7 +155,7 @@ var aria2 = &client{
 			"--check-integrity=true", "--allow-overwrite=true", "--seed-ratio=0.0", "--file-allocation=none",
 			"--console-log-level=notice", "--enable-color=false", "--summary-interval=0", "--log-level=info", "--log=" + p.state() + ".log",
 			p.torrent.path,
-		}, p.options...)
+		}
 	},
 	message: func(p *peer) string { return p.read(p.state() + ".log") },
 	goodbye: syscall.SIGINT,
@@ -177,13 +168,15 @@ var libtorrent = &client{
 	failure: "tracker sent a failure message",
 	argv: func(p *peer) []string {
 		var listen []string
-		for _, ip := range p.listen {
-			listen = append(listen, netip.AddrPortFrom(ip, peerPort).String())
+		for _, ip := range []netip.Addr{p.ip4, p.ip6} {
+			if ip.IsValid() {
+				listen = append(listen, netip.AddrPortFrom(ip, peerPort).String())
+			}
 		}
-		return append([]string{
+		return []string{
 			python, p.write("peer.py", libtorrentPeer),
 			"--torrent", p.torrent.path, "--dir", p.dir, "--listen", strings.Join(listen, ","),
-		}, p.options...)
+		}
 	},
 	message:  func(p *peer) string { return p.read(p.log) },
 	announce: func(p *peer) { p.tell("announce") },
@@ -248,8 +241,7 @@ func scgi(socket, method, argument string) (string, error) {
 	return string(reply), err
 }
 
-// Transmission's settings put up with peers that speak no uTP and nothing but
-// plain BitTorrent; its torrent is added once it answers.
+// Transmission tries uTP first, and a peer that has none costs it a minute.
 var transmission = &client{
 	name: "transmission",
 	argv: func(p *peer) []string {

@@ -17,6 +17,8 @@ import (
 	"testing"
 )
 
+// A file is one piece. aria2 tells of two that it finishes together in a bitfield,
+// which rTorrent takes only at the start of a connection: it hangs up.
 const (
 	fileSize  = 4<<20 - 12345
 	pieceSize = 4 << 20
