@@ -1,0 +1,1212 @@
+package main
+
+import (
+	"bytes"
+	"encoding/binary"
+	"encoding/hex"
+	"fmt"
+	"math"
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// Conversations in bytes: every row of BEP 15 as real clients speak it, over
+// both families.
+
+// host is a client's address and UDP port.
+type host = netip.AddrPort
+
+// service is a tracker with a desk for each family and a clock that is set by
+// hand. Whatever it is asked, it checks the rules that hold for every packet.
+type service struct {
+	*tracker
+	t      testing.TB
+	v4, v6 *desk
+	now    moment
+	proved map[netip.Addr]bool // has been sent an ID
+	last   verdict
+}
+
+const (
+	testInterval seconds = 900
+	testWall             = 1_700_000_000
+)
+
+func testDesk(tr *tracker, key []byte, now moment) *desk {
+	seed := bytes.Repeat([]byte{0x3d, 0x91}, 8)
+	return &desk{
+		tracker:  tr,
+		cookies:  newCookies(key, 6, now),
+		connects: newLimiter(1<<12, 10, limitWindow, newHashKey(seed)),
+		networks: newLimiter(1<<12, networkConnects, limitWindow, newHashKey(seed)),
+		errors:   newLimiter(1<<12, networkErrors, limitWindow, newHashKey(seed)),
+	}
+}
+
+// newServiceOf makes a service over a store of that many pages.
+func newServiceOf(t testing.TB, pages int, secret string) *service {
+	t.Helper()
+	st, err := newStore(pages, min(pages, 2), math.MaxUint32, stampUnit(testInterval), testSeed)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tr := newTracker(st, testInterval)
+	now := moment{mono: 1000, wall: testWall}
+	key := deriveKey([]byte(secret))
+	return &service{
+		tracker: tr,
+		t:       t,
+		v4:      testDesk(tr, key, now),
+		v6:      testDesk(tr, key, now),
+		now:     now,
+		proved:  map[netip.Addr]bool{},
+	}
+}
+
+func newService(t testing.TB) *service { return newServiceOf(t, 64, "secret") }
+
+// pass lets time go by, on both clocks.
+func (s *service) pass(n seconds) {
+	s.now.mono += n
+	s.now.wall += uint32(n)
+}
+
+func (s *service) desk(h host) *desk {
+	if h.Addr().Is6() {
+		return s.v6
+	}
+	return s.v4
+}
+
+// ask has the tracker answer a request from h. It returns nil for silence.
+func (s *service) ask(h host, req []byte) []byte {
+	s.t.Helper()
+	before := "in front"
+	dst := append(make([]byte, 0, len(before)+maxReply), before...)
+	sent := bytes.Clone(req)
+	d := s.desk(h)
+	var out []byte
+	if h.Addr().Is6() {
+		key := keyOf[key6](h)
+		out, s.last = handle(d, dst, req, &key, s.now)
+	} else {
+		key := keyOf[key4](h)
+		out, s.last = handle(d, dst, req, &key, s.now)
+	}
+	if !bytes.Equal(sent, req) {
+		s.t.Fatalf("the request was written to: %x, was %x", req, sent)
+	}
+	if &out[0] != &dst[0] || string(out[:len(before)]) != before {
+		s.t.Fatalf("the reply was not appended: %x", out)
+	}
+	reply := out[len(before):]
+	if (len(reply) > 0) != (s.last < dropShort) {
+		s.t.Fatalf("verdict %q with %d bytes", verdictNames[s.last], len(reply))
+	}
+	if len(reply) == 0 {
+		return nil
+	}
+	s.checkReply(h, req, reply)
+	return reply
+}
+
+// checkReply holds a reply against the rules for every packet.
+func (s *service) checkReply(h host, req, reply []byte) {
+	s.t.Helper()
+	limit := 20 + 200*6
+	if h.Addr().Is6() {
+		limit = 20 + 66*18
+	}
+	if len(reply) < 8 || len(reply) > limit {
+		s.t.Fatalf("a reply of %d bytes to %x", len(reply), req)
+	}
+	if !bytes.Equal(reply[4:8], req[12:16]) {
+		s.t.Fatalf("transaction %x, want %x", reply[4:8], req[12:16])
+	}
+	if !s.proved[h.Addr()] && len(reply) > len(req) {
+		s.t.Fatalf("%d bytes to a source that has proved nothing and sent %d: %x", len(reply), len(req), reply)
+	}
+	action := binary.BigEndian.Uint32(reply)
+	if want := binary.BigEndian.Uint32(req[8:]); action != want && action != 3 {
+		s.t.Fatalf("action %d in the reply to action %d", action, want)
+	}
+	if action == 0 {
+		s.proved[h.Addr()] = true
+	}
+	s.silentTo(h, reply)
+}
+
+// silentTo fails where the tracker answers what it, or another, has sent.
+func (s *service) silentTo(h host, reply []byte) {
+	s.t.Helper()
+	now, errors := s.now, *s.desk(h).errors
+	rows := slices.Clone(errors.rows)
+	var out []byte
+	if h.Addr().Is6() {
+		key := keyOf[key6](h)
+		out, _ = handle(s.v6, nil, reply, &key, now)
+	} else {
+		key := keyOf[key4](h)
+		out, _ = handle(s.v4, nil, reply, &key, now)
+	}
+	if len(out) > 0 {
+		s.t.Fatalf("the reply %x makes a tracker answer %x", reply, out)
+	}
+	copy(errors.rows, rows)
+}
+
+// keyOf is an address and port in wire form.
+func keyOf[K peerKey](h host) (key K) {
+	b := binary.BigEndian.AppendUint16(h.Addr().AsSlice(), h.Port())
+	for i := range b {
+		key[i] = b[i]
+	}
+	return key
+}
+
+// families runs a test for IPv4 and IPv6 with a service and three hosts, each
+// on a network of its own.
+func families(t *testing.T, f func(t *testing.T, s *service, a, b, c host)) {
+	t.Helper()
+	t.Run("IPv4", func(t *testing.T) {
+		f(t, newService(t), netip.MustParseAddrPort("192.0.2.1:1001"),
+			netip.MustParseAddrPort("198.51.100.2:1002"), netip.MustParseAddrPort("203.0.113.3:1003"))
+	})
+	t.Run("IPv6", func(t *testing.T) {
+		f(t, newService(t), netip.MustParseAddrPort("[2001:db8:1::a]:1001"),
+			netip.MustParseAddrPort("[2001:db8:2::b]:1002"), netip.MustParseAddrPort("[2001:db8:3::c]:1003"))
+	})
+}
+
+// bin reads hexadecimal digits, with spaces for the eye.
+func bin(s string) []byte {
+	b, err := hex.DecodeString(strings.ReplaceAll(s, " ", ""))
+	if err != nil {
+		panic(err)
+	}
+	return b
+}
+
+func u32(n uint32) []byte { return binary.BigEndian.AppendUint32(nil, n) }
+
+func concat(parts ...[]byte) []byte { return bytes.Join(parts, nil) }
+
+var transaction = bin("00c0ffee")
+
+func connectRequest() []byte { return concat(bin("0000041727101980 00000000"), transaction) }
+
+// connectID has h connect and returns its connection ID in bytes.
+func (s *service) connectID(h host) []byte {
+	s.t.Helper()
+	reply := s.ask(h, connectRequest())
+	if len(reply) != 16 || !bytes.Equal(reply[:8], concat(u32(0), transaction)) || bytes.Equal(reply[8:], make([]byte, 8)) {
+		s.t.Fatalf("connect: %x", reply)
+	}
+	return reply[8:]
+}
+
+// fields are those of an announce which the tracker looks at, or might.
+type fields struct {
+	id      []byte
+	hash    int
+	peerID  byte
+	left    uint64
+	event   uint32
+	ip      uint32
+	want    int32
+	port    uint16
+	options []byte
+}
+
+func (f fields) bytes() []byte {
+	return concat(f.id, u32(1), transaction, testHash(f.hash)[:],
+		bytes.Repeat([]byte{f.peerID}, 20),
+		binary.BigEndian.AppendUint64(nil, 4711), // downloaded
+		binary.BigEndian.AppendUint64(nil, f.left),
+		binary.BigEndian.AppendUint64(nil, 4712), // uploaded
+		u32(f.event), u32(f.ip), u32(0x5eed) /* key */, u32(uint32(f.want)),
+		binary.BigEndian.AppendUint16(nil, f.port), f.options)
+}
+
+// leech and seed are what a client says that has, or lacks, nothing.
+func leech(h host) fields { return fields{port: h.Port(), left: 1, want: -1} }
+func seed(h host) fields  { return fields{port: h.Port(), want: -1} }
+
+// announcement is a decoded reply.
+type announcement struct {
+	interval, leechers, seeders uint32
+	peers                       []host
+}
+
+// announce connects, announces, and decodes the reply.
+func (s *service) announce(h host, f fields) announcement {
+	s.t.Helper()
+	if f.id == nil {
+		f.id = s.id(h)
+	}
+	return s.decode(h, s.ask(h, f.bytes()))
+}
+
+// id is an ID for h without a connect.
+func (s *service) id(h host) []byte {
+	s.proved[h.Addr()] = true
+	return binary.BigEndian.AppendUint64(nil, s.desk(h).cookies.issue(h.Addr().AsSlice(), s.now))
+}
+
+func (s *service) decode(h host, reply []byte) announcement {
+	s.t.Helper()
+	if len(reply) < 20 || !bytes.Equal(reply[:8], concat(u32(1), transaction)) {
+		s.t.Fatalf("announce: %x (%s)", reply, verdictNames[s.last])
+	}
+	a := announcement{
+		interval: binary.BigEndian.Uint32(reply[8:]),
+		leechers: binary.BigEndian.Uint32(reply[12:]),
+		seeders:  binary.BigEndian.Uint32(reply[16:]),
+	}
+	n := len(h.Addr().AsSlice())
+	rest := reply[20:]
+	if len(rest)%(n+2) != 0 {
+		s.t.Fatalf("%d bytes of peers", len(rest))
+	}
+	for ; len(rest) > 0; rest = rest[n+2:] {
+		addr, _ := netip.AddrFromSlice(rest[:n])
+		a.peers = append(a.peers, netip.AddrPortFrom(addr, binary.BigEndian.Uint16(rest[n:])))
+	}
+	slices.SortFunc(a.peers, host.Compare)
+	return a
+}
+
+// expect compares counts and peers.
+func (a announcement) expect(t testing.TB, leechers, seeders uint32, peers ...host) {
+	t.Helper()
+	slices.SortFunc(peers, host.Compare)
+	if a.leechers != leechers || a.seeders != seeders || !slices.Equal(a.peers, peers) {
+		t.Fatalf("%d leechers, %d seeders, %v; want %d, %d, %v", a.leechers, a.seeders, a.peers, leechers, seeders, peers)
+	}
+}
+
+func scrapeRequest(id []byte, hashes ...int) []byte {
+	req := concat(id, u32(2), transaction)
+	for _, h := range hashes {
+		req = append(req, testHash(h)[:]...)
+	}
+	return req
+}
+
+// scraped has a scrape of one torrent answered: seeders, completed, leechers.
+func (s *service) scraped(h host, hash int) [3]uint32 {
+	s.t.Helper()
+	reply := s.ask(h, scrapeRequest(s.id(h), hash))
+	if len(reply) != 20 || !bytes.Equal(reply[:8], concat(u32(2), transaction)) {
+		s.t.Fatalf("scrape: %x", reply)
+	}
+	return [3]uint32{binary.BigEndian.Uint32(reply[8:]), binary.BigEndian.Uint32(reply[12:]), binary.BigEndian.Uint32(reply[16:])}
+}
+
+func errorReply(text string) []byte { return concat(u32(3), transaction, []byte(text)) }
+
+func (s *service) expectReply(h host, req, want []byte) {
+	s.t.Helper()
+	if got := s.ask(h, req); !bytes.Equal(got, want) {
+		s.t.Fatalf("%s asks %x\n got %x %q\nwant %x %q", h, req, got, got, want, want)
+	}
+}
+
+func (s *service) expectSilence(h host, req []byte) {
+	s.t.Helper()
+	if got := s.ask(h, req); got != nil {
+		s.t.Fatalf("%s asks %x: got %x, want nothing", h, req, got)
+	}
+}
+
+// TestConversation4 and 6 are a whole conversation, byte by byte as BEP 15 has
+// it, without the helpers of the other tests.
+func TestConversation4(t *testing.T) {
+	s := newService(t)
+	a, b := netip.MustParseAddrPort("192.0.2.1:4000"), netip.MustParseAddrPort("198.51.100.2:5000")
+	hash, peerID := strings.Repeat("ab", 20), strings.Repeat("2d", 20)
+	var ids []string
+	for _, h := range []host{a, b} {
+		reply := hex.EncodeToString(s.ask(h, bin("0000041727101980 00000000 01020304")))
+		if len(reply) != 32 || reply[:16] != "0000000001020304" || reply[16:24] != "6553f100" {
+			t.Fatalf("connect: %s", reply)
+		}
+		ids = append(ids, reply[16:])
+	}
+	got := s.ask(a, bin(ids[0]+"00000001 0a0b0c0d"+hash+peerID+
+		"0000000000000000 0000000000000000 0000000000000005 00000002 00000000 12345678 ffffffff 1ae1"))
+	if want := bin("00000001 0a0b0c0d"); !bytes.HasPrefix(got, want) || !bytes.Equal(got[12:], bin("00000000 00000001")) {
+		t.Fatalf("the seeder's announce: %x", got)
+	}
+	got = s.ask(b, bin(ids[1]+"00000001 0a0b0c0e"+hash+peerID+
+		"0000000000000000 0000000000000007 0000000000000000 00000002 00000000 12345678 ffffffff 1ae2"))
+	if want := bin("00000001 0a0b0c0e"); !bytes.HasPrefix(got, want) || !bytes.Equal(got[12:], bin("00000001 00000001 c0000201 1ae1")) {
+		t.Fatalf("the leecher's announce: %x", got)
+	}
+	s.expectReply(b, bin(ids[1]+"00000002 0a0b0c0f"+strings.Repeat("00", 20)+hash),
+		bin("00000002 0a0b0c0f 00000000 00000000 00000000 00000001 00000000 00000001"))
+}
+
+func TestConversation6(t *testing.T) {
+	s := newService(t)
+	a, b := netip.MustParseAddrPort("[2001:db8::1]:4000"), netip.MustParseAddrPort("[2001:db8:5::2]:5000")
+	hash, peerID := strings.Repeat("ab", 20), strings.Repeat("2d", 20)
+	var ids []string
+	for _, h := range []host{a, b} {
+		ids = append(ids, hex.EncodeToString(s.ask(h, bin("0000041727101980 00000000 01020304"))[8:]))
+	}
+	s.ask(a, bin(ids[0]+"00000001 0a0b0c0d"+hash+peerID+
+		"0000000000000000 0000000000000000 0000000000000005 00000002 00000000 12345678 ffffffff 1ae1"))
+	got := s.ask(b, bin(ids[1]+"00000001 0a0b0c0e"+hash+peerID+
+		"0000000000000000 0000000000000007 0000000000000000 00000002 00000000 12345678 ffffffff 1ae2"))
+	if want := bin("00000001 0a0b0c0e"); !bytes.HasPrefix(got, want) ||
+		!bytes.Equal(got[12:], bin("00000001 00000001 20010db8000000000000000000000001 1ae1")) {
+		t.Fatalf("the leecher's announce: %x", got)
+	}
+}
+
+// TestShortRequests: what is shorter than 16 bytes has no answer.
+func TestShortRequests(t *testing.T) {
+	families(t, func(t *testing.T, s *service, a, _, _ host) {
+		for n := 0; n < 16; n++ {
+			s.expectSilence(a, connectRequest()[:n])
+			s.expectSilence(a, fields{id: s.id(a)}.bytes()[:n])
+		}
+	})
+}
+
+// TestConnectLength: a connect may be longer than 16 bytes; its answer has 16.
+func TestConnectLength(t *testing.T) {
+	families(t, func(t *testing.T, s *service, a, _, _ host) {
+		for _, more := range []int{0, 1, 4, 82, 1480} {
+			reply := s.ask(a, append(connectRequest(), make([]byte, more)...))
+			if len(reply) != 16 || !bytes.Equal(reply[:8], concat(u32(0), transaction)) {
+				t.Errorf("%d bytes more: %x", more, reply)
+			}
+		}
+	})
+}
+
+// TestConnectMagic: a connect with another protocol ID has no answer.
+func TestConnectMagic(t *testing.T) {
+	families(t, func(t *testing.T, s *service, a, _, _ host) {
+		for i := 0; i < 64; i++ {
+			req := connectRequest()
+			req[i/8] ^= 1 << (i % 8)
+			s.expectSilence(a, req)
+		}
+		s.expectSilence(a, concat(s.id(a), u32(0), transaction))
+	})
+}
+
+// TestConnectLimit: ten connects of an address and port in two minutes are
+// answered, the next get an error of 16 bytes at most. Other ports go on.
+func TestConnectLimit(t *testing.T) {
+	families(t, func(t *testing.T, s *service, a, b, _ host) {
+		for i := 0; i < 10; i++ {
+			s.connectID(a)
+			s.pass(1)
+		}
+		for i := 0; i < 3; i++ {
+			reply := s.ask(a, connectRequest())
+			if len(reply) > 16 || !bytes.Equal(reply, errorReply("too fast")) {
+				t.Fatalf("over the limit: %x", reply)
+			}
+		}
+		s.connectID(netip.AddrPortFrom(a.Addr(), 7))
+		s.connectID(b)
+		s.pass(109) // 119 s after the first
+		s.expectReply(a, connectRequest(), errorReply("too fast"))
+		s.pass(1)
+		s.connectID(a)
+	})
+}
+
+func TestNoConnectLimit(t *testing.T) {
+	families(t, func(t *testing.T, s *service, a, _, _ host) {
+		s.desk(a).connects = newLimiter(64, 0, limitWindow, hashKey{})
+		for i := 0; i < 100; i++ {
+			s.connectID(a)
+		}
+	})
+}
+
+// TestNetworkLimit: an IPv4 address, or a /64, that uses many ports and hosts
+// has a limit too; beyond it there is silence, for it would get connects
+// reflected at somebody.
+func TestNetworkLimit(t *testing.T) {
+	families(t, func(t *testing.T, s *service, a, b, _ host) {
+		const limit = 100
+		s.desk(a).networks = newLimiter(64, limit, limitWindow, hashKey{})
+		for i := 0; i < limit; i++ {
+			s.connectID(neighbour(a, i))
+		}
+		s.expectSilence(neighbour(a, limit), connectRequest())
+		if s.last != dropConnects {
+			t.Fatalf("verdict %q", verdictNames[s.last])
+		}
+		s.connectID(b)
+		s.pass(limitWindow)
+		s.connectID(a)
+	})
+}
+
+// neighbour is another port, or with IPv6 another host, of the same network.
+func neighbour(h host, i int) host {
+	if h.Addr().Is6() {
+		a := h.Addr().As16()
+		binary.BigEndian.PutUint64(a[8:], uint64(i+1)<<40)
+		return netip.AddrPortFrom(netip.AddrFrom16(a), h.Port())
+	}
+	return netip.AddrPortFrom(h.Addr(), uint16(2000+i))
+}
+
+// TestNetworkLimitIsGenerous: a client that connects anew, from a new port,
+// for each of a thousand torrents, is far below the limit.
+func TestNetworkLimitIsGenerous(t *testing.T) {
+	families(t, func(t *testing.T, s *service, a, _, _ host) {
+		for i := 0; i < 4000; i++ {
+			s.connectID(neighbour(a, i))
+		}
+	})
+}
+
+// TestBadID: an announce or scrape with a bad connection ID has an error which
+// is no longer than the request.
+func TestBadID(t *testing.T) {
+	families(t, func(t *testing.T, s *service, a, _, _ host) {
+		text := "connection ID is invalid or has expired"
+		announce := fields{id: bin("0102030405060708"), port: 1}.bytes()
+		scrape := scrapeRequest(bin("0102030405060708"), 1, 2, 3)
+		for _, req := range [][]byte{announce, scrape} {
+			for n := 16; n <= len(req); n++ {
+				s.expectReply(a, req[:n], errorReply(text[:min(len(text), n-8)]))
+			}
+		}
+	})
+}
+
+// TestErrorLimit: a flood of bad IDs is answered with silence in the end, and
+// others are told all the same.
+func TestErrorLimit(t *testing.T) {
+	families(t, func(t *testing.T, s *service, a, b, _ host) {
+		s.desk(a).errors = newLimiter(64, 50, limitWindow, hashKey{})
+		bad := fields{id: bin("0102030405060708"), port: 1}.bytes()
+		for i := 0; i < 50; i++ {
+			if s.ask(neighbour(a, i), bad) == nil {
+				t.Fatalf("error %d is missing", i)
+			}
+		}
+		s.expectSilence(a, bad)
+		if s.ask(b, bad) == nil {
+			t.Fatal("another network is not told")
+		}
+		if got := s.announce(a, leech(a)); got.leechers != 1 {
+			t.Fatalf("with a good ID: %+v", got)
+		}
+		s.pass(limitWindow)
+		if s.ask(a, bad) == nil {
+			t.Fatal("no error after the window")
+		}
+		// Errors of the connect limit count as well.
+		s.desk(b).errors = newLimiter(64, 1, limitWindow, hashKey{})
+		s.desk(b).connects = newLimiter(64, 1, limitWindow, hashKey{})
+		s.connectID(b)
+		s.expectReply(b, connectRequest(), errorReply("too fast"))
+		s.expectSilence(b, connectRequest())
+	})
+}
+
+// TestOtherActions: what is no connect, announce or scrape has no answer, with
+// whatever ID.
+func TestOtherActions(t *testing.T) {
+	families(t, func(t *testing.T, s *service, a, _, _ host) {
+		for _, action := range []uint32{3, 4, 255, 256, 0x100, 0x01000000, 0x02000000, math.MaxUint32} {
+			for _, id := range [][]byte{s.id(a), bin("0000041727101980"), bin("ffffffffffffffff")} {
+				req := fields{id: id, port: 1}.bytes()
+				copy(req[8:], u32(action))
+				s.expectSilence(a, req)
+			}
+		}
+	})
+}
+
+// TestPortZeroSource: an answer to UDP port 0 reaches no one.
+func TestPortZeroSource(t *testing.T) {
+	families(t, func(t *testing.T, s *service, a, _, _ host) {
+		s.expectSilence(netip.AddrPortFrom(a.Addr(), 0), connectRequest())
+		s.connectID(netip.AddrPortFrom(a.Addr(), 1))
+		s.connectID(netip.AddrPortFrom(a.Addr(), 256))
+	})
+}
+
+// TestShortAnnounce: an announce under 98 bytes has an error.
+func TestShortAnnounce(t *testing.T) {
+	families(t, func(t *testing.T, s *service, a, _, _ host) {
+		req := fields{id: s.id(a), port: 1, left: 1}.bytes()
+		for n := 16; n < 98; n++ {
+			s.expectReply(a, req[:n], errorReply("announce is too short"))
+		}
+		s.decode(a, s.ask(a, req)).expect(t, 1, 0)
+	})
+}
+
+// TestAnnounceOptions: what follows byte 98 is ignored.
+func TestAnnounceOptions(t *testing.T) {
+	families(t, func(t *testing.T, s *service, a, _, _ host) {
+		long := strings.Repeat("x", 255)
+		for name, options := range map[string][]byte{
+			"aria2":                      {0, 0},
+			"end of options":             {0},
+			"nop":                        {1, 1, 1, 0},
+			"URL data":                   []byte("\x02\x09/announce\x00"),
+			"URL data without an end":    []byte("\x02\x09/announce"),
+			"URL data, empty":            {2, 0, 0},
+			"URL data, the longest":      []byte("\x02\xff" + long + "\x00"),
+			"URL data twice":             []byte("\x02\xff" + long + "\x02\x03abc\x00"),
+			"URL data, cut short":        []byte("\x02\xff/ann"),
+			"URL data, without a length": {2},
+			"unknown":                    []byte("\x7f\x03abc\x00"),
+			"unknown, cut short":         []byte("\x7f\xffabc"),
+			"junk":                       bytes.Repeat([]byte{0xff}, 500),
+		} {
+			f := leech(a)
+			f.options = options
+			if got := s.announce(a, f); got.leechers != 1 || got.seeders != 0 {
+				t.Errorf("%s: %+v", name, got)
+			}
+		}
+	})
+}
+
+// TestRegularEvents: none, partial seeds (BEP 21) and all unknown events are
+// regular updates; all 32 bits are read.
+func TestRegularEvents(t *testing.T) {
+	families(t, func(t *testing.T, s *service, a, _, _ host) {
+		for _, event := range []uint32{0, 2, 4, 5, 0x100, 0x101, 0x10003, 0x01000000, 0x03000000, 0x80000001, math.MaxUint32} {
+			f := leech(a)
+			f.event = event
+			s.announce(a, f).expect(t, 1, 0)
+			if got := s.scraped(a, 0); got != [3]uint32{0, 0, 1} {
+				t.Errorf("event %#x: %v", event, got)
+			}
+		}
+	})
+}
+
+// TestCompleted: a peer that completes is a seeder, whatever it says is left,
+// and counts as a download once.
+func TestCompleted(t *testing.T) {
+	families(t, func(t *testing.T, s *service, a, b, _ host) {
+		done := leech(a)
+		done.event = 1
+		s.announce(a, leech(a)).expect(t, 1, 0)
+		for i := 0; i < 3; i++ {
+			s.announce(a, done).expect(t, 0, 1)
+			if got := s.scraped(a, 0); got != [3]uint32{1, 1, 0} {
+				t.Fatalf("after event %d: %v", i, got)
+			}
+		}
+		s.announce(a, seed(a)).expect(t, 0, 1)
+		s.announce(a, done)
+		if got := s.scraped(b, 0); got != [3]uint32{1, 1, 0} {
+			t.Fatalf("after an update: %v", got)
+		}
+		done.port = b.Port()
+		s.announce(b, done).expect(t, 0, 2)
+		if got := s.scraped(b, 0); got != [3]uint32{2, 2, 0} {
+			t.Fatalf("after another peer: %v", got)
+		}
+		// The count outlives the peers, as long as one is left.
+		stop := seed(a)
+		stop.event = 3
+		s.announce(a, stop)
+		if got := s.scraped(b, 0); got != [3]uint32{1, 2, 0} {
+			t.Fatalf("after one has left: %v", got)
+		}
+	})
+}
+
+// TestStopped: a peer that stops is removed and gets counts without peers. It
+// creates nothing.
+func TestStopped(t *testing.T) {
+	families(t, func(t *testing.T, s *service, a, b, c host) {
+		s.announce(a, leech(a))
+		s.announce(b, seed(b))
+		stop := leech(a)
+		stop.event = 3
+		stop.want = 50
+		s.announce(a, stop).expect(t, 0, 1)
+		s.announce(a, stop).expect(t, 0, 1)
+		stop.port = c.Port()
+		s.announce(c, stop).expect(t, 0, 1) // never was there
+		s.announce(c, leech(c)).expect(t, 1, 1, netip.AddrPortFrom(b.Addr(), b.Port()))
+
+		stop.hash = 77
+		s.announce(c, stop).expect(t, 0, 0)
+		if n, _ := s.store.totals(); n != 1 {
+			t.Fatalf("%d torrents after one was stopped that was not there", n)
+		}
+		// The last one takes the torrent along.
+		stop.hash = 0
+		s.announce(c, stop)
+		stop.port, stop.left = b.Port(), 0
+		s.announce(b, stop).expect(t, 0, 0)
+		if n, _ := s.store.totals(); n != 0 || s.store.pool.used != 0 {
+			t.Fatalf("%d torrents, %d pages left", n, s.store.pool.used)
+		}
+	})
+}
+
+// TestAddressField: an address in the request is not believed, nor is the
+// port that the packet came from used for the peer.
+func TestAddressField(t *testing.T) {
+	families(t, func(t *testing.T, s *service, a, b, _ host) {
+		f := leech(a)
+		f.ip, f.port = 0xcb007107, 6881
+		s.announce(a, f)
+		s.announce(b, leech(b)).expect(t, 2, 0, netip.AddrPortFrom(a.Addr(), 6881))
+	})
+}
+
+// TestWant: num_want -1, and all below, is 50; 0 is none; more than fits is
+// 200 or 66.
+func TestWant(t *testing.T) {
+	families(t, func(t *testing.T, s *service, a, _, _ host) {
+		most := 200
+		if a.Addr().Is6() {
+			most = 66
+		}
+		for i := 0; i < 250; i++ {
+			h := netip.AddrPortFrom(a.Addr(), uint16(2000+i))
+			f := leech(h)
+			f.want = 0
+			s.announce(h, f)
+		}
+		for want, n := range map[int32]int{
+			-1: 50, -2: 50, math.MinInt32: 50, 0: 0, 1: 1, 49: 49, 50: 50, 51: 51, 65: 65, 66: 66,
+			67: min(67, most), 199: min(199, most), 200: most, 201: most, 1 << 16: most, math.MaxInt32: most,
+		} {
+			f := leech(a)
+			f.want = want
+			got := s.announce(a, f)
+			if len(got.peers) != n || len(slices.Compact(got.peers)) != n {
+				t.Errorf("want %d: %d peers, want %d", want, len(got.peers), n)
+			}
+		}
+	})
+}
+
+// TestAnnouncePortZero: nobody can connect to port 0.
+func TestAnnouncePortZero(t *testing.T) {
+	families(t, func(t *testing.T, s *service, a, _, _ host) {
+		f := leech(a)
+		f.id, f.port = s.id(a), 0
+		s.expectReply(a, f.bytes(), errorReply("port 0 is invalid"))
+		if n, _ := s.store.totals(); n != 0 {
+			t.Error("a torrent was created")
+		}
+		for _, port := range []uint16{1, 255, 256, 65535} {
+			f.port = port
+			s.decode(a, s.ask(a, f.bytes()))
+		}
+	})
+}
+
+// TestPeerChoice: nobody is in its own list; a seeder gets leechers only, a
+// leecher gets both.
+func TestPeerChoice(t *testing.T) {
+	families(t, func(t *testing.T, s *service, a, b, c host) {
+		s.announce(a, leech(a)).expect(t, 1, 0)
+		s.announce(a, leech(a)).expect(t, 1, 0)
+		s.announce(b, seed(b)).expect(t, 1, 1, a)
+		s.announce(c, seed(c)).expect(t, 1, 2, a)
+		s.announce(b, seed(b)).expect(t, 1, 2, a)
+		s.announce(a, leech(a)).expect(t, 1, 2, b, c)
+		s.announce(c, leech(c)).expect(t, 2, 1, a, b)
+		s.announce(a, seed(a)).expect(t, 1, 2, c)
+		// Other torrents have their own peers.
+		f := leech(a)
+		f.hash = 1
+		s.announce(a, f).expect(t, 1, 0)
+	})
+}
+
+// TestLeft: nothing left is a seeder; everything else is a leecher, also what
+// clients say that don't know yet.
+func TestLeft(t *testing.T) {
+	families(t, func(t *testing.T, s *service, a, _, _ host) {
+		for _, left := range []uint64{1, 1 << 8, 1 << 32, 1 << 56, math.MaxInt64, 1 << 63, math.MaxUint64} {
+			f := leech(a)
+			f.left = left
+			s.announce(a, f).expect(t, 1, 0)
+			s.announce(a, seed(a)).expect(t, 0, 1)
+		}
+	})
+}
+
+// TestPeerIDChanges: a peer is its address and port. Transmission changes its
+// peer ID in mid-session.
+func TestPeerIDChanges(t *testing.T) {
+	families(t, func(t *testing.T, s *service, a, b, _ host) {
+		f := leech(a)
+		for i := 0; i < 3; i++ {
+			f.peerID = byte(i)
+			s.announce(a, f).expect(t, 1, 0)
+		}
+		s.announce(b, leech(b)).expect(t, 2, 0, a)
+		f.peerID, f.event = 99, 3
+		s.announce(a, f).expect(t, 1, 0)
+		// Nor does an equal peer ID make two peers one.
+		f = leech(b)
+		f.port++
+		s.announce(b, f).expect(t, 2, 0, b)
+	})
+}
+
+// TestNobodyElse: an announce touches the entry of its own address only.
+func TestNobodyElse(t *testing.T) {
+	families(t, func(t *testing.T, s *service, a, b, c host) {
+		s.announce(a, leech(a))
+		stop := leech(a) // a's port, b's address
+		stop.event = 3
+		s.announce(b, stop).expect(t, 1, 0)
+		s.announce(b, seed(a)).expect(t, 1, 1, a)
+		s.announce(c, leech(c)).expect(t, 2, 1, a, netip.AddrPortFrom(b.Addr(), a.Port()))
+	})
+}
+
+// TestScrape: 12 bytes for each of 1 to 74 hashes, in order, zeros for what is
+// unknown; what follows the last whole hash is ignored.
+func TestScrape(t *testing.T) {
+	families(t, func(t *testing.T, s *service, a, b, c host) {
+		done := seed(a)
+		done.event = 1
+		s.announce(a, done)
+		s.announce(b, seed(b))
+		s.announce(c, leech(c))
+		second := leech(c)
+		second.hash = 2
+		s.announce(c, second)
+
+		first := concat(u32(2), u32(1), u32(1))
+		want := concat(u32(2), transaction, first, make([]byte, 12), concat(u32(0), u32(0), u32(1)), first)
+		req := scrapeRequest(s.id(a), 0, 1, 2, 0)
+		for more := 0; more < 20; more++ {
+			s.expectReply(a, append(bytes.Clone(req), make([]byte, more)...), want)
+		}
+
+		hashes := make([]int, 74)
+		req = scrapeRequest(s.id(a), hashes...)
+		want = concat(u32(2), transaction, bytes.Repeat(first, 74))
+		s.expectReply(a, req, want)
+		s.expectReply(a, req[:len(req)-1], want[:len(want)-12])
+		s.expectReply(a, append(req, testHash(0)[:]...), want)
+		if n, _ := s.store.totals(); n != 2 {
+			t.Errorf("%d torrents: a scrape has created some", n)
+		}
+	})
+}
+
+// TestScrapeWithoutHash has an error.
+func TestScrapeWithoutHash(t *testing.T) {
+	families(t, func(t *testing.T, s *service, a, _, _ host) {
+		req := scrapeRequest(s.id(a), 0)
+		for n := 16; n < 36; n++ {
+			s.expectReply(a, req[:n], errorReply("scrape without an info hash"))
+		}
+	})
+}
+
+// TestDenied: a torrent that the access list refuses has an error that says
+// so, creates nothing, and scrapes as zeros.
+func TestDenied(t *testing.T) {
+	families(t, func(t *testing.T, s *service, a, _, _ host) {
+		s.store.admit = func(h *infoHash) bool { return *h == *testHash(1) }
+		for _, event := range []uint32{0, 1, 2, 3} {
+			f := leech(a)
+			f.id, f.hash, f.event = s.id(a), 0, event
+			s.expectReply(a, f.bytes(), errorReply("this tracker does not allow this torrent"))
+			if got := s.scraped(a, 0); got != [3]uint32{} {
+				t.Errorf("event %d: %v", event, got)
+			}
+		}
+		f := leech(a)
+		f.hash = 1
+		s.announce(a, f).expect(t, 1, 0)
+	})
+}
+
+// TestBothFamilies: a torrent counts the peers of both families, and hands out
+// those of the asker's.
+func TestBothFamilies(t *testing.T) {
+	s := newService(t)
+	a4, b4 := netip.MustParseAddrPort("192.0.2.1:1001"), netip.MustParseAddrPort("192.0.2.2:1002")
+	a6, b6 := netip.MustParseAddrPort("[2001:db8::1]:1001"), netip.MustParseAddrPort("[2001:db8::2]:1002")
+	s.announce(a4, leech(a4)).expect(t, 1, 0)
+	s.announce(a6, leech(a6)).expect(t, 2, 0)
+	s.announce(b4, seed(b4)).expect(t, 2, 1, a4)
+	s.announce(b6, seed(b6)).expect(t, 2, 2, a6)
+	s.announce(a4, leech(a4)).expect(t, 2, 2, b4)
+	s.announce(a6, leech(a6)).expect(t, 2, 2, b6)
+	for _, h := range []host{a4, a6} {
+		if got := s.scraped(h, 0); got != [3]uint32{2, 0, 2} {
+			t.Errorf("scrape by %s: %v", h, got)
+		}
+	}
+	stop := leech(a6)
+	stop.event = 3
+	s.announce(a6, stop).expect(t, 1, 2)
+	s.announce(b4, seed(b4)).expect(t, 1, 2, a4)
+}
+
+// TestInterval: each reply varies the interval by up to 10 %, over the whole
+// range.
+func TestInterval(t *testing.T) {
+	families(t, func(t *testing.T, s *service, a, _, _ host) {
+		for _, interval := range []seconds{60, 61, 900, 7200} {
+			s.interval = interval
+			least, most := uint32(math.MaxUint32), uint32(0)
+			for i := 0; i < 5000; i++ {
+				n := s.announce(a, leech(a)).interval
+				least, most = min(least, n), max(most, n)
+			}
+			i := uint32(interval)
+			if least < i-i/10 || most > i+i/10 || least > i-i/12 || most < i+i/12 {
+				t.Errorf("interval %d: from %d to %d", i, least, most)
+			}
+		}
+	})
+}
+
+// TestFullTracker: who finds no room gets peers and counts, is told to come
+// back sooner, and is stored when there is room; who is stored goes on.
+func TestFullTracker(t *testing.T) {
+	families(t, func(t *testing.T, _ *service, a, b, c host) {
+		s := newServiceOf(t, 1, "secret")
+		for i := 0; i < pageTorrents; i++ {
+			f := leech(a)
+			f.hash = i
+			s.announce(a, f).expect(t, 1, 0)
+		}
+		f := leech(b)
+		f.hash = pageTorrents
+		got := s.announce(b, f)
+		got.expect(t, 0, 0)
+		if i := uint32(testInterval); got.interval > i/4+i/40 || got.interval < 30 {
+			t.Errorf("full: interval %d", got.interval)
+		}
+		if s.last != announcedFull {
+			t.Errorf("verdict %q", verdictNames[s.last])
+		}
+		s.interval = 60
+		if got := s.announce(b, f); got.interval < 30 {
+			t.Errorf("interval 60, full: %d", got.interval)
+		}
+		s.interval = testInterval
+		// A known torrent's peers are handed out.
+		f.hash = 3
+		s.announce(b, leech(b))
+		for i := 0; i < 4; i++ {
+			f.port = uint16(7000 + i)
+			s.announce(b, f)
+		}
+		f.port = c.Port()
+		if got := s.announce(c, f); s.last == announcedFull && len(got.peers) == 0 {
+			t.Error("no peers for a newcomer")
+		}
+		// Who is stored is refreshed at the full interval.
+		g := leech(a)
+		g.hash = 5
+		if got := s.announce(a, g); got.interval < uint32(testInterval)*9/10 || s.last != announced {
+			t.Errorf("refreshed: interval %d, %q", got.interval, verdictNames[s.last])
+		}
+		g.event = 3
+		s.announce(a, g)
+		f = leech(b)
+		f.hash = pageTorrents
+		s.announce(b, f).expect(t, 1, 0)
+	})
+}
+
+// TestSourceShareAnswered: a source that has stored its share is answered like
+// any other, and not stored.
+func TestSourceShareAnswered(t *testing.T) {
+	families(t, func(t *testing.T, s *service, a, b, _ host) {
+		s.store.share.max = 3
+		for i := 0; i < 5; i++ {
+			f := leech(a)
+			f.hash = i
+			got := s.announce(a, f)
+			if stored := i < 3; stored != (got.leechers == 1) || stored != (s.last == announced) {
+				t.Fatalf("torrent %d: %+v, %q", i, got, verdictNames[s.last])
+			}
+			if i := uint32(testInterval); got.interval < i-i/10 {
+				t.Errorf("interval %d", got.interval)
+			}
+		}
+		s.announce(b, leech(b)).expect(t, 2, 0, a)
+	})
+}
+
+// TestTTL: a peer lives 2.25 intervals, and in a tracker that is full 1.25.
+func TestTTL(t *testing.T) {
+	tr := &tracker{interval: 1000}
+	for fill, want := range map[int]seconds{0: 2250, 768: 2250, 769: 2250 - 1000/256, 896: 1750, 1024: 1250} {
+		if got := tr.ttl(fill); got != want {
+			t.Errorf("at %d of 1024: %d, want %d", fill, got, want)
+		}
+	}
+	families(t, func(t *testing.T, s *service, a, b, _ host) {
+		sweep := func() {
+			for i := uint32(1); i < s.store.pool.end(); i++ {
+				s.store.sweep(i, s.now.mono, s.ttl(s.store.pool.fill()))
+			}
+		}
+		s.announce(a, leech(a))
+		s.pass(testInterval * 9 / 4)
+		s.announce(b, leech(b))
+		sweep()
+		s.announce(b, leech(b)).expect(t, 2, 0, a)
+		s.pass(2 * s.store.unit)
+		sweep()
+		s.announce(b, leech(b)).expect(t, 1, 0)
+		for i := 0; i < 30; i++ { // none goes unseen for longer than a pass
+			s.pass(testInterval / 10)
+			sweep()
+		}
+		if n, _ := s.store.totals(); n != 0 {
+			t.Errorf("%d torrents are left", n)
+		}
+	})
+}
+
+// TestStampsSuffice: for every interval a peer's stamp outlasts its life and a
+// sweep. newTracker panics where it doesn't.
+func TestStampsSuffice(t *testing.T) {
+	for i := minInterval; i <= maxInterval; i++ {
+		newTracker(&store{unit: stampUnit(i)}, i)
+	}
+}
+
+// accepts scrapes with an ID and says whether it was taken for good.
+func (s *service) accepts(h host, id []byte) bool {
+	s.t.Helper()
+	reply := s.ask(h, scrapeRequest(id, 0))
+	ok := bytes.HasPrefix(reply, u32(2))
+	if !ok && !bytes.HasPrefix(reply, errorReply("connection ID")) {
+		s.t.Fatalf("neither accepted nor refused: %x (%s)", reply, verdictNames[s.last])
+	}
+	return ok
+}
+
+// TestIDLife: an ID is good for 120 seconds. It is also good when another
+// instance has to check it, which has never seen it.
+func TestIDLife(t *testing.T) {
+	for name, other := range map[string]bool{"same": false, "another": true} {
+		t.Run(name, func(t *testing.T) {
+			families(t, func(t *testing.T, s *service, a, _, _ host) {
+				id := s.connectID(a)
+				if other {
+					o := newService(t)
+					o.proved = s.proved
+					s = o
+				}
+				for _, n := range []seconds{0, 1, 58, 60, 1} {
+					s.pass(n)
+					if !s.accepts(a, id) {
+						t.Fatalf("refused %d s after it was issued", s.now.wall-testWall)
+					}
+				}
+				for _, n := range []seconds{1, 1, 120, 1 << 20, 1 << 30, 1 << 31} {
+					s.pass(n)
+					if s.accepts(a, id) {
+						t.Fatalf("accepted %d s after it was issued", s.now.wall-testWall)
+					}
+					s.desk(a).errors.rows[0] = limitRow{}
+				}
+			})
+		})
+	}
+}
+
+// TestIDFromTheFuture: another instance's clock may be ahead by some seconds,
+// and no more.
+func TestIDFromTheFuture(t *testing.T) {
+	families(t, func(t *testing.T, s *service, a, _, _ host) {
+		for ahead, want := range map[uint32]bool{1: true, cookieSkew: true, cookieSkew + 1: false, 120: false, 1 << 20: false, 1 << 30: false} {
+			o := newService(t)
+			o.now.wall += ahead
+			if got := s.accepts(a, o.id(a)); got != want {
+				t.Errorf("%d s ahead: accepted %v", ahead, got)
+			}
+		}
+	})
+}
+
+// TestIDBoundToAddress: an ID is good for its address from every port, and for
+// no other address.
+func TestIDBoundToAddress(t *testing.T) {
+	families(t, func(t *testing.T, s *service, a, b, _ host) {
+		id := s.connectID(a)
+		s.connectID(b)
+		if !s.accepts(netip.AddrPortFrom(a.Addr(), 9), id) {
+			t.Error("refused from another port")
+		}
+		for i := 0; i < 2; i++ { // remembered or not
+			if s.accepts(b, id) {
+				t.Error("accepted from another address")
+			}
+			if s.accepts(netip.AddrPortFrom(a.Addr().Next(), a.Port()), id) {
+				t.Error("accepted from the next address")
+			}
+			if !s.accepts(a, id) {
+				t.Error("refused from its own address")
+			}
+		}
+	})
+}
+
+// TestIDForged: no bit of an ID can be changed, and none is good that was made
+// of a guess.
+func TestIDForged(t *testing.T) {
+	families(t, func(t *testing.T, s *service, a, _, _ host) {
+		s.desk(a).errors = newLimiter(64, 0, limitWindow, hashKey{})
+		id := s.connectID(a)
+		for i := 0; i < 64; i++ {
+			forged := bytes.Clone(id)
+			forged[i/8] ^= 1 << (i % 8)
+			if s.accepts(a, forged) {
+				t.Errorf("accepted with bit %d changed", i)
+			}
+		}
+		guesses := [][]byte{make([]byte, 8), bytes.Repeat([]byte{0xff}, 8), bin("0000041727101980"), concat(id[4:], id[:4])}
+		for i := 0; i < 1000; i++ {
+			guesses = append(guesses, concat(id[:4], u32(uint32(i))))
+		}
+		for _, guess := range guesses {
+			if bytes.HasPrefix(s.ask(a, scrapeRequest(guess, 0)), u32(2)) {
+				t.Errorf("accepted %x", guess)
+			}
+		}
+	})
+}
+
+// TestSharedSecret: instances with one secret take each other's IDs, those
+// with different ones don't.
+func TestSharedSecret(t *testing.T) {
+	families(t, func(t *testing.T, s *service, a, _, _ host) {
+		id := s.connectID(a)
+		same, other := newServiceOf(t, 1, "secret"), newServiceOf(t, 1, "Secret")
+		if !same.accepts(a, id) {
+			t.Error("the same secret: refused")
+		}
+		if other.accepts(a, id) {
+			t.Error("another secret: accepted")
+		}
+		// How long an instance has been up does not matter.
+		same = newServiceOf(t, 1, "secret")
+		same.now.mono += 1 << 20
+		if !same.accepts(a, id) {
+			t.Error("an older instance: refused")
+		}
+	})
+}
+
+// TestWallClockJumps: a board without a battery starts in 1970, and learns the
+// date later; or its clock is set back. IDs that were issued before stay good
+// for their two minutes, and no longer.
+func TestWallClockJumps(t *testing.T) {
+	for _, jump := range []struct{ before, after uint32 }{
+		{10, testWall}, {testWall, 10}, {testWall, testWall - 3600}, {testWall, testWall + 3600},
+		{testWall, testWall - 11}, {testWall, testWall + 200}, {math.MaxUint32 - 5, testWall}, {testWall, testWall - 2},
+	} {
+		t.Run(fmt.Sprintf("%d to %d", jump.before, jump.after), func(t *testing.T) {
+			families(t, func(t *testing.T, _ *service, a, b, _ host) {
+				s := newServiceAt(t, moment{mono: 3, wall: jump.before})
+				first := s.connectID(a)
+				s.pass(50)
+				second := s.connectID(a)
+				s.now.wall += jump.after - jump.before
+				third := s.connectID(a)
+				for _, id := range [][]byte{first, second, third} {
+					if !s.accepts(a, id) {
+						t.Fatalf("%x is refused after the jump", id)
+					}
+					if s.accepts(b, id) {
+						t.Fatalf("%x is good for another address", id)
+					}
+				}
+				s.pass(70) // the first is 120 s old
+				for _, id := range [][]byte{first, second, third} {
+					if !s.accepts(a, id) {
+						t.Fatalf("%x is refused before its time", id)
+					}
+				}
+				// By a clock that was set back a little it is younger.
+				if back := jump.before - jump.after; back <= cookieLife {
+					s.pass(seconds(back))
+				}
+				s.pass(3)
+				if s.accepts(a, first) {
+					t.Error("the first outlives its two minutes")
+				}
+				s.pass(50)
+				if s.accepts(a, second) || s.accepts(a, third) {
+					t.Error("one outlives its two minutes")
+				}
+			})
+		})
+	}
+}
+
+// newServiceAt makes a service whose clocks have stood there from the start.
+func newServiceAt(t testing.TB, now moment) *service {
+	s := newServiceOf(t, 4, "secret")
+	key := deriveKey([]byte("secret"))
+	s.now = now
+	s.v4, s.v6 = testDesk(s.tracker, key, now), testDesk(s.tracker, key, now)
+	return s
+}
+
+// TestSlowDrift: a clock that is slewed, second by second, never makes a fresh
+// ID bad.
+func TestSlowDrift(t *testing.T) {
+	families(t, func(t *testing.T, s *service, a, _, _ host) {
+		s.desk(a).connects = newLimiter(64, 0, limitWindow, hashKey{})
+		for i := 0; i < 300; i++ {
+			id := s.id(a)
+			s.pass(100)
+			if i%2 == 0 {
+				s.now.wall++
+			} else {
+				s.now.mono++
+			}
+			if i > 150 {
+				s.now.wall--
+			}
+			if !s.accepts(a, id) {
+				t.Fatalf("step %d: refused", i)
+			}
+		}
+	})
+}
+
+// TestFirstSecondsOf1970: what is issued then is good, and does not look like
+// a request when it comes back.
+func TestFirstSecondsOf1970(t *testing.T) {
+	families(t, func(t *testing.T, _ *service, a, _, _ host) {
+		for wall := uint32(0); wall < 8; wall++ {
+			s := newServiceAt(t, moment{wall: wall})
+			id := s.connectID(a)
+			for i := 0; i < 120; i++ {
+				if !s.accepts(a, id) {
+					t.Fatalf("issued at %d: refused after %d s", wall, i)
+				}
+				s.pass(1)
+			}
+		}
+	})
+}
