@@ -1,0 +1,226 @@
+package main
+
+import (
+	"encoding/binary"
+	"net/netip"
+	"testing"
+	"time"
+)
+
+// TestZeroAllocs: nothing that a packet or a tick does allocates.
+func TestZeroAllocs(t *testing.T) {
+	const rounds = 50
+	// none fails where f allocates in any of its rounds. What the runtime
+	// allocates meanwhile for itself is not there every time.
+	none := func(t *testing.T, f func()) {
+		t.Helper()
+		n := 0.0
+		for try := 0; try < 3; try++ {
+			n = testing.AllocsPerRun(1, func() {
+				for i := 0; i < rounds; i++ {
+					f()
+				}
+			})
+			if n == 0 {
+				return
+			}
+		}
+		t.Errorf("%v allocations in %d rounds", n, rounds)
+	}
+
+	families(t, func(t *testing.T, _ *service, a, b, _ host) {
+		free := func() *limiter { return newLimiter(64, 0, limitWindow, hashKey{}) }
+		used := func() *limiter {
+			l := newLimiter(1<<12, 1, limitWindow, hashKey{})
+			for _, h := range []host{a, b} {
+				if h.Addr().Is6() {
+					key := keyOf[key6](h)
+					l.allow(key[:], 1000)
+					l.allow(network(&key), 1000)
+				} else {
+					key := keyOf[key4](h)
+					l.allow(key[:], 1000)
+					l.allow(network(&key), 1000)
+				}
+			}
+			return l
+		}
+		for _, c := range []struct {
+			name    string
+			want    verdict
+			prepare func(s *service)
+			request func(s *service) []byte
+			each    func(req []byte, i uint32) // changes the next request
+		}{
+			{name: "connect", want: connected, request: func(*service) []byte { return connectRequest() }},
+			{name: "connect over the limit", want: errorConnects,
+				prepare: func(s *service) { s.desk(a).connects = used() },
+				request: func(*service) []byte { return connectRequest() }},
+			{name: "connect over both limits", want: dropErrors,
+				prepare: func(s *service) { s.desk(a).connects, s.desk(a).errors = used(), used() },
+				request: func(*service) []byte { return connectRequest() }},
+			{name: "connect over the network's limit", want: dropConnects,
+				prepare: func(s *service) { s.desk(a).networks = used() },
+				request: func(*service) []byte { return connectRequest() }},
+			{name: "connect with another magic", want: dropMagic,
+				request: func(s *service) []byte { return concat(s.id(a), u32(0), transaction) }},
+			{name: "short", want: dropShort, request: func(*service) []byte { return connectRequest()[:15] }},
+			{name: "like a reply", want: dropReply, request: func(*service) []byte { return errorReply("some text") }},
+			{name: "unknown action", want: dropAction, request: func(s *service) []byte { return concat(s.id(a), u32(7), transaction) }},
+			{name: "bad ID", want: errorID,
+				request: func(s *service) []byte { return fields{id: bin("0102030405060708"), port: 1}.bytes() },
+				each:    func(req []byte, i uint32) { binary.BigEndian.PutUint32(req, testWall+i%8) }},
+			{name: "bad ID over the limit", want: dropErrors,
+				prepare: func(s *service) { s.desk(a).errors = used() },
+				request: func(s *service) []byte { return fields{id: bin("0102030405060708"), port: 1}.bytes() }},
+			{name: "short announce", want: errorMalformed, request: func(s *service) []byte { return concat(s.id(a), u32(1), transaction) }},
+			{name: "port 0", want: errorMalformed, request: func(s *service) []byte { return fields{id: s.id(a)}.bytes() }},
+			{name: "denied", want: errorDenied,
+				prepare: func(s *service) { s.store.admit = func(*infoHash) bool { return false } },
+				request: func(s *service) []byte { return fields{id: s.id(a), port: 1}.bytes() }},
+			{name: "announce, refreshed", want: announced, request: func(s *service) []byte {
+				f := leech(a)
+				f.id = s.id(a)
+				return f.bytes()
+			}},
+			{name: "announce by another instance's ID", want: announced,
+				request: func(s *service) []byte {
+					f := leech(a)
+					f.id = newService(t).id(a)
+					return f.bytes()
+				},
+				each: func(req []byte, i uint32) { req[97]++ }},
+			{name: "announce, new torrents", want: announced,
+				request: func(s *service) []byte { return fields{id: s.id(a), port: 1}.bytes() },
+				each:    func(req []byte, i uint32) { binary.BigEndian.PutUint32(req[16:], i) }},
+			{name: "announce, a growing swarm", want: announced,
+				request: func(s *service) []byte { return fields{id: s.id(a), port: 1, left: 1, want: 200}.bytes() },
+				each:    func(req []byte, i uint32) { binary.BigEndian.PutUint16(req[96:], uint16(1+i%65535)) }},
+			{name: "announce, changing roles", want: announced,
+				request: func(s *service) []byte { return fields{id: s.id(a), port: 1, want: 200}.bytes() },
+				each: func(req []byte, i uint32) {
+					req[71], req[83] = byte(i&1), byte(i>>1&1)
+					binary.BigEndian.PutUint16(req[96:], uint16(1+i/8))
+				}},
+			{name: "announce, stopped", want: announcedStop,
+				prepare: func(s *service) { fillSwarm(s, a, 6*rounds) },
+				request: func(s *service) []byte { return fields{id: s.id(a), port: 1, event: 3}.bytes() },
+				each:    func(req []byte, i uint32) { binary.BigEndian.PutUint16(req[96:], uint16(2000+i)) }},
+			{name: "announce, stopped, no torrent", want: announcedStop,
+				request: func(s *service) []byte { return fields{id: s.id(a), port: 1, event: 3}.bytes() }},
+			{name: "announce, full", want: announcedFull,
+				prepare: func(s *service) { fillStore(s, a) },
+				request: func(s *service) []byte { return fields{id: s.id(a), hash: 1 << 30, port: 1}.bytes() }},
+			{name: "announce, its source has its share", want: announcedShare,
+				prepare: func(s *service) { s.store.share.max = 0 },
+				request: func(s *service) []byte { return fields{id: s.id(a), port: 1}.bytes() }},
+			{name: "scrape", want: scraped,
+				prepare: func(s *service) { fillSwarm(s, a, 300) },
+				request: func(s *service) []byte { return scrapeRequest(s.id(a), make([]int, 74)...) }},
+			{name: "scrape without a hash", want: errorMalformed,
+				request: func(s *service) []byte { return scrapeRequest(s.id(a)) }},
+		} {
+			t.Run(c.name, func(t *testing.T) {
+				s := newService(t)
+				s.v4.connects, s.v6.connects = free(), free()
+				s.v4.networks, s.v6.networks = free(), free()
+				s.v4.errors, s.v6.errors = free(), free()
+				if c.prepare != nil {
+					c.prepare(s)
+				}
+				req, dst := c.request(s), make([]byte, 0, maxReply)
+				d, now, i := s.desk(a), s.now, uint32(0)
+				from4, from6 := key4{}, key6{}
+				if a.Addr().Is6() {
+					from6 = keyOf[key6](a)
+				} else {
+					from4 = keyOf[key4](a)
+				}
+				none(t, func() {
+					var v verdict
+					if a.Addr().Is6() {
+						_, v = handle(d, dst, req, &from6, now)
+					} else {
+						_, v = handle(d, dst, req, &from4, now)
+					}
+					if v != c.want {
+						t.Fatalf("round %d: verdict %q, want %q", i, verdictNames[v], verdictNames[c.want])
+					}
+					if i++; c.each != nil {
+						c.each(req, i)
+					}
+				})
+			})
+		}
+	})
+
+	t.Run("limits that are forgotten", func(t *testing.T) {
+		l := newLimiter(64, 3, limitWindow, hashKey{})
+		var key [6]byte
+		none(t, func() {
+			key[0]++
+			l.allow(key[:], 5)
+		})
+	})
+	t.Run("tick", func(t *testing.T) {
+		s := newService(t)
+		a, b := netip.MustParseAddrPort("192.0.2.1:1"), netip.MustParseAddrPort("[2001:db8::1]:1")
+		fillSwarm(s, a, 1000)
+		fillSwarm(s, b, 1000)
+		for i := 0; i < 200; i++ {
+			s.announce(a, fields{hash: i, port: 1})
+		}
+		k := &keeper{tracker: s.tracker, clock: clock{time.Now()}, log: &logger{}}
+		now := s.now
+		none(t, func() {
+			for i := 0; i < 50; i++ {
+				now.mono++
+				k.tick(now)
+			}
+		})
+		if n, _ := s.store.totals(); n != 0 {
+			t.Errorf("%d torrents are left: the sweep had nothing to do", n)
+		}
+	})
+	t.Run("purge", func(t *testing.T) {
+		s := newService(t)
+		a := netip.MustParseAddrPort("192.0.2.1:1")
+		fillSwarm(s, a, 1000)
+		for i := 0; i < 200; i++ {
+			s.announce(a, fields{hash: i, port: 1})
+		}
+		refuse := func(h *infoHash) bool { return h[3]&1 == 0 }
+		n := testing.AllocsPerRun(1, func() {
+			for i := uint32(1); i < s.store.pool.end(); i++ {
+				s.store.purge(i, s.now.mono, refuse)
+			}
+			refuse = func(h *infoHash) bool { return false }
+		})
+		// The functions that it hands down may escape: a reload is rare.
+		if limit := float64(4 * s.store.pool.end()); n > limit {
+			t.Errorf("%v allocations, over %v", n, limit)
+		}
+		if n, _ := s.store.totals(); n != 0 {
+			t.Errorf("%d torrents are left", n)
+		}
+	})
+}
+
+// fillSwarm stores n leechers from ports of h, 2000 and up, in torrent 0.
+func fillSwarm(s *service, h host, n int) {
+	id := s.id(h)
+	for i := 0; i < n; i++ {
+		s.announce(h, fields{id: id, left: 1, port: uint16(2000 + i)})
+	}
+}
+
+// fillStore stores torrents until no shard has room.
+func fillStore(s *service, h host) {
+	id := s.id(h)
+	for i, full := 0, 0; full < 100; i++ {
+		s.announce(h, fields{id: id, hash: i, left: 1, port: 1})
+		if full++; s.last != announcedFull {
+			full = 0
+		}
+	}
+}
