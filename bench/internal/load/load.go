@@ -228,8 +228,15 @@ func (g *Generator) RunAt(w Workload, rate float64, length time.Duration) (*Resu
 	defer g.keep(r)
 	g.begin(&w, maxSlots)
 	start := g.now()
+	looked := start
 	for due := int64(0); ; {
 		now := g.now()
+		if now-looked > lostAfter/10 {
+			looked = now
+			if err := g.expire(); err != nil {
+				return nil, err
+			}
+		}
 		for g.staged < udp.Batch {
 			at := start + time.Duration(float64(due)/rate*1e9)
 			if at > now || at >= start+length {
