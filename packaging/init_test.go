@@ -1,0 +1,180 @@
+package packaging
+
+import (
+	"flag"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+// The init script for OpenWrt runs under busybox, with recorders in place of
+// procd, uci and logger, and what they were called with is compared.
+
+var update = flag.Bool("update", false, "write the records that the tests compare with")
+
+// record runs an action of the init script and returns what was recorded.
+func record(t *testing.T, config, scratch, action string, args ...string) (string, error) {
+	t.Helper()
+	need(t, "busybox")
+	words := append([]string{"ash", "testdata/recorder.sh", "../init.d/pico-tracker", config, scratch, action}, args...)
+	cmd := exec.Command("busybox", words...)
+	var stderr strings.Builder
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	if stderr.Len() > 0 {
+		t.Errorf("%s, %s: on standard error: %s", config, action, stderr.String())
+	}
+	return string(out), err
+}
+
+func TestInitScript(t *testing.T) {
+	configs, err := filepath.Glob("testdata/init/*.config")
+	if err != nil || len(configs) < 12 {
+		t.Fatalf("%d configurations, %v", len(configs), err)
+	}
+	for _, config := range configs {
+		name := strings.TrimSuffix(config, ".config")
+		t.Run(filepath.Base(name), func(t *testing.T) {
+			scratch := t.TempDir()
+			got, _ := record(t, config, scratch, "start_service") // what it says is recorded
+			compare(t, name+".json", got)
+			if strings.Contains(filepath.Base(name), "bad") != strings.Contains(got, `"daemon.err"`) {
+				t.Error("a bad configuration has a message in the log, a good one hasn't")
+			}
+
+			// Nothing is left for the firewall once it has stopped.
+			if _, err := record(t, config, scratch, "stop_service"); err != nil {
+				t.Error(err)
+			}
+			if left, err := filepath.Glob(scratch + "/run/*"); len(left) > 0 || err != nil {
+				t.Errorf("left after stop: %v, %v", left, err)
+			}
+		})
+	}
+}
+
+func TestInitScriptDefaultIsOff(t *testing.T) {
+	got, err := record(t, "../openwrt/pico-tracker/files/pico-tracker.config", t.TempDir(), "start_service")
+	if err != nil || strings.Contains(got, "procd_open_instance") {
+		t.Errorf("the packaged configuration starts something: %v\n%s", err, got)
+	}
+}
+
+func TestInitScriptReload(t *testing.T) {
+	got, err := record(t, "testdata/init/enabled.config", t.TempDir(), "reload_service")
+	if err != nil {
+		t.Error(err)
+	}
+	compare(t, "testdata/init/reload.json", got)
+}
+
+func TestInitScriptTriggers(t *testing.T) {
+	got, err := record(t, "testdata/init/enabled.config", t.TempDir(), "service_triggers")
+	if err != nil {
+		t.Error(err)
+	}
+	compare(t, "testdata/init/triggers.json", got)
+}
+
+// Every flag has an option, but those that don't serve, and the key, which must
+// not stand on a command line.
+func TestInitScriptKnowsEveryFlag(t *testing.T) {
+	usage, err := os.ReadFile("../config.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	script, err := os.ReadFile("../init.d/pico-tracker")
+	if err != nil {
+		t.Fatal(err)
+	}
+	settings, err := os.ReadFile("../openwrt/pico-tracker/files/pico-tracker.config")
+	if err != nil {
+		t.Fatal(err)
+	}
+	flags := regexp.MustCompile(`(?m)^\t\{name: "([a-z-]+)"`).FindAllSubmatch(usage, -1)
+	if len(flags) < 10 {
+		t.Fatalf("found %d flags", len(flags))
+	}
+	for _, f := range flags {
+		name := strings.ReplaceAll(string(f[1]), "-", "_")
+		switch name {
+		case "secret", "probe", "version", "help":
+			continue
+		}
+		if !strings.Contains(string(script), "'"+name+":") {
+			t.Errorf("the script has no option %s", name)
+		}
+		if !regexp.MustCompile(`(?m)^#?\t(option|list) ` + name + ` '`).Match(settings) {
+			t.Errorf("the packaged configuration does not show option %s", name)
+		}
+	}
+}
+
+func TestMakeSecret(t *testing.T) {
+	scratch := t.TempDir()
+	first := ""
+	for _, c := range []struct{ arg, file string }{
+		{"", scratch + "/etc/secret"},
+		{scratch + "/keys/a", scratch + "/keys/a"},
+		{"", scratch + "/etc/secret"}, // kept
+	} {
+		var args []string
+		if c.arg != "" {
+			args = append(args, c.arg)
+		}
+		out, err := record(t, "/dev/null", scratch, "make_secret", args...)
+		if err != nil || strings.Contains(out, "logger") {
+			t.Fatalf("%s: %v: %s", c.file, err, out)
+		}
+		secret, err := os.ReadFile(c.file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !regexp.MustCompile(`^[0-9a-f]{64}\n$`).Match(secret) {
+			t.Errorf("%s: %q", c.file, secret)
+		}
+		st, err := os.Stat(c.file)
+		if err != nil || st.Mode() != 0o400 {
+			t.Errorf("%s: mode %v, %v; want 0400", c.file, st.Mode(), err)
+		}
+		switch {
+		case first == "":
+			first = string(secret)
+		case c.arg != "" && string(secret) == first:
+			t.Error("two secrets are the same")
+		case c.arg == "" && string(secret) != first:
+			t.Error("a secret that was there has been replaced")
+		}
+	}
+	// Where it can't be written nothing is left, and the log says so.
+	if err := os.WriteFile(scratch+"/plain", nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command("busybox", "ash", "testdata/recorder.sh", "../init.d/pico-tracker", "/dev/null", scratch,
+		"make_secret", scratch+"/plain/secret")
+	out, err := cmd.Output()
+	if err == nil || !strings.Contains(string(out), "can't be made") {
+		t.Errorf("%v: %s", err, out)
+	}
+}
+
+// compare compares with a golden file, which -update writes.
+func compare(t *testing.T, path, got string) {
+	t.Helper()
+	if *update {
+		if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	want, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got != string(want) {
+		t.Errorf("differs from %s (go test ./packaging -update writes it):\n%s", path, got)
+	}
+}
