@@ -193,7 +193,7 @@ func TestWhitelist(t *testing.T) {
 func TestRestart(t *testing.T) {
 	t.Parallel()
 	l := newLab(t)
-	l.patience = 3 * time.Minute
+	l.patience = 2 * time.Minute
 	tr := l.host("tracker", ipv4).tracker()
 	probe := l.host("probe", ipv4).probe(tr.address(ipv4))
 	tor := l.torrent("restart", tr.url(ipv4))
@@ -203,8 +203,7 @@ func TestRestart(t *testing.T) {
 	seeder := l.host("seeder", ipv4).seed(libtorrent, tor, "--upload", strconv.Itoa(rate))
 	probe.awaitCounts(tor, counts{seeders: 1})
 	leechers := []*peer{
-		// aria2 goes on with an ID for a minute, whatever the tracker says to it.
-		l.host("aria2", ipv4).leech(aria2, tor, "--bt-tracker-interval=10"),
+		l.host("aria2", ipv4).leech(aria2, tor),
 		l.host("rtorrent", ipv4).leech(rtorrent, tor),
 		l.host("transmission", ipv4).leech(transmission, tor),
 	}
