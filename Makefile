@@ -33,7 +33,6 @@ FUZZTIME ?= 1m
 # The version comes from VERSION, not from what Go finds in .git.
 export CGO_ENABLED := 0
 export GOFLAGS := $(filter-out -trimpath -buildvcs=%,$(GOFLAGS)) -trimpath -buildvcs=false
-export VERSION
 LDFLAGS := -s -w -X main.version=$(VERSION)
 
 # The least of each processor family: no FPU on MIPS, no SSE2 on a Geode.
@@ -144,7 +143,7 @@ test-oldest: ## the oldest Go that must build it
 test-targets: ## every target builds, some are built again and compared, the size limit holds
 	@echo "== $(words $(TARGETS)) targets"
 	@$(MAKE) --no-print-directory -j$(JOBS) binaries
-	@MAKE='$(MAKE)' scripts/reproduce $(foreach t,$(REPRODUCED),$(call binary,$t))
+	@MAKE='$(MAKE)' VERSION='$(VERSION)' scripts/reproduce $(foreach t,$(REPRODUCED),$(call binary,$t))
 	@scripts/size -limit $(SIZE_LIMIT) $(call binary,linux-mipsle)
 
 .PHONY: test-emulated
@@ -208,8 +207,12 @@ size: binaries ## what each target takes, raw and packed, and what takes it
 .PHONY: dist
 dist: clean-dist ## dist/ with a static binary for every target and SHA256SUMS
 	@$(MAKE) --no-print-directory -j$(JOBS) binaries
-	@MAKE='$(MAKE)' scripts/reproduce $(foreach t,$(TARGETS),$(call binary,$t))
+	@MAKE='$(MAKE)' VERSION='$(VERSION)' scripts/reproduce $(foreach t,$(TARGETS),$(call binary,$t))
 	cd dist && $$(command -v sha256sum || echo shasum -a 256) pico-tracker-* >SHA256SUMS
+
+.PHONY: packages
+packages: binaries ## dist/packages/ with .deb, .ipk, .apk and their like
+	VERSION='$(VERSION)' packaging/build
 
 .PHONY: clean-dist
 clean-dist:
