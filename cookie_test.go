@@ -1,0 +1,89 @@
+package main
+
+import (
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/binary"
+	"hash"
+	"net/netip"
+	"testing"
+)
+
+// TestIDFormat makes IDs anew from what the documents say: the date, and the
+// start of HMAC-SHA256 over the address and the date.
+func TestIDFormat(t *testing.T) {
+	mac := func(key []byte, parts ...[]byte) []byte {
+		m := hmac.New(sha256.New, key)
+		m.Write(concat(parts...))
+		return m.Sum(nil)
+	}
+	key := mac([]byte("secret"), []byte("pico-tracker connection ID"))
+	families(t, func(t *testing.T, s *service, a, b, _ host) {
+		for _, h := range []host{a, b} {
+			got := s.connectID(h)
+			want := concat(u32(testWall), mac(key, h.Addr().AsSlice(), u32(testWall))[:4])
+			if string(got) != string(want) {
+				t.Errorf("%s: %x, want %x", h, got, want)
+			}
+		}
+	})
+}
+
+// zeroHash is a hash whose every sum is 0.
+type zeroHash struct{ hash.Hash }
+
+func (zeroHash) Write(b []byte) (int, error) { return len(b), nil }
+func (zeroHash) Sum(b []byte) []byte         { return append(b, make([]byte, sha256.Size)...) }
+func (zeroHash) Reset()                      {}
+
+// TestIDNeverZero: rTorrent refuses 0, whatever the hash and the date.
+func TestIDNeverZero(t *testing.T) {
+	for _, wall := range []uint32{0, 1, testWall, 1<<32 - 1} {
+		now := moment{wall: wall}
+		c := newCookies(nil, 4, now)
+		c.mac = zeroHash{}
+		ip := netip.MustParseAddr("192.0.2.1").AsSlice()
+		id := c.issue(ip, now)
+		if id == 0 || uint32(id) == 0 || !c.valid(id, ip, now) {
+			t.Errorf("at %d: ID %x", wall, id)
+		}
+		clear(c.seen)
+		if !c.valid(id, ip, now) || c.valid(id&^(1<<32-1), ip, now) || c.valid(0, ip, now) {
+			t.Errorf("at %d: 0 is taken for an ID, or %x is not", wall, id)
+		}
+	}
+}
+
+// TestRememberedIDs: however few IDs a signer remembers, it decides as one that
+// remembers none.
+func TestRememberedIDs(t *testing.T) {
+	now := moment{wall: testWall}
+	key := deriveKey([]byte("k"))
+	c, plain := newCookies(key, 0, now), newCookies(key, 0, now)
+	rng := random{state: 1}
+	type issued struct {
+		id uint64
+		ip [4]byte
+	}
+	var all []issued
+	for i := 0; i < 3000; i++ {
+		now.mono += seconds(rng.below(2))
+		now.wall += rng.below(2)
+		c.follow(now)
+		plain.follow(now)
+		var ip [4]byte
+		binary.BigEndian.PutUint32(ip[:], rng.below(4))
+		if rng.below(3) == 0 {
+			all = append(all, issued{c.issue(ip[:], now), ip})
+			continue
+		}
+		var id uint64
+		if len(all) > 0 {
+			id = all[len(all)-1-int(rng.below(uint32(min(200, len(all)))))].id
+		}
+		clear(plain.seen)
+		if got, want := c.valid(id, ip[:], now), plain.valid(id, ip[:], now); got != want {
+			t.Fatalf("step %d: ID %x of %v: %v, want %v", i, id, ip, got, want)
+		}
+	}
+}
