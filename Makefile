@@ -212,6 +212,7 @@ dist: clean-dist ## dist/ with a static binary for every target and SHA256SUMS
 
 .PHONY: packages
 packages: binaries ## dist/packages/ with .deb, .ipk, .apk and their like
+	rm -rf dist/packages
 	VERSION='$(VERSION)' packaging/build
 
 .PHONY: clean-dist
