@@ -3,6 +3,7 @@
 package report
 
 import (
+	"bytes"
 	"encoding/csv"
 	"fmt"
 	"os"
@@ -10,6 +11,7 @@ import (
 	"strings"
 
 	"gonum.org/v1/plot"
+	"gonum.org/v1/plot/font"
 	"gonum.org/v1/plot/plotter"
 	"gonum.org/v1/plot/vg"
 )
@@ -125,6 +127,7 @@ type Chart struct {
 
 // WriteSVG draws the chart into a file.
 func (c *Chart) WriteSVG(path string) error {
+	plot.DefaultFont = font.Font{Typeface: "Liberation", Variant: "Sans"}
 	p := plot.New()
 	p.Title.Text = c.Title
 	p.Y.Label.Text = c.Unit
@@ -135,7 +138,7 @@ func (c *Chart) WriteSVG(path string) error {
 	grid.Horizontal.Color = colour([3]uint8{220, 220, 220})
 	p.Add(grid)
 
-	const bar = 16 * vg.Millimeter / 4
+	const bar = 6 * vg.Millimeter
 	for i, s := range c.Series {
 		offset := vg.Length(float64(i)-float64(len(c.Series)-1)/2) * bar
 		values := make(plotter.Values, len(s.Values))
@@ -155,9 +158,9 @@ func (c *Chart) WriteSVG(path string) error {
 			p.Y.Max = max(p.Y.Max, v.Max)
 		}
 	}
-	p.Y.Max *= 1.1
+	p.Y.Max *= 1.1 + 0.1*float64(len(c.Series)) // the legend stands above the bars
 	if c.Line != 0 {
-		line, err := plotter.NewLine(plotter.XYs{{X: -0.5, Y: c.Line}, {X: float64(len(c.Groups)) - 0.5, Y: c.Line}})
+		line, err := plotter.NewLine(plotter.XYs{{X: -0.6, Y: c.Line}, {X: float64(len(c.Groups)) - 0.4, Y: c.Line}})
 		if err != nil {
 			return err
 		}
@@ -165,6 +168,23 @@ func (c *Chart) WriteSVG(path string) error {
 		p.Add(line)
 	}
 	p.NominalX(c.Groups...)
-	width := vg.Length(len(c.Groups)*(len(c.Series)+1))*bar + 3*vg.Centimeter
-	return p.Save(max(width, 14*vg.Centimeter), 9*vg.Centimeter, path)
+	p.X.Min, p.X.Max = -0.6, float64(len(c.Groups))-0.4
+	p.X.Padding = 0
+	p.Legend.YOffs = -vg.Points(2)
+	p.Legend.Left = true
+	p.Legend.XOffs = vg.Points(8)
+	p.Legend.Padding = vg.Points(3)
+
+	width := vg.Length(len(c.Groups)*(len(c.Series)+1))*bar + 4*vg.Centimeter
+	drawing, err := p.WriterTo(max(width, 16*vg.Centimeter), 10*vg.Centimeter, "svg")
+	if err != nil {
+		return err
+	}
+	var svg bytes.Buffer
+	if _, err := drawing.WriteTo(&svg); err != nil {
+		return err
+	}
+	// Where the font is not installed, one of the same widths does.
+	text := bytes.ReplaceAll(svg.Bytes(), []byte("font-family:Liberation Sans;"), []byte("font-family:Liberation Sans,Arial,Helvetica,sans-serif;"))
+	return os.WriteFile(path, text, 0o644)
 }
