@@ -1,0 +1,495 @@
+package packaging
+
+import (
+	"archive/tar"
+	"bufio"
+	"bytes"
+	"compress/gzip"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"runtime"
+	"sort"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+// The packages are built with nfpm from binaries of this tree, once for all
+// tests.
+
+var built struct {
+	once sync.Once
+	dir  string
+	err  error
+}
+
+// versions that are built: the second is an upgrade of the first.
+var versions = []string{"1.0.0", "1.1.0"}
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	if built.dir != "" {
+		os.RemoveAll(built.dir)
+	}
+	os.Exit(code)
+}
+
+// packages is a directory with packages for this machine and for mipsel, of
+// both versions.
+func packages(t *testing.T) string {
+	t.Helper()
+	need(t, "go")
+	built.once.Do(func() {
+		built.dir, built.err = os.MkdirTemp("", "pico-tracker-packages-")
+		for _, v := range versions {
+			if built.err == nil {
+				built.err = buildPackages(built.dir, v)
+			}
+		}
+	})
+	if built.err != nil {
+		t.Fatal(built.err)
+	}
+	return filepath.Join(built.dir, "packages")
+}
+
+func buildPackages(dir, version string) error {
+	for _, target := range []string{runtime.GOARCH, "mipsle"} {
+		cmd := exec.Command("go", "build", "-trimpath", "-ldflags", "-s -w -X main.version="+version,
+			"-o", filepath.Join(dir, "pico-tracker-linux-"+target), ".")
+		cmd.Dir = ".."
+		cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH="+target, "GOMIPS=softfloat")
+		if out, err := cmd.CombinedOutput(); err != nil {
+			return fmt.Errorf("%s: %v\n%s", target, err, out)
+		}
+	}
+	cmd := exec.Command("./build", runtime.GOARCH, "mipsel_24kc")
+	cmd.Env = append(os.Environ(), "DIST="+dir, "VERSION="+version)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("build: %v\n%s", err, out)
+	}
+	return nil
+}
+
+func TestVersion(t *testing.T) {
+	for _, c := range []struct{ version, deb, openwrt string }{
+		{"v1.2.0", "1.2.0", "1.2.0"},
+		{"1.2.0", "1.2.0", "1.2.0"},
+		{"v1.2.0-rc1", "1.2.0~rc1", "1.2.0_rc1"},
+		{"v1.2.0-5-gabcdef", "1.2.0+5.gabcdef", "1.2.0_p5"},
+		{"v1.2.0-rc1-3-gabcdef-dirty", "1.2.0~rc1+3.gabcdef", "1.2.0_rc1_p3"},
+	} {
+		env := []string{"VERSION=" + c.version}
+		deb := strings.TrimSpace(runIn(t, "", env, "./version", "-deb"))
+		openwrt := strings.TrimSpace(runIn(t, "", env, "./version", "-openwrt"))
+		if deb != c.deb || openwrt != c.openwrt {
+			t.Errorf("%s: %s and %s, want %s and %s", c.version, deb, openwrt, c.deb, c.openwrt)
+		}
+	}
+	// Without a tag it is the day of the commit.
+	got := strings.TrimSpace(runIn(t, "", []string{"VERSION=dev"}, "./version", "-openwrt"))
+	if !regexp.MustCompile(`^0\.0\.0_p[0-9]+$`).MatchString(got) {
+		t.Errorf("without a tag: %s", got)
+	}
+	cmd := exec.Command("./version", "-deb")
+	cmd.Env = append(os.Environ(), "VERSION=1.2.3 or so")
+	if out, err := cmd.CombinedOutput(); err == nil {
+		t.Errorf("a version that is none: %s", out)
+	}
+	need(t, "dpkg")
+	for _, pair := range [][2]string{{"1.2.0~rc1", "1.2.0"}, {"1.2.0", "1.2.0+5.gabcdef"}, {"1.2.0+5.gabcdef", "1.2.1"}} {
+		run(t, "dpkg", "--compare-versions", pair[0], "lt", pair[1])
+	}
+}
+
+// entry is a file of a package: its mode, and what it holds.
+type entry struct {
+	mode int64
+	data []byte
+}
+
+// untar reads one or more tar archives in gzip members, as an .apk is.
+func untar(t *testing.T, b []byte) map[string]entry {
+	t.Helper()
+	entries := map[string]entry{}
+	in := bufio.NewReader(bytes.NewReader(b))
+	for {
+		z, err := gzip.NewReader(in)
+		if err == io.EOF {
+			return entries
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		z.Multistream(false)
+		raw, err := io.ReadAll(z)
+		if err != nil {
+			t.Fatal(err)
+		}
+		// The members of an .apk but the last have no end of archive.
+		for r := tar.NewReader(bytes.NewReader(raw)); ; {
+			h, err := r.Next()
+			if err == io.EOF || errors.Is(err, io.ErrUnexpectedEOF) {
+				break
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			if h.Typeflag == tar.TypeDir {
+				continue
+			}
+			if h.Uid != 0 || h.Gid != 0 {
+				t.Errorf("%s belongs to %d:%d", h.Name, h.Uid, h.Gid)
+			}
+			data, err := io.ReadAll(r)
+			if err != nil {
+				t.Fatal(err)
+			}
+			entries["/"+strings.TrimPrefix(strings.TrimPrefix(h.Name, "./"), "/")] = entry{h.Mode & 0o7777, data}
+		}
+	}
+}
+
+func read(t *testing.T, path string) []byte {
+	t.Helper()
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+// openwrtFiles is what a package for OpenWrt installs, with the file it comes
+// from where it is one of the tree.
+func openwrtFiles(t *testing.T) map[string]entry {
+	return map[string]entry{
+		"/usr/bin/pico-tracker":                                       {0o755, read(t, filepath.Join(built.dir, "pico-tracker-linux-mipsle"))},
+		"/etc/init.d/pico-tracker":                                    {0o755, read(t, "../init.d/pico-tracker")},
+		"/etc/config/pico-tracker":                                    {0o600, read(t, "../openwrt/pico-tracker/files/pico-tracker.config")},
+		"/etc/uci-defaults/pico-tracker":                              {0o755, read(t, "../openwrt/pico-tracker/files/pico-tracker.defaults")},
+		"/etc/capabilities/pico-tracker.json":                         {0o644, read(t, "../openwrt/pico-tracker/files/pico-tracker.json")},
+		"/lib/upgrade/keep.d/pico-tracker":                            {0o644, []byte("/etc/pico-tracker/\n")},
+		"/usr/share/nftables.d/chain-pre/raw_output/pico-tracker.nft": {0o644, read(t, "../openwrt/pico-tracker/files/pico-tracker.nft")},
+	}
+}
+
+func compareEntries(t *testing.T, got, want map[string]entry) {
+	t.Helper()
+	for name, w := range want {
+		g, ok := got[name]
+		switch {
+		case !ok:
+			t.Errorf("%s is missing", name)
+		case g.mode != w.mode:
+			t.Errorf("%s: mode %o, want %o", name, g.mode, w.mode)
+		case !bytes.Equal(g.data, w.data):
+			t.Errorf("%s: %d bytes, want other %d bytes", name, len(g.data), len(w.data))
+		}
+	}
+	for name := range got {
+		if _, ok := want[name]; !ok {
+			t.Errorf("%s is not expected", name)
+		}
+	}
+}
+
+// fields are the lines "name: value" or "name = value".
+func fields(b []byte, separator string) map[string]string {
+	m := map[string]string{}
+	for _, line := range strings.Split(string(b), "\n") {
+		if name, v, ok := strings.Cut(line, separator); ok {
+			m[strings.TrimSpace(name)] = strings.TrimSpace(v)
+		}
+	}
+	return m
+}
+
+func TestIPK(t *testing.T) {
+	ipk := read(t, filepath.Join(packages(t), "pico-tracker_1.1.0-r1_mipsel_24kc.ipk"))
+	outer := untar(t, ipk)
+	if len(outer) != 3 || string(outer["/debian-binary"].data) != "2.0\n" {
+		t.Fatalf("%d members", len(outer))
+	}
+	compareEntries(t, untar(t, outer["/data.tar.gz"].data), openwrtFiles(t))
+
+	control := untar(t, outer["/control.tar.gz"].data)
+	for _, script := range []string{"postinst", "prerm"} {
+		e := control["/"+script]
+		if e.mode != 0o755 || !strings.Contains(string(e.data), "\ndefault_"+script+" \"$0\" \"$@\"\n") {
+			t.Errorf("%s: mode %o: %s", script, e.mode, e.data)
+		}
+	}
+	if got := string(control["/conffiles"].data); got != "/etc/config/pico-tracker\n" {
+		t.Errorf("conffiles: %q", got)
+	}
+	got := fields(control["/control"].data, ":")
+	for name, want := range map[string]string{
+		"Package": "pico-tracker", "Version": "1.1.0-r1", "Architecture": "mipsel_24kc", "Section": "net",
+		"License": "MIT", "Require-User": "pico-tracker=6969:pico-tracker=6969", "Depends": "",
+	} {
+		if got[name] != want {
+			t.Errorf("%s: %q, want %q", name, got[name], want)
+		}
+	}
+}
+
+func TestAPK(t *testing.T) {
+	got := untar(t, read(t, filepath.Join(packages(t), "pico-tracker_1.1.0-r1_mipsel_24kc.apk")))
+	want := openwrtFiles(t)
+	var list []string
+	for name := range want {
+		list = append(list, name)
+	}
+	list = append(list, "/lib/apk/packages/pico-tracker.rusers")
+	sort.Strings(list)
+	sum := sha256.Sum256(want["/etc/config/pico-tracker"].data)
+	for name, data := range map[string]string{
+		"list":             strings.Join(list, "\n") + "\n",
+		"rusers":           "pico-tracker=6969:pico-tracker=6969\n",
+		"conffiles":        "/etc/config/pico-tracker\n/etc/pico-tracker/\n",
+		"conffiles_static": "/etc/config/pico-tracker " + hex.EncodeToString(sum[:]) + "\n",
+	} {
+		want["/lib/apk/packages/pico-tracker."+name] = entry{0o644, []byte(data)}
+	}
+	for name, calls := range map[string][]string{
+		".post-install":  {"add_group_and_user\n", "default_postinst\n"},
+		".post-upgrade":  {"PKG_UPGRADE=1\n", "add_group_and_user\n", "default_postinst\n"},
+		".pre-deinstall": {"default_prerm\n"},
+	} {
+		e := got["/"+name]
+		delete(got, "/"+name)
+		if e.mode != 0o755 {
+			t.Errorf("%s: mode %o", name, e.mode)
+		}
+		for _, call := range append(calls, "export pkgname=\"pico-tracker\"\n") {
+			if !strings.Contains(string(e.data), call) {
+				t.Errorf("%s lacks %q", name, call)
+			}
+		}
+	}
+	info := fields(got["/.PKGINFO"].data, "=")
+	delete(got, "/.PKGINFO")
+	for name, want := range map[string]string{
+		"pkgname": "pico-tracker", "pkgver": "1.1.0-r1", "arch": "mipsel_24kc", "license": "MIT", "depend": "",
+	} {
+		if info[name] != want {
+			t.Errorf("%s: %q, want %q", name, info[name], want)
+		}
+	}
+	compareEntries(t, got, want)
+}
+
+// Two builds of one commit are the same.
+func TestPackagesAreReproducible(t *testing.T) {
+	dir := packages(t)
+	before := map[string][]byte{}
+	names, err := filepath.Glob(dir + "/*1.1.0*")
+	if err != nil || len(names) != 3 {
+		t.Fatalf("%v, %v", names, err)
+	}
+	for _, name := range names {
+		before[name] = read(t, name)
+	}
+	if err := buildPackages(built.dir, "1.1.0"); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range names {
+		if !bytes.Equal(before[name], read(t, name)) {
+			t.Errorf("%s differs", filepath.Base(name))
+		}
+	}
+}
+
+// OpenWrt's review runs what is installed with these, and wants the version.
+func TestVersionSwitches(t *testing.T) {
+	packages(t)
+	binary := filepath.Join(built.dir, "pico-tracker-linux-"+runtime.GOARCH)
+	told := false
+	for _, arg := range []string{"--version", "-version", "version", "-v", "-V", "--help", "-help", "-?"} {
+		cmd := exec.Command(binary, arg)
+		var out bytes.Buffer
+		cmd.Stdout, cmd.Stderr = &out, &out
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		timer := time.AfterFunc(10*time.Second, func() { _ = cmd.Process.Kill() })
+		err := cmd.Wait()
+		if !timer.Stop() {
+			t.Errorf("%s hangs", arg)
+		}
+		if strings.Contains(out.String(), "listening") {
+			t.Errorf("%s starts the tracker", arg)
+		}
+		if strings.HasSuffix(arg, "-version") && (err != nil || !strings.Contains(out.String(), "1.1.0")) {
+			t.Errorf("%s: %v: %s", arg, err, out.String())
+		}
+		told = told || strings.Contains(out.String(), "1.1.0")
+	}
+	if !told {
+		t.Error("none tells the version")
+	}
+}
+
+func debPath(t *testing.T, version string) string {
+	return filepath.Join(packages(t), "pico-tracker_"+version+"_"+runtime.GOARCH+".deb")
+}
+
+func TestLintian(t *testing.T) {
+	need(t, "lintian")
+	cmd := exec.Command("lintian", "--allow-root", "--fail-on", "error", debPath(t, "1.1.0"))
+	if out, err := cmd.CombinedOutput(); err != nil || bytes.Contains(out, []byte("E: ")) {
+		t.Errorf("%v\n%s", err, out)
+	}
+}
+
+// tree is every file of a system but what dpkg keeps of its own work.
+func tree(t *testing.T, root string) string {
+	t.Helper()
+	var files []string
+	err := filepath.WalkDir(root, func(path string, d os.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		name := strings.TrimPrefix(path, root)
+		switch name {
+		case "/var/lib/dpkg", "/var/log", "/var/cache", "/proc", "/tmp":
+			return filepath.SkipDir
+		}
+		files = append(files, name)
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.Join(files, "\n")
+}
+
+// The .deb on a Debian of its own: installed, run, upgraded, removed, purged.
+func TestDebian(t *testing.T) {
+	needRoot(t)
+	need(t, "debootstrap", "unshare", "ip")
+	root := t.TempDir()
+	suite := fields(read(t, "/etc/os-release"), "=")["VERSION_CODENAME"]
+	if suite == "" {
+		suite = "stable"
+	}
+	run(t, "debootstrap", "--variant=minbase", suite, root)
+	before := tree(t, root)
+	for _, v := range versions {
+		if err := os.WriteFile(root+"/tmp/"+v+".deb", read(t, debPath(t, v)), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	inside := func(args ...string) string {
+		t.Helper()
+		return run(t, "chroot", append([]string{root}, args...)...)
+	}
+	exists := func(name string, want bool) {
+		t.Helper()
+		if _, err := os.Lstat(root + name); (err == nil) != want {
+			t.Errorf("%s: %v, want it there: %v", name, err, want)
+		}
+	}
+	const (
+		secret   = "/etc/pico-tracker/secret"
+		settings = "/etc/default/pico-tracker"
+		list     = "/etc/pico-tracker/list.txt"
+		enabled  = "/etc/systemd/system/multi-user.target.wants/pico-tracker.service"
+	)
+
+	inside("dpkg", "-i", "/tmp/1.0.0.deb")
+	key := string(read(t, root+secret))
+	if !regexp.MustCompile(`^[0-9a-f]{64}\n$`).MatchString(key) {
+		t.Errorf("the secret: %q", key)
+	}
+	if st, err := os.Stat(root + secret); err != nil || st.Mode() != 0o600 {
+		t.Errorf("the secret has mode %v, %v", st.Mode(), err)
+	}
+	exists(enabled, true)
+	if got := inside("/usr/bin/pico-tracker", "-version"); !strings.Contains(got, "1.0.0") {
+		t.Errorf("version: %s", got)
+	}
+	// It runs there, with its settings, and answers.
+	run(t, "unshare", "-n", "sh", "-c", `
+		ip link set lo up
+		chroot "$1" /bin/sh -c '
+			set -a
+			. /etc/default/pico-tracker
+			exec /usr/bin/pico-tracker -secret-file /etc/pico-tracker/secret' &
+		pid=$!
+		trap "kill $pid; wait $pid" EXIT
+		n=0
+		until chroot "$1" /usr/bin/pico-tracker -probe 127.0.0.1:1337 && chroot "$1" /usr/bin/pico-tracker -probe "[::1]:1337"; do
+			n=$((n + 1))
+			[ "$n" -lt 500 ] || exit 1
+		done`, "sh", root)
+
+	changed := string(read(t, root+settings)) + "PICO_TRACKER__PORT=6969\n"
+	if err := os.WriteFile(root+settings, []byte(changed), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	own := strings.Repeat("0123456789", 4) + "\n"
+	if err := os.WriteFile(root+list, []byte(own), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	inside("dpkg", "-i", "/tmp/1.1.0.deb")
+	if got := inside("/usr/bin/pico-tracker", "-version"); !strings.Contains(got, "1.1.0") {
+		t.Errorf("version after the upgrade: %s", got)
+	}
+	kept := func(when string) {
+		t.Helper()
+		for name, want := range map[string]string{settings: changed, list: own, secret: key} {
+			if got := string(read(t, root+name)); got != want {
+				t.Errorf("%s: %s is now %q", when, name, got)
+			}
+		}
+	}
+	kept("after the upgrade")
+	exists(enabled, true)
+
+	inside("dpkg", "-r", "pico-tracker")
+	kept("after the removal")
+	exists("/usr/bin/pico-tracker", false)
+
+	inside("dpkg", "-i", "/tmp/1.1.0.deb")
+	kept("installed again")
+	exists(enabled, true)
+
+	inside("dpkg", "-P", "pico-tracker")
+	if after := tree(t, root); after != before {
+		t.Errorf("purged, but the system is not what it was:\n%s", difference(before, after))
+	}
+}
+
+// difference is the lines of one text that the other lacks.
+func difference(a, b string) string {
+	var out []string
+	in := func(s string) map[string]bool {
+		m := map[string]bool{}
+		for _, line := range strings.Split(s, "\n") {
+			m[line] = true
+		}
+		return m
+	}
+	ma, mb := in(a), in(b)
+	for line := range ma {
+		if !mb[line] {
+			out = append(out, "- "+line)
+		}
+	}
+	for line := range mb {
+		if !ma[line] {
+			out = append(out, "+ "+line)
+		}
+	}
+	sort.Strings(out)
+	return strings.Join(out, "\n")
+}
