@@ -64,6 +64,7 @@ func run(signals <-chan os.Signal, args, env []string, stdout, stderr io.Writer)
 
 // start makes everything and serves until told to stop.
 func start(signals <-chan os.Signal, c *config, manager *notifier, log *logger) error {
+	debug.SetGCPercent(-1) // what start-up leaves is not worth what it takes to collect
 	clk := clock{time.Now()}
 	log.info("pico-tracker ", version)
 	key, err := signingKey(c, log)
@@ -100,7 +101,6 @@ func start(signals <-chan os.Signal, c *config, manager *notifier, log *logger) 
 
 	// From here on nothing is allocated by packets: the collector has work
 	// only after reloads of the list.
-	debug.SetGCPercent(-1)
 	var ms runtime.MemStats
 	runtime.ReadMemStats(&ms)
 	debug.SetMemoryLimit(int64(ms.Sys-ms.HeapReleased) + 512<<10)

@@ -1,0 +1,49 @@
+// Pico-tracker is a BitTorrent tracker over UDP (BEP 15) that lives in a fixed
+// amount of memory on a router or a single-board computer.
+//
+// # Floor plan
+//
+// One mechanism a file. A file uses only what stands below it:
+//
+//	main        wiring, signals, exit codes
+//	probe       -probe: asks any UDP tracker
+//	config      flags, environment, and how -memory is divided
+//	server      the loops: receive, answer, send; the keeper; the clock
+//	notify      what a service manager is told
+//	socket      batches of datagrams in and out of the kernel
+//	tracker     policy: what a connect, an announce or a scrape does
+//	packet      the bytes of BEP 15
+//	cookie      stateless connection IDs
+//	ratelimit   limits of fixed size
+//	whitelist   the access list
+//	torrents    from info hash to swarm: the table, its records, the sweep
+//	share       how much of the store one source has
+//	peers       peers packed into fixed-size blocks; choosing some for a reply
+//	pool        the slab and its blocks
+//	mem         memory from the system
+//	stats       counters
+//	hash        the keyed hash of every table
+//	system, files, log
+//
+// # Memory
+//
+// -memory caps the resident memory of the process. At start it is divided:
+// first what the Go runtime, the sockets and the limiters take, then the access
+// list, and all the rest is the slab with its page and hash tables. The slab is
+// mapped outside the Go heap and becomes resident as it fills. Nothing that a
+// packet can create lives anywhere else, and the packet path allocates nothing,
+// so that the collector is off until reloads of the list give it work.
+//
+// The slab is made of pages of 4 KiB, each lent to a class of blocks of one
+// size while it has any. Blocks are named by number (type ref), never by
+// pointer, and nobody keeps a ref across a lock, so that blocks can be moved
+// together when others are freed. A torrent of up to four peers is one record
+// of 64 bytes; larger swarms are trees of leaves (see peers.go).
+//
+// # Locks
+//
+// The store is divided into shards by info hash. A shard's lock is held for one
+// announce, or for one page of the sweep. The pool's lock may be taken while a
+// shard's is held, never the other way round; no one holds two shards. Workers
+// share nothing else: cookies, limiters and counters are a worker's own.
+package main
