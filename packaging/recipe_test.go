@@ -1,0 +1,143 @@
+package packaging
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// The recipe for OpenWrt is read by make, with little stand-ins for the files
+// of the build system that it includes.
+
+var buildSystem = map[string]string{
+	"rules.mk": `INCLUDE_DIR:=$(TOPDIR)/include
+INSTALL_DIR:=install -d -m0755
+INSTALL_BIN:=install -m0755
+INSTALL_DATA:=install -m0644
+INSTALL_CONF:=install -m0600
+`,
+	"include/package.mk": `PKG_BUILD_DIR:=$(TOPDIR)/build
+define BuildPackage
+prepare:
+	$$(call Build/Prepare)
+install:
+	$$(call Package/$(1)/install,$(TOPDIR)/root)
+show:
+	@echo 'name $(PKG_NAME) $(1)'
+	@echo 'version $(PKG_VERSION)'
+	@echo 'vars $$(GO_PKG_TARGET_VARS)'
+	@echo 'ldflags $$(GO_PKG_DEFAULT_LDFLAGS) $$(GO_PKG_LDFLAGS_X)'
+	@echo 'sources $$(notdir $$(PKG_FILE_DEPENDS))'
+	@$$(info conffiles $$(Package/$(1)/conffiles))
+	@$$(info $$(Package/$(1)))
+endef
+`,
+	"feeds/packages/lang/golang/golang-package.mk": `GO_ARCH_DEPENDS:=@(aarch64||arm||mips||mipsel||x86_64)
+GO_PKG_TARGET_VARS= \
+	GOARCH="mipsle" GOMIPS="softfloat" \
+	CGO_ENABLED=1 \
+	CC="mipsel-gcc" CGO_CFLAGS="-Os -pipe"
+GO_PKG_DEFAULT_LDFLAGS= -linkmode external -extldflags '-Wl,-z,now'
+define GoBinPackage
+endef
+define GoPackage/Package/Install/Bin
+	install -d -m0755 $(1)/usr/bin
+	install -m0755 $(TOPDIR)/pico-tracker $(1)/usr/bin/pico-tracker
+endef
+`,
+}
+
+func TestRecipe(t *testing.T) {
+	need(t, "make", "tar")
+	packages(t)
+	top := t.TempDir()
+	for name, text := range buildSystem {
+		if err := os.MkdirAll(filepath.Dir(filepath.Join(top, name)), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(top, name), []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	program := read(t, filepath.Join(built.dir, "pico-tracker-linux-mipsle"))
+	if err := os.WriteFile(filepath.Join(top, "pico-tracker"), program, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	recipe := func(target string) string {
+		// Not what a make around this test has set.
+		env := []string{"TOPDIR=" + top, "VERSION=v1.2.0-5-gabcdef", "MAKEFLAGS=", "MAKELEVEL=", "MFLAGS="}
+		return runIn(t, "../openwrt/pico-tracker", env, "make", "-s", target)
+	}
+
+	shown := recipe("show")
+	for _, want := range []string{
+		"name pico-tracker pico-tracker\n", "version 1.2.0_p5\n",
+		`vars GOARCH="mipsle" GOMIPS="softfloat" CC="mipsel-gcc" CGO_CFLAGS="-Os -pipe" CGO_ENABLED=0` + "\n",
+		"ldflags  main.version=1.2.0_p5\n", " main.go ", " go.mod", " go.sum",
+		"conffiles /etc/config/pico-tracker /etc/pico-tracker/\n",
+		"DEPENDS:=@(aarch64||", "USERID:=pico-tracker=6969:pico-tracker=6969",
+	} {
+		if !strings.Contains(strings.ReplaceAll(shown, "\n/", " /"), want) {
+			t.Errorf("no %q in:\n%s", want, shown)
+		}
+	}
+
+	// The sources arrive, and nothing that isn't built.
+	recipe("prepare")
+	for name, want := range map[string]bool{
+		"main.go": true, "go.mod": true, "go.sum": true, "LICENSE": true, "packet_test.go": false, ".git": false, "openwrt": false, "dist": false,
+	} {
+		if _, err := os.Stat(filepath.Join(top, "build", name)); (err == nil) != want {
+			t.Errorf("prepared %s: %v", name, err)
+		}
+	}
+
+	// It installs what the packages of packaging/build have, but for what
+	// the build system adds.
+	recipe("install")
+	got := map[string]entry{}
+	err := filepath.WalkDir(filepath.Join(top, "root"), func(path string, d os.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		st, err := d.Info()
+		if err != nil {
+			return err
+		}
+		got[strings.TrimPrefix(path, filepath.Join(top, "root"))] = entry{int64(st.Mode().Perm()), read(t, path)}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := openwrtFiles(t)
+	delete(want, "/lib/upgrade/keep.d/pico-tracker")
+	compareEntries(t, got, want)
+}
+
+// A feed is searched for the two words that make a package, five levels deep:
+// in another Makefile, even in a comment, they break it.
+func TestOneRecipe(t *testing.T) {
+	words := []byte("call " + "BuildPackage")
+	found := 0
+	err := filepath.WalkDir("..", func(path string, d os.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if d.IsDir() && d.Name() == ".git" {
+			return filepath.SkipDir
+		}
+		if d.Name() != "Makefile" || !bytes.Contains(read(t, path), words) {
+			return nil
+		}
+		if found++; path != filepath.Join("..", "openwrt", "pico-tracker", "Makefile") {
+			t.Errorf("%s has them", path)
+		}
+		return nil
+	})
+	if err != nil || found == 0 {
+		t.Errorf("found in %d, %v", found, err)
+	}
+}
