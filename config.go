@@ -20,8 +20,9 @@ A BitTorrent tracker over UDP (BEP 15) in a fixed amount of memory.
   -port, -p PORT        UDP port, 1 to 65535 (default 1337)
   -listen ADDRESSES     addresses to bind, comma-separated
                         (default 0.0.0.0,[::])
-  -secret, -s KEY       key of the connection IDs, 32 characters or more; trackers
-                        with the same key accept each other's (default: random)
+  -secret, -s KEY       key of the connection IDs, 32 characters or more;
+                        trackers with one key accept each other's
+                        (default: random)
   -secret-file FILE     read that key from a file
   -whitelist, -w FILE   track only the info hashes in this file
   -blacklist FILE       track all but the info hashes in this file
@@ -32,9 +33,9 @@ A BitTorrent tracker over UDP (BEP 15) in a fixed amount of memory.
   -connect-limit N      connects that an address and port may make in 2 minutes,
                         0 for no limit (default 10)
   -debug, -d            log every packet
-  -probe ADDRESS        ask a UDP tracker for a connection ID and exit: 0 when it
-                        answers, 1 when not. HOST, HOST:PORT, [HOST]:PORT, or
-                        self for what these flags would start
+  -probe ADDRESS        ask a UDP tracker for a connection ID and exit: 0 when
+                        it answers, 1 when not. HOST, HOST:PORT, [HOST]:PORT,
+                        or self for what these flags would start
   -version, -v          print the version
   -help, -h             print this
 
@@ -387,7 +388,8 @@ func tryDivide(total, sockets int, listFile int64) layout {
 	if listFile >= 0 {
 		// Room for what is there and a quarter more, but at least what a
 		// sixteenth of the memory holds, for a list that comes later.
-		l.listMax = max(int(listFile/40)*5/4, total/16/listBytes(1))
+		// One that no memory holds must not overflow int.
+		l.listMax = max(int(min(listFile, maxMemory)/40)*5/4, total/16/listBytes(1))
 		left -= listBytes(l.listMax)
 	}
 	l.pages = max(0, left/pageCost)

@@ -1,0 +1,546 @@
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"math"
+	"math/big"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// text is what a flag has set, to compare.
+func (c *config) text(name string) string {
+	switch name {
+	case "port":
+		return fmt.Sprint(c.port)
+	case "listen":
+		return fmt.Sprint(c.listen)
+	case "secret":
+		return string(c.secret)
+	case "secret-file":
+		return c.secretFile
+	case "whitelist":
+		return c.whitelist
+	case "blacklist":
+		return c.blacklist
+	case "memory":
+		return fmt.Sprint(c.memory)
+	case "interval":
+		return fmt.Sprint(c.interval)
+	case "workers":
+		return fmt.Sprint(c.workers)
+	case "connect-limit":
+		return fmt.Sprint(c.connectLimit)
+	case "debug":
+		return fmt.Sprint(c.debug)
+	case "probe":
+		return c.probe
+	case "version":
+		return fmt.Sprint(c.version)
+	case "help":
+		return fmt.Sprint(c.help)
+	}
+	return "no such flag: " + name
+}
+
+// flagCases are good values and what they mean, and bad ones with a part of
+// what is said of them.
+var flagCases = []struct {
+	name, short string
+	good        map[string]string
+	bad         map[string]string
+}{
+	{"port", "p", map[string]string{"1": "1", "6969": "6969", "65535": "65535", "01": "1"},
+		map[string]string{"0": "1 to 65535", "65536": "1 to 65535", "-1": "1 to 65535", "http": "1 to 65535", "1 ": "1 to 65535", "18446744073709551617": "1 to 65535", "0x10": "1 to 65535", "1e3": "1 to 65535"}},
+	{"listen", "", map[string]string{
+		"127.0.0.1": "[127.0.0.1]", "[::1]": "[::1]", "::1": "[::1]", "0.0.0.0,[::]": "[0.0.0.0 ::]",
+		" 192.0.2.1 , [2001:db8::1] ,::1": "[192.0.2.1 2001:db8::1 ::1]", "fe80::1%eth0": "[fe80::1%eth0]", "[fe80::1%eth0],[fe80::1%eth1]": "[fe80::1%eth0 fe80::1%eth1]"},
+		map[string]string{"localhost": "IP addresses", "127.0.0.1,": "IP addresses", ",": "IP addresses", "[::1": "IP addresses", "::1]": "IP addresses",
+			"127.0.0.1:80": "IP addresses", "[::1]:80": "IP addresses", "1.2.3": "IP addresses", "256.0.0.1": "IP addresses",
+			"::ffff:192.0.2.1": "IP addresses", "127.0.0.1 ::1": "IP addresses",
+			"::1,[0::1]": "the same address twice", "0.0.0.0,0.0.0.0": "the same address twice"}},
+	{"secret", "s", map[string]string{"x": "x", " a b=c ": " a b=c ", "-port": "-port", "päßword": "päßword"}, nil},
+	{"secret-file", "", map[string]string{"/a": "/a", "b=c": "b=c"}, nil},
+	{"whitelist", "w", map[string]string{"/a": "/a", "-": "-"}, nil},
+	{"blacklist", "", map[string]string{"/a": "/a"}, nil},
+	{"memory", "", map[string]string{"auto": "0", "16M": fmt.Sprint(16 << 20), "16m": fmt.Sprint(16 << 20), "16MB": fmt.Sprint(16 << 20), "16MiB": fmt.Sprint(16 << 20),
+		"1G": fmt.Sprint(1 << 30), "8192K": fmt.Sprint(8 << 20), "8388608": fmt.Sprint(8 << 20), "1": "1"},
+		map[string]string{"0": "16M or 1G", "0M": "16M or 1G", "-1": "16M or 1G", "16T": "16M or 1G", "16MK": "16M or 1G", "16I": "16M or 1G", "16MI": "16M or 1G",
+			"M": "16M or 1G", "1.5G": "16M or 1G", "16 M": "16M or 1G", "16MBB": "16M or 1G", "lots": "16M or 1G", "18446744073709551616": "16M or 1G",
+			"17179869184G": "16M or 1G", "18446744073709551615": "16M or 1G", "1000G": "the most on this processor", fmt.Sprint(int64(maxMemory) + 1): "the most on this processor"}},
+	{"interval", "", map[string]string{"1m": "60", "60s": "60", "15m": "900", "900s": "900", "2h": "7200", "1h30m": "5400", "90s": "90", "119m59.9s": "7199"},
+		map[string]string{"59s": "1m to 2h", "59.999s": "1m to 2h", "2h0m1s": "1m to 2h", "2h1ns": "1m to 2h", "900": "1m to 2h", "0": "1m to 2h", "-15m": "1m to 2h", "15": "1m to 2h", "soon": "1m to 2h"}},
+	{"workers", "", map[string]string{"1": "1", "64": "64"},
+		map[string]string{"0": "1 to 64", "65": "1 to 64", "-1": "1 to 64", "two": "1 to 64", "1.5": "1 to 64"}},
+	{"connect-limit", "", map[string]string{"0": "0", "1": "1", "1000000": "1000000"},
+		map[string]string{"-1": "0 to 1000000", "1000001": "0 to 1000000", "many": "0 to 1000000"}},
+	{"debug", "d", map[string]string{"1": "true", "true": "true", "TRUE": "true", "t": "true", "0": "false", "false": "false", "F": "false"},
+		map[string]string{"maybe": "true or false", "2": "true or false", "yes": "true or false"}},
+}
+
+// TestFlags: each flag in each spelling, from the command line and from the
+// environment; what is good means what it should, what is bad is named with
+// its origin, itself and what is allowed, and the program exits with 2.
+func TestFlags(t *testing.T) {
+	for _, c := range flagCases {
+		variable := "PICO_TRACKER__" + strings.ReplaceAll(strings.ToUpper(c.name), "-", "_")
+		names := []string{c.name}
+		if c.short != "" {
+			names = append(names, c.short)
+		}
+		boolean := c.name == "debug"
+		for value, want := range c.good {
+			var all [][]string
+			for _, name := range names {
+				all = append(all, []string{"-" + name + "=" + value}, []string{"--" + name + "=" + value})
+				if !boolean {
+					all = append(all, []string{"-" + name, value}, []string{"--" + name, value})
+				}
+			}
+			for _, args := range all {
+				got, err := parseConfig(args, nil)
+				if err != nil || got.text(c.name) != want {
+					t.Errorf("%q: %v, %v, want %s", args, got, err, want)
+				}
+			}
+			got, err := parseConfig(nil, []string{variable + "=" + value})
+			if err != nil || got.text(c.name) != want {
+				t.Errorf("%s=%s: %v, %v, want %s", variable, value, got, err, want)
+			}
+		}
+		for value, want := range c.bad {
+			for _, name := range names {
+				expectUsageError(t, []string{"-" + name + "=" + value}, nil, "-"+c.name+" "+strconv.Quote(value)+": ", want)
+				if !boolean {
+					expectUsageError(t, []string{"--" + name, value}, nil, "-"+c.name+" "+strconv.Quote(value)+": ", want)
+				}
+			}
+			expectUsageError(t, nil, []string{variable + "=" + value}, variable+" "+strconv.Quote(value)+": ", want)
+		}
+		// An empty value is a mistake as a flag, and not there as a variable.
+		expectUsageError(t, []string{"-" + c.name + "="}, nil, "-"+c.name, "want ")
+		def, err := parseConfig(nil, nil)
+		got, err2 := parseConfig(nil, []string{variable + "="})
+		if err != nil || err2 != nil || got.text(c.name) != def.text(c.name) {
+			t.Errorf("%s=: %v, %v", variable, got, err2)
+		}
+		if !boolean {
+			expectUsageError(t, []string{"-" + c.name}, nil, "-"+c.name+": value is missing; want ")
+		}
+	}
+}
+
+// program runs the program to its end. Should it get as far as serving, it is
+// told to stop at once.
+func program(args, env []string) (code int, stdout, stderr string) {
+	var out, log logLines
+	signals := make(chan os.Signal, 1)
+	signals <- syscall.SIGTERM
+	code = run(signals, args, env, &out, &log)
+	return code, out.String(), log.String()
+}
+
+// expectUsageError runs the program, which must exit with 2 and say why in its
+// last line.
+func expectUsageError(t *testing.T, args, env []string, parts ...string) {
+	t.Helper()
+	expectError(t, 2, args, env, parts...)
+}
+
+// expectFailure runs the program, which must exit with 1 and say why in its
+// last line.
+func expectFailure(t *testing.T, args, env []string, parts ...string) {
+	t.Helper()
+	expectError(t, 1, args, env, parts...)
+}
+
+func expectError(t *testing.T, want int, args, env []string, parts ...string) {
+	t.Helper()
+	code, stdout, stderr := program(args, env)
+	lines := strings.Split(strings.TrimSuffix(stderr, "\n"), "\n")
+	last := lines[len(lines)-1]
+	ok := code == want && stdout == "" && strings.HasPrefix(last, "[ERROR] ") && strings.Count(stderr, "[ERROR]") == 1
+	for _, p := range parts {
+		ok = ok && strings.Contains(last, p)
+	}
+	if !ok {
+		t.Errorf("%q %q: exit %d, %q, %q; want %d and %q", args, env, code, stdout, stderr, want, parts)
+	}
+}
+
+func TestDefaults(t *testing.T) {
+	c, err := parseConfig(nil, []string{"PATH=/bin", "HOME", "PICO_TRACKER__UNKNOWN=1", "=x", ""})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]string{
+		"port": "1337", "listen": "[0.0.0.0 ::]", "secret": "", "secret-file": "", "whitelist": "", "blacklist": "", "memory": "0",
+		"interval": "900", "connect-limit": "10", "debug": "false", "version": "false", "help": "false", "probe": "",
+	} {
+		if got := c.text(name); got != want {
+			t.Errorf("%s: %q, want %q", name, got, want)
+		}
+	}
+	if c.workers < 1 || c.workers > maxWorkers {
+		t.Errorf("%d workers", c.workers)
+	}
+}
+
+// TestPrecedence: a flag counts for more than the environment, the last of two
+// flags for more than the first, and DEBUG for less than the tracker's own
+// variable.
+func TestPrecedence(t *testing.T) {
+	for _, c := range []struct {
+		args, env  []string
+		name, want string
+	}{
+		{[]string{"-port=1"}, []string{"PICO_TRACKER__PORT=2"}, "port", "1"},
+		{nil, []string{"PICO_TRACKER__PORT=2"}, "port", "2"},
+		{[]string{"-port=1", "-p", "3"}, nil, "port", "3"},
+		{[]string{"-p=3", "--port=1"}, []string{"PICO_TRACKER__PORT=bad"}, "port", "1"},
+		{[]string{"-connect-limit=0"}, []string{"PICO_TRACKER__CONNECT_LIMIT=5"}, "connect-limit", "0"},
+		{nil, []string{"DEBUG=1"}, "debug", "true"},
+		{nil, []string{"DEBUG=0"}, "debug", "false"},
+		{nil, []string{"DEBUG=false"}, "debug", "false"},
+		{nil, []string{"DEBUG="}, "debug", "false"},
+		{nil, []string{"DEBUG=0", "PICO_TRACKER__DEBUG=1"}, "debug", "true"},
+		{nil, []string{"DEBUG=1", "PICO_TRACKER__DEBUG=0"}, "debug", "false"},
+		{nil, []string{"DEBUG=1", "PICO_TRACKER__DEBUG="}, "debug", "true"},
+		{[]string{"-debug=false"}, []string{"DEBUG=1"}, "debug", "false"},
+		{[]string{"-d"}, []string{"DEBUG=0"}, "debug", "true"},
+		{nil, []string{"PICO_TRACKER__VERSION=1"}, "version", "false"},
+		{nil, []string{"PICO_TRACKER__HELP=1"}, "help", "false"},
+		{nil, []string{"PORT=99"}, "port", "1337"},
+	} {
+		got, err := parseConfig(c.args, c.env)
+		if err != nil || got.text(c.name) != c.want {
+			t.Errorf("%q %q: %v, %v, want %s", c.args, c.env, got, err, c.want)
+		}
+	}
+	expectUsageError(t, nil, []string{"DEBUG=maybe"}, `DEBUG "maybe": `, "true or false")
+}
+
+// TestUnknownFlags are not guessed at. Their values are not repeated.
+func TestUnknownFlags(t *testing.T) {
+	for arg, shown := range map[string]string{
+		"-nope": `"-nope"`, "--nope": `"--nope"`, "nope": `"nope"`, "-": `"-"`, "--": `"--"`, "": `""`, "---port=1": `"---port"`,
+		"-=": `"-"`, "-secert=hunter2": `"-secert"`, "-PORT=1": `"-PORT"`, "-portx": `"-portx"`,
+	} {
+		expectUsageError(t, []string{arg}, nil, shown+": no such flag; -help lists them")
+	}
+	expectUsageError(t, []string{"-debug", "true"}, nil, `"true": no such flag`)
+	if _, _, stderr := program([]string{"-secert=hunter2"}, nil); strings.Contains(stderr, "hunter2") {
+		t.Errorf("what may be a secret is shown: %q", stderr)
+	}
+}
+
+// TestEitherOr: two flags that exclude each other name both origins.
+func TestEitherOr(t *testing.T) {
+	expectUsageError(t, []string{"-secret=a", "-secret-file=b"}, nil, "-secret and -secret-file: give one of the two")
+	expectUsageError(t, []string{"-secret-file=b"}, []string{"PICO_TRACKER__SECRET=a"}, "PICO_TRACKER__SECRET and -secret-file: give one of the two")
+	expectUsageError(t, []string{"-whitelist=a", "-blacklist=b"}, nil, "-whitelist and -blacklist: give one of the two")
+	expectUsageError(t, []string{"-w=a"}, []string{"PICO_TRACKER__BLACKLIST=b"}, "-whitelist and PICO_TRACKER__BLACKLIST: give one of the two")
+}
+
+// TestHelp: the help goes to standard output, has every flag, its short form,
+// its variable's name and its default, and no value of this run.
+func TestHelp(t *testing.T) {
+	secret := "hunter2hunter2hunter2hunter2hunter2"
+	for _, args := range [][]string{{"-help"}, {"-h"}, {"--help"}, {"-secret", secret, "-help"}, {"-help", "-secret-file=x", "-secret=" + secret}} {
+		code, stdout, stderr := program(args, []string{"PICO_TRACKER__SECRET=" + secret})
+		if code != 0 || stderr != "" || stdout != usage {
+			t.Errorf("%q: exit %d, %q", args, code, stderr)
+		}
+	}
+	if strings.Contains(usage, secret) {
+		t.Error("the secret is shown")
+	}
+	for i := range options {
+		o := &options[i]
+		flag := "  -" + o.name
+		if o.short != "" {
+			flag += ", -" + o.short
+		}
+		if !regexp.MustCompile(`(?m)^` + regexp.QuoteMeta(flag) + `( [A-Z]+)? {1,}\S|^` + regexp.QuoteMeta(flag) + ` [A-Z]+$`).MatchString(usage) {
+			t.Errorf("the help lacks %q", flag)
+		}
+		if o.set == nil || o.wants == "" {
+			t.Errorf("-%s is not complete", o.name)
+		}
+	}
+	for _, want := range []string{"1337", "0.0.0.0,[::]", "15m", "(default 10)", "PICO_TRACKER__SECRET_FILE", "DEBUG", "1 to 65535", "1m to 2h", "1 to 64"} {
+		if !strings.Contains(strings.Join(strings.Fields(usage), " "), want) {
+			t.Errorf("the help lacks %q", want)
+		}
+	}
+	for i, line := range strings.Split(usage, "\n") {
+		if len(line) > 80 {
+			t.Errorf("line %d is %d wide", i+1, len(line))
+		}
+	}
+}
+
+func TestVersion(t *testing.T) {
+	for _, args := range [][]string{{"-version"}, {"-v"}, {"--version=true"}} {
+		if code, stdout, stderr := program(args, nil); code != 0 || stdout != "pico-tracker "+version+"\n" || stderr != "" {
+			t.Errorf("%q: exit %d, %q, %q", args, code, stdout, stderr)
+		}
+	}
+}
+
+// TestSecretIsNeverShown, whatever goes wrong beside it.
+func TestSecretIsNeverShown(t *testing.T) {
+	const secret = "hunter2"
+	file := filepath.Join(t.TempDir(), "secret")
+	writeFile(t, file, secret)
+	for _, args := range [][]string{
+		{"-secret", secret, "-port=0"}, {"-secret=" + secret, "-secret-file=x"}, {"-s", secret, "-memory=1K"}, {"-secret", secret, "-nope"},
+		{"-secret", secret, "-whitelist=a", "-blacklist=b"}, {"-s=" + secret, "-listen=x"}, {"-secret-file", file, "-memory=1K"},
+		{"-sercet=" + secret}, {"-secret", secret, "-listen", "127.0.0.1,[::1]", "-port", "61234", "-debug", "-memory=16M"},
+	} {
+		_, stdout, stderr := program(args, []string{"PICO_TRACKER__SECRET_FILE="})
+		if stderr == "" || strings.Contains(stdout+stderr, secret) {
+			t.Errorf("%q: %q, %q", args, stdout, stderr)
+		}
+	}
+}
+
+// TestSecretFile: surrounding white space is cut; without a file, or anything
+// in it, there is no start.
+func TestSecretFile(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "secret")
+	for text, want := range map[string]string{"abc": "abc", "abc\n": "abc", " \t\r\na b c\r\n\n": "a b c", "abc\x00": "abc\x00"} {
+		writeFile(t, path, text)
+		c, err := parseConfig([]string{"-secret-file", path}, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, err := c.readSecret(); string(got) != want || err != nil {
+			t.Errorf("%q: %q, %v", text, got, err)
+		}
+	}
+	writeFile(t, path, " \n")
+	expectFailure(t, []string{"-secret-file", path}, nil, "-secret-file "+path+": the file is empty")
+	expectFailure(t, nil, []string{"PICO_TRACKER__SECRET_FILE=" + path}, "PICO_TRACKER__SECRET_FILE "+path+": the file is empty")
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
+	expectFailure(t, []string{"-secret-file", path}, nil, "-secret-file "+path+": ")
+	expectFailure(t, []string{"-secret-file", filepath.Dir(path)}, nil, "-secret-file "+filepath.Dir(path)+": ")
+}
+
+// TestSigningKey: without a secret there is another one each time, and a
+// warning; a short one works and warns; neither is shown.
+func TestSigningKey(t *testing.T) {
+	key := func(secret string, want ...string) string {
+		t.Helper()
+		var lines logLines
+		c := &config{}
+		if secret != "" {
+			c.secret = []byte(secret)
+		}
+		k, err := signingKey(c, &logger{w: &lines})
+		if err != nil || len(k) != 32 || secret != "" && strings.Contains(lines.String(), secret) {
+			t.Fatalf("%x, %v, %q", k, err, lines.String())
+		}
+		lines.expectLines(t, want...)
+		return string(k)
+	}
+	if key("", "[WARN] no -secret: ") == key("", "[WARN] no -secret: ") {
+		t.Error("two random secrets are equal")
+	}
+	short, long := strings.Repeat("k", 31), strings.Repeat("k", 32)
+	if key(short, "[WARN] the secret has 31 characters") == key(long) {
+		t.Error("two secrets give one key")
+	}
+	if k := key(long); k != key(long) || strings.Contains(k, "kkkk") {
+		t.Error("one secret gives two keys, or itself")
+	}
+}
+
+// TestMemoryTooSmall: what is too little names its origin and how much is
+// enough; that much is enough.
+func TestMemoryTooSmall(t *testing.T) {
+	expectUsageError(t, []string{"-memory", "1M", "-workers=1"}, nil, "-memory 1M: too little; at least ")
+	expectUsageError(t, []string{"-workers=1"}, []string{"PICO_TRACKER__MEMORY=100K"}, "PICO_TRACKER__MEMORY 100K: too little; at least ")
+
+	for _, sockets := range []int{1, 2, 4, 16, 128} {
+		for _, list := range []int64{-1, 0, 1 << 20, 100 << 20} {
+			for total := 1; total < 40<<20; total = total*3/2 + 777_777 {
+				l, err := divide(total, sockets, list)
+				if err == nil {
+					checkLayout(t, l, total, sockets, list)
+					continue
+				}
+				m := regexp.MustCompile(`at least (\d+)M`).FindStringSubmatch(err.Error())
+				if m == nil {
+					t.Fatalf("%d bytes, %d sockets: %v", total, sockets, err)
+				}
+				least, _ := strconv.Atoi(m[1])
+				if l, err = divide(least<<20, sockets, list); err != nil || least<<20 <= total {
+					t.Fatalf("%d bytes, %d sockets, a list of %d: at least %dM, which has %v", total, sockets, list, least, err)
+				}
+				checkLayout(t, l, least<<20, sockets, list)
+			}
+		}
+	}
+}
+
+// TestDivideHugeList: a list file of any size neither hangs nor overflows; what
+// it cannot have is said.
+func TestDivideHugeList(t *testing.T) {
+	for bits := 20; bits < 50; bits++ {
+		for _, size := range []int64{1 << bits, 1<<bits + 1<<bits/2, 1<<bits + 1<<bits*6/10} {
+			total := 64 << 20
+			l, err := divide(total, 2, size)
+			if err != nil {
+				if !strings.Contains(err.Error(), "too little") {
+					t.Errorf("a list of %d bytes: %v", size, err)
+				}
+				continue
+			}
+			checkLayout(t, l, total, 2, size)
+		}
+	}
+}
+
+// checkLayout adds up the parts, in numbers that don't overflow.
+func checkLayout(t *testing.T, l layout, total, sockets int, list int64) {
+	t.Helper()
+	sum := big.NewInt(runtimeBytes)
+	for _, part := range [][2]int{{sockets, l.perWorker}, {l.pages, pageCost}, {l.listMax, listBytes(1)}} {
+		sum.Add(sum, new(big.Int).Mul(big.NewInt(int64(part[0])), big.NewInt(int64(part[1]))))
+	}
+	if l.pages < minPages || l.listMax < 0 || sum.Cmp(big.NewInt(int64(total))) > 0 {
+		t.Fatalf("%d bytes, %d sockets, a list of %d: %+v is %v bytes", total, sockets, list, l, sum)
+	}
+	if l.shards&(l.shards-1) != 0 || l.shards < 1 || l.batch < 1 || l.batch > maxBatch && maxBatch > 1 || l.total != total {
+		t.Fatalf("%+v", l)
+	}
+	if list > 0 && int64(l.listMax) < min(list, math.MaxInt32)/41 {
+		t.Fatalf("a list of %d bytes has room for %d hashes", list, l.listMax)
+	}
+	if share := int(l.shareOf()); share < 1 || share > l.pages*pageTorrents/20 {
+		t.Fatalf("a share of %d for %d pages", share, l.pages)
+	}
+}
+
+func TestSizeText(t *testing.T) {
+	for n, want := range map[int]string{
+		1 << 10: "1K", 64 << 10: "64K", 1 << 20: "1M", 16 << 20: "16M", 16<<20 + 5: "16M", 3<<20 + 1<<19: "3584K", 1 << 30: "1G", 1<<30 + 1<<29: "1536M",
+	} {
+		if got := sizeText(n); got != want {
+			t.Errorf("%d: %s, want %s", n, got, want)
+		}
+	}
+}
+
+// FuzzSize compares with big numbers and a pattern.
+func FuzzSize(f *testing.F) {
+	for _, s := range []string{"16M", "1g", "0", "8192KiB", "1MK", "16I", "99999999999999999999", "32G", "33G", "1b"} {
+		f.Add(s)
+	}
+	pattern := regexp.MustCompile(`^([0-9]+)(?:([KMG])(?:I?B)?)?$`)
+	f.Fuzz(func(t *testing.T, s string) {
+		got, err := parseSize(s)
+		var want *big.Int
+		if m := pattern.FindStringSubmatch(strings.ToUpper(s)); m != nil {
+			want, _ = new(big.Int).SetString(m[1], 10)
+			want.Lsh(want, uint(10*(1+strings.Index("KMG", m[2]))))
+			if m[2] == "" {
+				want.Rsh(want, 10)
+			}
+			if want.Sign() == 0 || want.Cmp(big.NewInt(maxMemory)) > 0 {
+				want = nil
+			}
+		}
+		if (err == nil) != (want != nil) || err == nil && big.NewInt(int64(got)).Cmp(want) != 0 {
+			t.Fatalf("%q: %d, %v, want %v", s, got, err, want)
+		}
+	})
+}
+
+// FuzzListen: what is accepted are literal addresses, none of them twice, and
+// what is written of them is read as the same.
+func FuzzListen(f *testing.F) {
+	for _, s := range []string{"0.0.0.0,[::]", "127.0.0.1", "[fe80::1%eth0], ::1", "::ffff:1.2.3.4", "1.2.3.4,1.2.3.4", "[", "]", ","} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		got, err := parseListen(s)
+		if err != nil {
+			return
+		}
+		if len(got) != strings.Count(s, ",")+1 {
+			t.Fatalf("%q: %v", s, got)
+		}
+		again := ""
+		for i, a := range got {
+			if !a.IsValid() || a.Is4In6() || slices.Contains(got[:i], a) {
+				t.Fatalf("%q: %v", s, got)
+			}
+			if a.Is6() {
+				again += ",[" + a.String() + "]"
+			} else {
+				again += "," + a.String()
+			}
+		}
+		if second, err := parseListen(again[1:]); err != nil || !slices.Equal(got, second) {
+			t.Fatalf("%q is %v, which is read as %v, %v", s, got, second, err)
+		}
+	})
+}
+
+// FuzzInterval: what is accepted lies between the limits, to the second.
+func FuzzInterval(f *testing.F) {
+	for _, s := range []string{"15m", "2h", "59.9s", "1m0.5s", "7200s", "-1h", "1e3s", "9999999999h"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		if s == "" {
+			return
+		}
+		c, err := parseConfig([]string{"-interval=" + s}, nil)
+		d, bad := time.ParseDuration(s)
+		want := bad == nil && d >= time.Minute && d <= 2*time.Hour
+		if (err == nil) != want {
+			t.Fatalf("%q: %v", s, err)
+		}
+		if want && time.Duration(c.interval) != d/time.Second {
+			t.Fatalf("%q: %d", s, c.interval)
+		}
+	})
+}
+
+// FuzzCommandLine: no arguments and no environment make the parser do anything
+// but accept them or name a mistake.
+func FuzzCommandLine(f *testing.F) {
+	f.Add("-port\n80\n-d", "DEBUG=1\nPICO_TRACKER__SECRET=x")
+	f.Add("--listen=127.0.0.1\n-secret\nx", "")
+	f.Add("-help", "PICO_TRACKER__PORT=0")
+	f.Fuzz(func(t *testing.T, args, env string) {
+		c, err := parseConfig(strings.Split(args, "\n"), strings.Split(env, "\n"))
+		if _, ok := err.(usageError); (c == nil) == (err == nil) || err != nil && (!ok || err.Error() == "") {
+			t.Fatalf("%q %q: %v, %v", args, env, c, err)
+		}
+		if err != nil || c.help || c.version {
+			return
+		}
+		if c.port == 0 || len(c.listen) == 0 || c.interval < minInterval || c.interval > maxInterval || c.workers < 1 || c.workers > maxWorkers ||
+			c.memory < 0 || c.memory > maxMemory || c.secret != nil && c.secretFile != "" || c.whitelist != "" && c.blacklist != "" {
+			t.Fatalf("%q %q: %+v", args, env, c)
+		}
+		if !slices.ContainsFunc(c.listen, netip.Addr.IsValid) || bytes.ContainsRune([]byte(c.text("listen")), '\n') {
+			t.Fatalf("%q: %v", args, c.listen)
+		}
+	})
+}
