@@ -87,9 +87,17 @@ type pool struct {
 	warm     uint32 // list of returned pages that are still resident
 	cold     uint32 // list of returned pages that the system has back
 	cursor   uint32 // where the next release goes on
+	chunks   []chunk
+	large    uint32 // the chunk to look at next for a huge page
 	used     int    // pages lent
 	peak     int    // the most that were ever lent at once
 	resident int    // pages lent or warm
+}
+
+// chunk is a part of the slab that may become a huge page.
+type chunk struct {
+	cold uint16 // pages of it that the system has back
+	huge bool
 }
 
 // pageBytes is what a page costs in all.
@@ -106,10 +114,52 @@ func newPool(n int) (*pool, error) {
 		return nil, err
 	}
 	return &pool{
-		mem:   mem,
-		pages: unsafe.Slice((*page)(unsafe.Pointer(&table[0])), n+1),
-		fresh: 1,
+		mem:    mem,
+		pages:  unsafe.Slice((*page)(unsafe.Pointer(&table[0])), n+1),
+		chunks: make([]chunk, len(mem)/hugePage+2),
+		fresh:  1,
 	}, nil
+}
+
+// chunkOf is the chunk of page i. The first begins where the slab does, the
+// others at multiples of the huge page.
+func (p *pool) chunkOf(i uint32) *chunk {
+	base := uintptr(unsafe.Pointer(&p.mem[0])) / pageSize
+	return &p.chunks[(base+uintptr(i))/chunkPages-base/chunkPages]
+}
+
+// chunkPages is how many pages of the pool a huge page has.
+const chunkPages = hugePage / pageSize
+
+// enlarge makes huge pages of up to n chunks of which every page is resident:
+// a large store then misses the processor's address caches far less, and
+// nothing becomes resident that was not. Only one may call it or release at a
+// time. It says whether it is worth calling again.
+func (p *pool) enlarge(n int) bool {
+	base := uintptr(unsafe.Pointer(&p.mem[0])) / pageSize
+	skip := uint32((chunkPages - base%chunkPages) % chunkPages) // to the first whole chunk
+	for ; n > 0; n-- {
+		first := skip + p.large*chunkPages
+		if end := p.end(); first+chunkPages > end || first+chunkPages > uint32(len(p.pages)) {
+			p.large = 0
+			return true
+		}
+		p.large++
+		p.mu.Lock()
+		c := p.chunkOf(first)
+		// Page 0 is never resident.
+		ready := first > 0 && !c.huge && c.cold == 0
+		p.mu.Unlock()
+		if ready {
+			if !enlarge(p.mem[int(first)*pageSize : int(first+chunkPages)*pageSize]) {
+				return false
+			}
+			p.mu.Lock()
+			c.huge = true
+			p.mu.Unlock()
+		}
+	}
+	return true
 }
 
 // capacity is how many pages can be lent.
@@ -139,6 +189,7 @@ func (p *pool) take(owner uint32) uint32 {
 	case p.cold != 0:
 		i = p.cold
 		p.unlink(&p.cold, i)
+		p.chunkOf(i).cold--
 		p.resident++
 	case int(p.fresh) < len(p.pages):
 		i = p.fresh
@@ -214,6 +265,20 @@ func (p *pool) warmIdle(i uint32, now, age seconds) bool {
 	return i < p.fresh && pg.owner.Load() == 0 && pg.freed != releasedMark && now-pg.freed >= age
 }
 
+// reduce notes that the system has page i back, and that its chunk is no huge
+// page any more.
+func (p *pool) reduce(i uint32) {
+	c := p.chunkOf(i)
+	c.cold++
+	if !c.huge {
+		return
+	}
+	c.huge = false
+	base := uintptr(unsafe.Pointer(&p.mem[0])) / pageSize
+	first := int(i) - int((base+uintptr(i))%chunkPages)
+	reduce(p.mem[first*pageSize : (first+chunkPages)*pageSize])
+}
+
 // releasedMark in page.freed says that the page is on the cold list.
 const releasedMark = ^seconds(0)
 
@@ -243,6 +308,7 @@ func (p *pool) release(now, age seconds, n int) {
 					p.link(&p.cold, i)
 					p.pages[i].freed = releasedMark
 					p.resident--
+					p.reduce(i)
 				}
 			}
 			discard(p.mem[int(first)*pageSize : int(first+group)*pageSize])

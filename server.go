@@ -93,6 +93,7 @@ type keeper struct {
 
 	cursor   uint32 // the page to sweep next
 	checked  seconds
+	small    bool // the system has no huge pages for us
 	full     bool
 	refusals uint64
 }
@@ -101,6 +102,7 @@ const (
 	listEvery  seconds = 5 * 60 // how often the access list is looked at
 	idleBefore seconds = 2 * 60 // that a page waits before the system has it back
 	trimPages          = 512    // system pages looked at in a tick
+	hugeChunks         = 8      // chunks looked at for huge pages in a tick
 )
 
 // tick does a second's share of the work.
@@ -120,6 +122,9 @@ func (k *keeper) tick(now moment) {
 		runtime.Gosched()
 	}
 	s.trim(now.mono, idleBefore, trimPages)
+	if !k.small && !s.pool.enlarge(hugeChunks) {
+		k.small = true // no huge pages here
+	}
 	k.watchFull()
 	if k.list != nil && now.mono-k.checked >= listEvery {
 		k.checked = now.mono

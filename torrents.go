@@ -512,7 +512,7 @@ func (s *store) settle(sh *shard, w *swarm, before [numSets]uint32) {
 func (s *store) sync() { s.totals() } // takes every lock once
 
 // purgeStep is how many leaves a purge frees in one hold of a lock.
-const purgeStep = 64
+const purgeStep = 16
 
 // purge removes the torrents of page i that admit refuses, with their peers,
 // and says how many. It must not run beside a sweep: a large swarm is taken
