@@ -3,7 +3,6 @@ package main
 import (
 	"bytes"
 	"errors"
-	"net/netip"
 	"runtime"
 	"strconv"
 	"strings"
@@ -47,7 +46,7 @@ DEBUG. SIGHUP has the list file read again.
 // config is what the user has chosen.
 type config struct {
 	port         uint16
-	listen       []netip.Addr
+	listen       []ipAddr
 	secret       []byte // nil: none given
 	whitelist    string
 	blacklist    string
@@ -186,8 +185,8 @@ const maxMemory = 1 << (30 + 5*(^uint(0)>>63))
 var errMemory = errors.New("more than " + strconv.Itoa(maxMemory>>30) + "G, the most on this processor")
 
 // parseListen reads literal addresses; IPv6 may stand in brackets.
-func parseListen(v string) ([]netip.Addr, error) {
-	var addrs []netip.Addr
+func parseListen(v string) ([]ipAddr, error) {
+	var addrs []ipAddr
 	for _, part := range strings.Split(v, ",") {
 		s := strings.TrimSpace(part)
 		if inner, ok := strings.CutPrefix(s, "["); ok {
@@ -195,8 +194,8 @@ func parseListen(v string) ([]netip.Addr, error) {
 				return nil, errValue
 			}
 		}
-		a, err := netip.ParseAddr(s)
-		if err != nil || a.Is4In6() {
+		a, ok := parseAddress(s)
+		if !ok || a.isMapped() {
 			return nil, errValue
 		}
 		for _, b := range addrs {
@@ -219,7 +218,7 @@ func variable(name string) string {
 func parseConfig(args, env []string) (*config, error) {
 	c := &config{
 		port:         1337,
-		listen:       []netip.Addr{netip.IPv4Unspecified(), netip.IPv6Unspecified()},
+		listen:       []ipAddr{anyIPv4, anyIPv6},
 		interval:     15 * 60,
 		workers:      min(runtime.GOMAXPROCS(0), maxWorkers),
 		connectLimit: 10,

@@ -22,6 +22,7 @@
 //	pool        the slab and its blocks
 //	mem         memory from the system
 //	stats       counters
+//	addr        IP addresses as people write them
 //	hash        the keyed hash of every table
 //	system, files, log
 //

@@ -250,11 +250,7 @@ func listen(c *config, batch int, log *logger) ([]*socket, error) {
 		return nil, err
 	}
 	for i, addr := range c.listen {
-		name := addr.String()
-		if addr.Is6() {
-			name = "[" + name + "]"
-		}
-		name += ":" + strconv.Itoa(int(c.port))
+		name := endpoint{addr, c.port}.String()
 		if c.workers > 1 {
 			// Sockets that share an address would also share it with
 			// another tracker, without a word.
@@ -273,7 +269,7 @@ func listen(c *config, batch int, log *logger) ([]*socket, error) {
 				s, err = openSocket(addr, c.port, batch, false)
 			}
 			if noFamily(err) && (len(socks) > 0 || i+1 < len(c.listen)) {
-				log.warn("no ", familyName(addr.Is6()), " on this system: not listening on ", name)
+				log.warn("no ", familyName(addr.is6()), " on this system: not listening on ", name)
 				break
 			}
 			if err != nil {

@@ -4,7 +4,6 @@ package main
 
 import (
 	"net"
-	"net/netip"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -111,7 +110,7 @@ func TestWatchdogSeesStuckWorker(t *testing.T) {
 
 	workers := make([]*worker, 2)
 	for i := range workers {
-		s, err := openSocket(netip.AddrFrom4([4]byte{127, 0, 0, 1}), 0, 1, false)
+		s, err := openSocket(loopback(false), 0, 1, false)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -4,7 +4,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"io"
-	"net/netip"
 	"strconv"
 	"strings"
 	"time"
@@ -38,7 +37,7 @@ func probe(c *config, stdout io.Writer) error {
 		failures = ": " + err.Error()
 	}
 	for i := 0; i < len(addrs) && i < probeMost; i++ {
-		to := netip.AddrPortFrom(addrs[i], port)
+		to := endpoint{addrs[i], port}
 		if err = probeConnect(to); err == nil {
 			_, err = io.WriteString(stdout, to.String()+" answers\n")
 			return err
@@ -49,7 +48,7 @@ func probe(c *config, stdout io.Writer) error {
 }
 
 // probeTargets are the addresses to try, one at least, and the port.
-func (c *config) probeTargets() ([]netip.Addr, uint16, error) {
+func (c *config) probeTargets() ([]ipAddr, uint16, error) {
 	if c.probe == "self" {
 		return probeSelf(c.listen), c.port, nil
 	}
@@ -57,9 +56,8 @@ func (c *config) probeTargets() ([]netip.Addr, uint16, error) {
 	if err != nil {
 		return nil, 0, err
 	}
-	addr, err := netip.ParseAddr(host)
-	if err == nil {
-		return []netip.Addr{addr.Unmap()}, port, nil
+	if addr, ok := parseAddress(host); ok {
+		return []ipAddr{addr.unmap()}, port, nil
 	}
 	addrs, err := lookup(host)
 	return addrs, port, err
@@ -67,21 +65,21 @@ func (c *config) probeTargets() ([]netip.Addr, uint16, error) {
 
 // probeSelf are the addresses at which a tracker that listens on these can be
 // asked from its own machine: a wildcard's is the loopback address.
-func probeSelf(listen []netip.Addr) []netip.Addr {
-	addrs := append([]netip.Addr(nil), listen...)
+func probeSelf(listen []ipAddr) []ipAddr {
+	addrs := append([]ipAddr(nil), listen...)
 	for i, a := range addrs {
-		if a.IsUnspecified() {
-			addrs[i] = loopback(a.Is6())
+		if a.isUnspecified() {
+			addrs[i] = loopback(a.is6())
 		}
 	}
 	return addrs
 }
 
-func loopback(v6 bool) netip.Addr {
+func loopback(v6 bool) ipAddr {
 	if v6 {
-		return netip.IPv6Loopback()
+		return ipAddr{ip: anyIPv6.ip[:15] + "\x01"}
 	}
-	return netip.AddrFrom4([4]byte{127, 0, 0, 1})
+	return ipAddr{ip: "\x7f\x00\x00\x01"}
 }
 
 // splitTarget takes apart HOST, HOST:PORT, [HOST]:PORT or a tracker's URL. An
@@ -114,7 +112,7 @@ func splitTarget(v string, port uint16) (string, uint16, error) {
 }
 
 // probeConnect has a tracker answer a connect.
-func probeConnect(to netip.AddrPort) error {
+func probeConnect(to endpoint) error {
 	request := make([]byte, 16)
 	binary.BigEndian.PutUint64(request, protocolID)
 	if err := randomBytes(request[12:]); err != nil {

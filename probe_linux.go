@@ -5,7 +5,6 @@ package main
 import (
 	"encoding/binary"
 	"errors"
-	"net/netip"
 	"strings"
 	"time"
 
@@ -18,23 +17,24 @@ import (
 
 // exchange sends request, once more if need be, and returns the first datagram
 // from there that accept takes, or errNoAnswer.
-func exchange(to netip.AddrPort, request []byte, accept func([]byte) bool) ([]byte, error) {
+func exchange(to endpoint, request []byte, accept func([]byte) bool) ([]byte, error) {
 	var sa unix.Sockaddr
-	sa4 := unix.SockaddrInet4{Port: int(to.Port())}
-	sa6 := unix.SockaddrInet6{Port: int(to.Port()), Addr: to.Addr().As16()}
+	sa4 := unix.SockaddrInet4{Port: int(to.port)}
+	sa6 := unix.SockaddrInet6{Port: int(to.port)}
 	family := unix.AF_INET
-	if to.Addr().Is4() {
-		copy(sa4.Addr[:], sa6.Addr[12:])
-		sa = &sa4
-	} else {
+	if to.addr.is6() {
+		copy(sa6.Addr[:], to.addr.ip)
 		family, sa = unix.AF_INET6, &sa6
+	} else {
+		copy(sa4.Addr[:], to.addr.ip)
+		sa = &sa4
 	}
 	fd, err := unix.Socket(family, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return nil, err
 	}
 	defer unix.Close(fd)
-	if zone := to.Addr().Zone(); zone != "" {
+	if zone := to.addr.zone; zone != "" {
 		if sa6.ZoneId, err = zoneIndex(fd, zone); err != nil {
 			return nil, err
 		}
@@ -69,7 +69,7 @@ func exchange(to netip.AddrPort, request []byte, accept func([]byte) bool) ([]by
 
 // lookup finds the addresses of a name: whole, for search domains are not
 // tried.
-func lookup(name string) ([]netip.Addr, error) {
+func lookup(name string) ([]ipAddr, error) {
 	name = strings.ToLower(strings.TrimSuffix(name, "."))
 	hosts, _ := readFile("/etc/hosts") // what isn't there has no names
 	if addrs := table(string(hosts), func(f []string) string {
@@ -83,7 +83,7 @@ func lookup(name string) ([]netip.Addr, error) {
 		return addrs, nil
 	}
 	if name == "localhost" {
-		return []netip.Addr{loopback(false), loopback(true)}, nil
+		return []ipAddr{loopback(false), loopback(true)}, nil
 	}
 	conf, _ := readFile("/etc/resolv.conf")
 	servers := table(string(conf), func(f []string) string {
@@ -93,14 +93,14 @@ func lookup(name string) ([]netip.Addr, error) {
 		return ""
 	})
 	if servers == nil {
-		servers = []netip.Addr{loopback(false)} // as resolv.conf(5) has it
+		servers = []ipAddr{loopback(false)} // as resolv.conf(5) has it
 	}
 	return ask(servers, 53, name)
 }
 
 // table is the addresses in a file such as /etc/hosts: pick takes the words of
 // a line, in lower case, and returns one of them or "".
-func table(file string, pick func([]string) string) (addrs []netip.Addr) {
+func table(file string, pick func([]string) string) (addrs []ipAddr) {
 	for _, line := range strings.Split(strings.ToLower(file), "\n") {
 		line, _, _ = strings.Cut(line, "#")
 		var words []string
@@ -112,7 +112,7 @@ func table(file string, pick func([]string) string) (addrs []netip.Addr) {
 		if words == nil {
 			continue
 		}
-		if a, err := netip.ParseAddr(pick(words)); err == nil {
+		if a, ok := parseAddress(pick(words)); ok {
 			addrs = append(addrs, a)
 		}
 	}
@@ -132,7 +132,7 @@ const (
 
 // ask has name servers look for a name's IPv4 and IPv6 addresses (RFC 1035,
 // section 4.1).
-func ask(servers []netip.Addr, port uint16, name string) (addrs []netip.Addr, err error) {
+func ask(servers []ipAddr, port uint16, name string) (addrs []ipAddr, err error) {
 	query := make([]byte, dnsHead, 512)
 	if err := randomBytes(query[:2]); err != nil {
 		return nil, err
@@ -149,7 +149,7 @@ func ask(servers []netip.Addr, port uint16, name string) (addrs []netip.Addr, er
 	for _, kind := range []byte{dnsA, dnsAAAA} {
 		query[len(query)-3] = kind
 		for _, server := range servers {
-			reply, failure := exchange(netip.AddrPortFrom(server, port), query, func(b []byte) bool {
+			reply, failure := exchange(endpoint{server, port}, query, func(b []byte) bool {
 				// The question comes back as it was asked.
 				return len(b) >= len(query) && b[2]&0x80 != 0 &&
 					string(b[:2]) == string(query[:2]) && string(b[dnsHead:len(query)]) == string(query[dnsHead:])
@@ -172,7 +172,7 @@ func ask(servers []netip.Addr, port uint16, name string) (addrs []netip.Addr, er
 // dnsAnswers are the addresses in a reply whose answers begin at byte at, up
 // to where it is malformed. The server has followed aliases, so a record's
 // owner doesn't matter.
-func dnsAnswers(reply []byte, at int, kind uint16) (addrs []netip.Addr) {
+func dnsAnswers(reply []byte, at int, kind uint16) (addrs []ipAddr) {
 	for n := binary.BigEndian.Uint16(reply[6:]); n > 0; n-- {
 		// The owner: labels up to an empty one or a pointer.
 		for at < len(reply) && reply[at] != 0 && reply[at] < 0xc0 {
@@ -189,8 +189,8 @@ func dnsAnswers(reply []byte, at int, kind uint16) (addrs []netip.Addr) {
 			break
 		}
 		if binary.BigEndian.Uint16(reply[at:]) == kind {
-			if a, ok := netip.AddrFromSlice(reply[at+10 : end]); ok {
-				addrs = append(addrs, a)
+			if n := end - at - 10; n == 4 || n == 16 {
+				addrs = append(addrs, ipAddr{ip: string(reply[at+10 : end])})
 			}
 		}
 		at = end

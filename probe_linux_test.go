@@ -81,11 +81,11 @@ func TestAsk(t *testing.T) {
 			return [][]byte{dnsReply(q, 0, dnsRecord(dnsAAAA, six[:]...))}
 		}
 	})
-	local := []netip.Addr{netip.MustParseAddr("127.0.0.1")}
+	local := []ipAddr{loopback(false)}
 	// Nothing listens on the second loopback address: refused at once.
-	two := []netip.Addr{netip.MustParseAddr("127.0.0.2"), local[0]}
+	two := []ipAddr{{ip: "\x7f\x00\x00\x02"}, local[0]}
 
-	for _, servers := range [][]netip.Addr{local, two} {
+	for _, servers := range [][]ipAddr{local, two} {
 		addrs, err := ask(servers, port, "t.example")
 		var got []string
 		for _, a := range addrs {

@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"net"
-	"net/netip"
 	"os"
 	"time"
 )
@@ -16,8 +15,8 @@ import (
 
 // exchange sends request, once more if need be, and returns the first datagram
 // from there that accept takes, or errNoAnswer.
-func exchange(to netip.AddrPort, request []byte, accept func([]byte) bool) ([]byte, error) {
-	conn, err := net.DialUDP("udp", nil, net.UDPAddrFromAddrPort(to))
+func exchange(to endpoint, request []byte, accept func([]byte) bool) ([]byte, error) {
+	conn, err := net.DialUDP("udp", nil, &net.UDPAddr{IP: net.IP(to.addr.ip), Port: int(to.port), Zone: to.addr.zone})
 	if err != nil {
 		return nil, err
 	}
@@ -47,12 +46,12 @@ func exchange(to netip.AddrPort, request []byte, accept func([]byte) bool) ([]by
 }
 
 // lookup finds the addresses of a name.
-func lookup(name string) ([]netip.Addr, error) {
+func lookup(name string) (addrs []ipAddr, err error) {
 	ctx, cancel := context.WithTimeout(context.Background(), 4*probeWait)
 	defer cancel()
-	addrs, err := net.DefaultResolver.LookupNetIP(ctx, "ip", name)
-	for i := range addrs {
-		addrs[i] = addrs[i].Unmap()
+	found, err := net.DefaultResolver.LookupIPAddr(ctx, name)
+	for _, a := range found {
+		addrs = append(addrs, ipAddr{ip: string(a.IP), zone: a.Zone}.unmap())
 	}
 	return addrs, err
 }

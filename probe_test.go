@@ -3,7 +3,6 @@ package main
 import (
 	"encoding/binary"
 	"net"
-	"net/netip"
 	"strings"
 	"testing"
 	"time"
@@ -46,7 +45,7 @@ func TestSplitTarget(t *testing.T) {
 }
 
 func TestProbeSelf(t *testing.T) {
-	listen := []netip.Addr{netip.IPv4Unspecified(), netip.IPv6Unspecified(), netip.MustParseAddr("192.0.2.1")}
+	listen := []ipAddr{anyIPv4, anyIPv6, {ip: "\xc0\x00\x02\x01"}}
 	c := &config{probe: "self", listen: listen, port: 6969}
 	addrs, port, err := c.probeTargets()
 	want := "[127.0.0.1 ::1 192.0.2.1]"
@@ -57,7 +56,7 @@ func TestProbeSelf(t *testing.T) {
 	if err != nil || port != 6969 || "["+strings.Join(got, " ")+"]" != want {
 		t.Errorf("got %v port %d, %v; want %s port 6969", got, port, err, want)
 	}
-	if !listen[0].IsUnspecified() {
+	if !listen[0].isUnspecified() {
 		t.Error("it changed what the tracker listens on")
 	}
 }
@@ -197,7 +196,7 @@ func TestProbeNothing(t *testing.T) {
 func TestProbeSecondAddress(t *testing.T) {
 	port := replyTo(t, "udp6", "[::1]:0", func(req []byte) [][]byte { return [][]byte{connectReply(req)} })
 	var out strings.Builder
-	c := &config{probe: "self", port: port, listen: []netip.Addr{netip.IPv4Unspecified(), netip.IPv6Unspecified()}}
+	c := &config{probe: "self", port: port, listen: []ipAddr{anyIPv4, anyIPv6}}
 	if err := probe(c, &out); err != nil || !strings.HasPrefix(out.String(), "[::1]:") {
 		t.Errorf("%q, %v", out.String(), err)
 	}
@@ -206,7 +205,7 @@ func TestProbeSecondAddress(t *testing.T) {
 // The exit code is what a health check sees.
 func TestProbeExitCode(t *testing.T) {
 	port := replyTo(t, "udp4", "127.0.0.1:0", func(req []byte) [][]byte { return [][]byte{connectReply(req)} })
-	target := netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), port).String()
+	target := endpoint{loopback(false), port}.String()
 	for _, c := range []struct {
 		args []string
 		want int

@@ -37,6 +37,7 @@ var road = [][]string{
 	{"pool.go"},
 	{"mem_linux.go", "mem_other.go"},
 	{"stats.go"},
+	{"addr.go"},
 	{"hash.go"},
 	{"files.go", "system_linux.go", "system_other.go"},
 	{"log.go"},

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"net/netip"
 	"runtime"
 	"strconv"
 	"sync/atomic"
@@ -77,8 +76,8 @@ func serve[K peerKey](w *worker) error {
 // source is a peer key in words.
 func source[K peerKey](k *K) string {
 	b := unsafe.Slice((*byte)(unsafe.Pointer(k)), len(*k))
-	a, _ := netip.AddrFromSlice(b[:len(b)-2])
-	return netip.AddrPortFrom(a, uint16(b[len(b)-2])<<8|uint16(b[len(b)-1])).String()
+	ip, port := b[:len(b)-2], uint16(b[len(b)-2])<<8|uint16(b[len(b)-1])
+	return endpoint{ipAddr{ip: string(ip)}, port}.String()
 }
 
 // keeper does what is done by time: the sweep, the memory that goes back, the

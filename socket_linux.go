@@ -4,7 +4,6 @@ package main
 
 import (
 	"errors"
-	"net/netip"
 	"strconv"
 	"sync/atomic"
 	"unsafe"
@@ -45,7 +44,7 @@ type slot struct {
 // socket is a bound UDP socket of one address family and its batch.
 type socket struct {
 	fd       int
-	addr     netip.Addr
+	addr     ipAddr
 	v6       bool
 	pktinfo  bool // the address is a wildcard
 	single   bool // no recvmmsg here
@@ -61,8 +60,8 @@ type socket struct {
 }
 
 // openSocket binds a UDP socket. shared lets others bind the same address.
-func openSocket(addr netip.Addr, port uint16, batch int, shared bool) (*socket, error) {
-	s := &socket{addr: addr, v6: addr.Is6(), pktinfo: addr.IsUnspecified(), batch: batch}
+func openSocket(addr ipAddr, port uint16, batch int, shared bool) (*socket, error) {
+	s := &socket{addr: addr, v6: addr.is6(), pktinfo: addr.isUnspecified(), batch: batch}
 	family := unix.AF_INET
 	if s.v6 {
 		family = unix.AF_INET6
@@ -123,8 +122,9 @@ func (s *socket) configure(port uint16, shared bool) error {
 				return err
 			}
 		}
-		sa6 := &unix.SockaddrInet6{Port: int(port), Addr: s.addr.As16()}
-		if zone := s.addr.Zone(); zone != "" {
+		sa6 := &unix.SockaddrInet6{Port: int(port)}
+		copy(sa6.Addr[:], s.addr.ip)
+		if zone := s.addr.zone; zone != "" {
 			id, err := zoneIndex(s.fd, zone)
 			if err != nil {
 				return err
@@ -140,7 +140,9 @@ func (s *socket) configure(port uint16, shared bool) error {
 				return err
 			}
 		}
-		sa = &unix.SockaddrInet4{Port: int(port), Addr: s.addr.As4()}
+		sa4 := &unix.SockaddrInet4{Port: int(port)}
+		copy(sa4.Addr[:], s.addr.ip)
+		sa = sa4
 	}
 	return unix.Bind(s.fd, sa)
 }

@@ -24,7 +24,7 @@ const datagramBytes = maxRequest + maxReply
 // socket is a bound UDP socket of one address family and the datagram in hand.
 type socket struct {
 	conn     *net.UDPConn
-	addr     netip.Addr
+	addr     ipAddr
 	v6       bool
 	queue    int // bytes that the system keeps for us
 	batch    int // datagrams taken at once
@@ -44,19 +44,19 @@ var errStopped = errors.New("stopped")
 var errNoSharing = errors.New("no SO_REUSEPORT")
 
 // openSocket binds a UDP socket.
-func openSocket(addr netip.Addr, port uint16, _ int, shared bool) (*socket, error) {
+func openSocket(addr ipAddr, port uint16, _ int, shared bool) (*socket, error) {
 	if shared {
 		return nil, errNoSharing
 	}
 	network := "udp4"
-	if addr.Is6() {
+	if addr.is6() {
 		network = "udp6"
 	}
-	conn, err := net.ListenUDP(network, net.UDPAddrFromAddrPort(netip.AddrPortFrom(addr, port)))
+	conn, err := net.ListenUDP(network, &net.UDPAddr{IP: net.IP(addr.ip), Port: int(port), Zone: addr.zone})
 	if err != nil {
 		return nil, err
 	}
-	s := &socket{conn: conn, addr: addr, v6: addr.Is6(), batch: 1}
+	s := &socket{conn: conn, addr: addr, v6: addr.is6(), batch: 1}
 	const buffer = 1 << 20
 	if conn.SetReadBuffer(buffer) == nil {
 		s.queue = buffer

@@ -1,0 +1,87 @@
+package main
+
+import (
+	"net/netip"
+	"testing"
+)
+
+// asNetip is the same address as the standard library has it.
+func asNetip(t *testing.T, a ipAddr) netip.Addr {
+	t.Helper()
+	n, ok := netip.AddrFromSlice([]byte(a.ip))
+	if !ok {
+		t.Fatalf("%q is no ipAddr", a.ip)
+	}
+	return n.WithZone(a.zone)
+}
+
+// checkLiteral: net/netip takes s for the same address, or refuses it too, and
+// writes it and tells about it alike.
+func checkLiteral(t *testing.T, s string) {
+	t.Helper()
+	want, err := netip.ParseAddr(s)
+	got, ok := parseAddress(s)
+	if ok != (err == nil) {
+		t.Fatalf("%q: %v, %v; netip: %v, %v", s, got, ok, want, err)
+	}
+	if !ok {
+		return
+	}
+	if n := asNetip(t, got); n != want {
+		t.Fatalf("%q is %v, want %v", s, n, want)
+	}
+	if got.String() != want.String() {
+		t.Fatalf("%q is written %s, want %s", s, got, want)
+	}
+	if got.is6() != want.Is6() || got.isUnspecified() != want.IsUnspecified() || got.isMapped() != want.Is4In6() || got.zone != want.Zone() {
+		t.Fatalf("%q: is6 %v, isUnspecified %v, isMapped %v, zone %q", s, got.is6(), got.isUnspecified(), got.isMapped(), got.zone)
+	}
+	if u := asNetip(t, got.unmap()); u != want.Unmap() {
+		t.Fatalf("%q without its mapping is %v, want %v", s, u, want.Unmap())
+	}
+	if e := (endpoint{got, 6881}).String(); e != netip.AddrPortFrom(want, 6881).String() {
+		t.Fatalf("%q with a port is %s", s, e)
+	}
+	if again, ok := parseAddress(got.String()); !ok || again != got {
+		t.Fatalf("%q, written and read again, is %v", s, again)
+	}
+}
+
+var literals = []string{
+	"0.0.0.0", "127.0.0.1", "255.255.255.255", "1.2.3.4", "192.0.2.10",
+	"", ".", "1", "1.2.3", "1.2.3.4.5", "1.2.3.", ".1.2.3", "1..2.3", "1.2.3.256", "1.2.3.04", "1.2.3.00", "1.2.3.-4", "1.2.3.+4",
+	"1.2.3.4 ", " 1.2.3.4", "1.2.3.4%eth0", "1.2.3.4%a:b", "0x1.2.3.4", "1_0.2.3.4", "1.2.3.1000",
+	"::", "::1", "1::", "2001:db8::1", "2001:DB8::A", "fe80::1%eth0", "fe80::1%2", "fe80::1%a%b", "fe80::1%a:b", "::%lo",
+	"1:2:3:4:5:6:7:8", "1:2:3:4:5:6:7::", "::2:3:4:5:6:7:8", "1:2:3::5:6:7:8", "0:0:1:0:0:0:1:0", "1:0:0:2:0:0:3:4",
+	"1:0:2:0:3:0:4:0", "0:0:0:0:0:0:0:0", "0001:0000::00ff", "::ffff:1.2.3.4", "::FFFF:102:304", "::ffff:0.0.0.0", "::ffff:1.2.3.4%eth0",
+	"::1.2.3.4", "64:ff9b::192.0.2.33", "1:2:3:4:5:6:1.2.3.4", "1:2:3:4:5:6:7:1.2.3.4", "1:2:3:4:5::1.2.3.4", "1.2.3.4::", "1.2.3.4:1::",
+	":", ":::", "::::", "1", "1:", ":1", "1:2:3:4:5:6:7", "1:2:3:4:5:6:7:8:9", "1:2:3:4:5:6:7:8::", "::1:2:3:4:5:6:7:8",
+	"1:2:3:4::5:6:7:8", "1::2::3", "12345::", "00001::", "g::", "::g", "+1::", "1_2::", "::1.2.3", "::1.2.3.4.5", "::1.2.3.4:5",
+	"fe80::1%", "%eth0", "%", "[::1]", "::1 ", "1:2:3:4:5:6:7:", "localhost", "::1/64",
+}
+
+func TestAddressLiterals(t *testing.T) {
+	for _, s := range literals {
+		checkLiteral(t, s)
+	}
+}
+
+func TestAddressNone(t *testing.T) {
+	if s := (ipAddr{}).String(); s != "" {
+		t.Errorf("no ipAddr is written %q", s)
+	}
+}
+
+// FuzzAddress compares what is made of any text with net/netip, and so with
+// any 16 bytes.
+func FuzzAddress(f *testing.F) {
+	for _, s := range literals {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		checkLiteral(t, s)
+		if len(s) >= 16 {
+			checkLiteral(t, asNetip(t, ipAddr{ip: s[:16]}).String())
+		}
+	})
+}
