@@ -5,6 +5,7 @@ import (
 	"bufio"
 	"bytes"
 	"compress/gzip"
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -343,6 +344,7 @@ func debPath(t *testing.T, version string) string {
 }
 
 func TestLintian(t *testing.T) {
+	t.Parallel()
 	need(t, "lintian")
 	cmd := exec.Command("lintian", "--allow-root", "--fail-on", "error", debPath(t, "1.1.0"))
 	if out, err := cmd.CombinedOutput(); err != nil || bytes.Contains(out, []byte("E: ")) {
@@ -372,16 +374,20 @@ func tree(t *testing.T, root string) string {
 	return strings.Join(files, "\n")
 }
 
-// The .deb on a Debian of its own: installed, run, upgraded, removed, purged.
+// The .deb on a Debian of its own: installed, run, upgraded, removed, purged;
+// and under that Debian's own systemd.
 func TestDebian(t *testing.T) {
 	needRoot(t)
-	need(t, "debootstrap", "unshare", "ip")
+	t.Parallel()
+	need(t, "debootstrap", "unshare", "ip", "systemd-nspawn")
 	root := t.TempDir()
 	suite := fields(read(t, "/etc/os-release"), "=")["VERSION_CODENAME"]
 	if suite == "" {
 		suite = "stable"
 	}
-	run(t, "debootstrap", "--variant=minbase", suite, root)
+	began := time.Now()
+	run(t, "debootstrap", "--variant=minbase", "--include=systemd", suite, root)
+	t.Logf("debootstrap took %v", time.Since(began))
 	before := tree(t, root)
 	for _, v := range versions {
 		if err := os.WriteFile(root+"/tmp/"+v+".deb", read(t, debPath(t, v)), 0o644); err != nil {
@@ -466,6 +472,45 @@ func TestDebian(t *testing.T) {
 	inside("dpkg", "-P", "pico-tracker")
 	if after := tree(t, root); after != before {
 		t.Errorf("purged, but the system is not what it was:\n%s", difference(before, after))
+	}
+
+	inside("dpkg", "-i", "/tmp/1.1.0.deb")
+	boot(t, root)
+}
+
+// boot starts a Debian with its systemd, in namespaces of its own, and has it
+// try the service.
+func boot(t *testing.T, root string) {
+	t.Helper()
+	const unit = "[Service]\nExecStart=/root/trial.sh\n[Unit]\nAfter=pico-tracker.service\n"
+	wants := root + "/etc/systemd/system/default.target.wants"
+	if err := os.MkdirAll(wants, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(root+"/etc/systemd/system/trial.service", []byte(unit), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink("/etc/systemd/system/trial.service", wants+"/trial.service"); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(root+"/root/trial.sh", read(t, "testdata/trial.sh"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, "systemd-nspawn", "--register=no", "--keep-unit", "-D", root,
+		"--private-network", "--boot", "--console=pipe")
+	cmd.Env = append(os.Environ(), "SYSTEMD_NSPAWN_UNIFIED_HIERARCHY=1")
+	out, _ := cmd.CombinedOutput() // it complains of its own clearing up: what it tried counts
+
+	result, err := os.ReadFile(root + "/root/result")
+	if err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	errors, _ := os.ReadFile(root + "/root/errors")
+	ok := strings.Count(string(result), "\nok ")
+	if strings.Contains(string(result), "FAILED") || !strings.HasSuffix(string(result), "end\n") || ok < 20 {
+		t.Errorf("%s\n%s\n%s", result, errors, out)
 	}
 }
 

@@ -63,6 +63,7 @@ func TestUnitIsHardened(t *testing.T) {
 // is healthy, with the port that a variable gives it.
 func TestContainer(t *testing.T) {
 	needRoot(t)
+	t.Parallel()
 	need(t, "buildah", "podman", "runc", "unshare", "ip")
 	packages(t)
 	dir := t.TempDir()

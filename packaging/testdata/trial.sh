@@ -1,0 +1,70 @@
+#!/bin/sh
+# Runs inside a Debian that has booted with the service installed. Writes a
+# line for each thing tried, "ok ..." or "FAILED ...", and switches off.
+exec >/root/result 2>/root/errors
+set -x
+
+try() {
+	what=$1
+	shift
+	if "$@"; then echo "ok $what"; else echo "FAILED $what"; fi
+}
+
+# await COMMAND: until it is true, for a while.
+await() {
+	tries=0
+	until "$@"; do
+		tries=$((tries + 1))
+		[ "$tries" -lt 1000 ] || return 1
+	done
+}
+
+is() { [ "$(systemctl show -p "$1" --value pico-tracker)" = "$2" ]; }
+answers() { pico-tracker -probe "127.0.0.1:$1" >/dev/null; }
+logged() { journalctl -u pico-tracker --no-pager | grep -q "$1"; }
+settings=/etc/default/pico-tracker
+own_port() { sed -i '/PORT=/d' "$settings" && echo "PICO_TRACKER__PORT=$1" >>"$settings"; }
+status() { grep -q "^$1:[[:space:]]*$2" "/proc/$(systemctl show -p MainPID --value pico-tracker)/status"; }
+
+try "starts at boot" await is ActiveState active
+try "answers over IPv4" answers 1337
+try "answers over IPv6" pico-tracker -probe "[::1]:1337"
+try "is not root" status Uid '[1-9]'
+try "has no capabilities" status CapBnd 0000000000000000
+try "has no new privileges" status NoNewPrivs 1
+try "has a secret" logged "listening on"
+! logged "no -secret" || echo "FAILED its secret is not read"
+
+own_port 6969
+echo "PICO_TRACKER__WHITELIST=/etc/pico-tracker/list.txt" >>"$settings"
+try "restarts" systemctl restart pico-tracker
+try "has its new port" answers 6969
+
+echo 0123456789012345678901234567890123456789 >>/etc/pico-tracker/list.txt
+try "reloads" systemctl reload pico-tracker
+try "has read the list again" await logged "whitelist.*: 1 "
+try "has not restarted for it" is NRestarts 0
+try "is active after it" await is ActiveState active
+
+mkdir -p /run/systemd/system/pico-tracker.service.d
+printf '[Service]\nWatchdogSec=4\nRestartSec=100ms\n' >/run/systemd/system/pico-tracker.service.d/quick.conf
+systemctl daemon-reload
+systemctl restart pico-tracker
+systemctl kill -s KILL pico-tracker
+try "is restarted when it is killed" await is NRestarts 1
+try "answers again" await answers 6969
+
+systemctl kill -s STOP pico-tracker
+try "is restarted when it is stuck" await is NRestarts 2
+try "and answers again" await answers 6969
+try "and the log says why" logged "Watchdog timeout"
+
+try "stops" systemctl stop pico-tracker
+try "stops without an error" is Result success
+
+own_port 70000
+systemctl start pico-tracker
+try "says what is wrong with an option" await logged 'PICO_TRACKER__PORT "70000": want'
+
+echo end
+kill -38 1
