@@ -1,11 +1,9 @@
 package main
 
 import (
-	"bytes"
 	"fmt"
 	"math"
 	"math/big"
-	"net/netip"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -485,10 +483,10 @@ func FuzzListen(f *testing.F) {
 		}
 		again := ""
 		for i, a := range got {
-			if !a.IsValid() || a.Is4In6() || slices.Contains(got[:i], a) {
+			if len(a.ip) != 4 && len(a.ip) != 16 || a.isMapped() || slices.Contains(got[:i], a) {
 				t.Fatalf("%q: %v", s, got)
 			}
-			if a.Is6() {
+			if a.is6() {
 				again += ",[" + a.String() + "]"
 			} else {
 				again += "," + a.String()
@@ -538,9 +536,6 @@ func FuzzCommandLine(f *testing.F) {
 		if c.port == 0 || len(c.listen) == 0 || c.interval < minInterval || c.interval > maxInterval || c.workers < 1 || c.workers > maxWorkers ||
 			c.memory < 0 || c.memory > maxMemory || c.secret != nil && c.secretFile != "" || c.whitelist != "" && c.blacklist != "" {
 			t.Fatalf("%q %q: %+v", args, env, c)
-		}
-		if !slices.ContainsFunc(c.listen, netip.Addr.IsValid) || bytes.ContainsRune([]byte(c.text("listen")), '\n') {
-			t.Fatalf("%q: %v", args, c.listen)
 		}
 	})
 }
