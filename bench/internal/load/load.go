@@ -30,6 +30,7 @@ const (
 	maxSlots      = 1 << 16 // a slot's number is half of a transaction ID
 	receiveBuffer = 64 << 20
 	lostAfter     = time.Second
+	longest       = 5 * time.Minute
 	tries         = 5 // a request that got no answer is sent again, up to that many times in all
 	firstPort     = 1024
 
@@ -356,6 +357,10 @@ func (g *Generator) closed(w *Workload, window int, next func(*request) bool) (*
 		}
 		if err := g.collect(len(g.free) < batch); err != nil {
 			return nil, err
+		}
+		if g.now()-start > longest {
+			return nil, fmt.Errorf("not done after %v: %d answered, %d sent again, %d lost",
+				longest, g.result.Answered(), g.result.Resent, g.result.Lost())
 		}
 	}
 	return g.finish(start)
