@@ -236,8 +236,9 @@ func parseConfig(args, env []string) (*config, error) {
 	}
 	for i := range options {
 		o := &options[i]
-		v, origin, ok := given[o.name], "-"+o.name, true
-		if _, ok = given[o.name]; !ok && o.name != "version" && o.name != "help" && o.name != "probe" {
+		v, ok := given[o.name]
+		origin := "-" + o.name
+		if !ok && o.name != "version" && o.name != "help" && o.name != "probe" {
 			origin = variable(o.name)
 			// An empty variable is one that is not set: so compose files
 			// and init scripts can leave it out.

@@ -64,7 +64,8 @@ func run(signals <-chan os.Signal, args, env []string, stdout, stderr io.Writer)
 
 // start makes everything and serves until told to stop.
 func start(signals <-chan os.Signal, c *config, manager *notifier, log *logger) error {
-	debug.SetGCPercent(-1) // what start-up leaves is not worth what it takes to collect
+	// What start-up leaves is not worth what it takes to collect.
+	defer debug.SetGCPercent(debug.SetGCPercent(-1))
 	clk := clock{time.Now()}
 	log.info("pico-tracker ", version)
 	key, err := signingKey(c, log)
@@ -103,7 +104,7 @@ func start(signals <-chan os.Signal, c *config, manager *notifier, log *logger) 
 	// only after reloads of the list.
 	var ms runtime.MemStats
 	runtime.ReadMemStats(&ms)
-	debug.SetMemoryLimit(int64(ms.Sys-ms.HeapReleased) + 512<<10)
+	defer debug.SetMemoryLimit(debug.SetMemoryLimit(int64(ms.Sys-ms.HeapReleased) + 512<<10))
 
 	k := &keeper{tracker: t, list: list, workers: workers, clock: clk, log: log, manager: manager}
 	return serveAll(signals, k, log)
