@@ -1,0 +1,131 @@
+//go:build linux
+
+package boards
+
+import (
+	"errors"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// processors are those that the binary runs on under qemu-user. cpu is one
+// without what the target must do without.
+var processors = []struct{ target, qemu, cpu string }{
+	{"linux-mips", "mips", "24Kc"},
+	{"linux-mipsle", "mipsel", "24Kc"},
+	{"linux-armv5", "arm", "arm926"},
+	{"linux-armv7", "arm", "cortex-a7"},
+	{"linux-arm64", "aarch64", "cortex-a53"},
+	{"linux-riscv64", "riscv64", ""},
+	{"linux-s390x", "s390x", ""},
+}
+
+// emulator is the qemu-user of a processor, or "".
+func emulator(name string) string {
+	for _, name := range []string{"qemu-" + name + "-static", "qemu-" + name} {
+		if path, err := exec.LookPath(name); err == nil {
+			return path
+		}
+	}
+	return ""
+}
+
+// emulated is a command that runs a binary.
+func emulated(qemu, cpu, binary string, args ...string) *exec.Cmd {
+	cmd := exec.Command(qemu, append([]string{binary}, args...)...)
+	if cpu != "" {
+		cmd.Env = append(cmd.Environ(), "QEMU_CPU="+cpu)
+	}
+	return cmd
+}
+
+// The shipped binary serves on each processor: both families, the access list
+// and its change, and an orderly end.
+func TestEmulated(t *testing.T) {
+	var targets []string
+	for _, p := range processors {
+		targets = append(targets, p.target)
+	}
+	binaries := build(t, targets...)
+	for i, p := range processors {
+		t.Run(p.target, func(t *testing.T) {
+			t.Parallel()
+			qemu := emulator(p.qemu)
+			if qemu == "" {
+				skip(t, "no qemu-"+p.qemu)
+			}
+			path := filepath.Join(t.TempDir(), "list")
+			four, six, later := randomHash(), randomHash(), randomHash()
+			if err := writeList(path, four, six); err != nil {
+				t.Fatal(err)
+			}
+			tracker, err := launch(emulated(qemu, p.cpu, binaries[i],
+				"-listen", "127.0.0.1,[::1]", "-workers", "2", "-memory", "16M", "-whitelist", path))
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(tracker.kill)
+			if err := converse(pair4, tracker.port, four); err != nil {
+				t.Errorf("IPv4: %v\n%s", err, tracker.log())
+			}
+			if err := converse(pair6, tracker.port, six); err != nil {
+				t.Errorf("IPv6: %v\n%s", err, tracker.log())
+			}
+			if err := tracker.checkReload(path, four, later); err != nil {
+				t.Errorf("SIGHUP: %v\n%s", err, tracker.log())
+			}
+			if err := tracker.stop(); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+// A wildcard takes the address of a reply from its request. On big-endian MIPS
+// the emulator hands over the interface's number with its bytes swapped.
+func TestEmulatedWildcard(t *testing.T) {
+	binaries := build(t, "linux-mipsle", "linux-armv5", "linux-arm64")
+	for i, p := range []struct{ qemu, cpu string }{{"mipsel", "24Kc"}, {"arm", "arm926"}, {"aarch64", "cortex-a53"}} {
+		t.Run(p.qemu, func(t *testing.T) {
+			t.Parallel()
+			qemu := emulator(p.qemu)
+			if qemu == "" {
+				skip(t, "no qemu-"+p.qemu)
+			}
+			tracker, err := launch(emulated(qemu, p.cpu, binaries[i], "-memory", "16M"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(tracker.kill)
+			if err := converse(pair4, tracker.port, randomHash()); err != nil {
+				t.Errorf("IPv4: %v", err)
+			}
+			if err := converse(pair6, tracker.port, randomHash()); err != nil {
+				t.Errorf("IPv6: %v", err)
+			}
+			if err := tracker.stop(); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+// More memory than 32 bits can address is a mistake of usage.
+func TestMemoryBeyond32Bits(t *testing.T) {
+	binaries := build(t, "linux-mipsle", "linux-armv7")
+	for i, p := range []struct{ qemu, cpu string }{{"mipsel", "24Kc"}, {"arm", "cortex-a7"}} {
+		qemu := emulator(p.qemu)
+		if qemu == "" {
+			skip(t, "no qemu-"+p.qemu)
+		}
+		for _, size := range []string{"3G", "1025M", "4294967297", "1000000G"} {
+			out, err := emulated(qemu, p.cpu, binaries[i], "-listen", "127.0.0.1", "-memory", size).CombinedOutput()
+			var exit *exec.ExitError
+			if !errors.As(err, &exit) || exit.ExitCode() != 2 || !strings.Contains(string(out), "-memory") || !strings.Contains(string(out), size) {
+				t.Errorf("%s, -memory %s: %v, %q; want a usage error", p.qemu, size, err, out)
+			}
+		}
+	}
+}
