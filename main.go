@@ -282,9 +282,6 @@ func listen(c *config, batch int, log *logger) ([]*socket, error) {
 			}
 		}
 	}
-	if len(socks) == 0 {
-		return fail(errors.New("neither IPv4 nor IPv6 on this system"))
-	}
 	return socks, nil
 }
 

@@ -4,6 +4,7 @@ package main
 
 import (
 	"bytes"
+	"errors"
 	"io"
 	"strconv"
 	"strings"
@@ -66,7 +67,7 @@ func randomBytes(b []byte) error {
 	}
 	f, err := openFile("/dev/urandom") // a kernel without getrandom
 	if err != nil {
-		return err
+		return errors.New("neither getrandom nor /dev/urandom: " + err.Error())
 	}
 	defer f.Close()
 	_, err = io.ReadFull(f, b)
