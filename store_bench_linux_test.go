@@ -36,7 +36,6 @@ func BenchmarkAnnounce(b *testing.B) {
 	} {
 		b.Run(fmt.Sprintf("torrents=%d/peers=%d", c.torrents, c.peers), func(b *testing.B) {
 			s := newTestStore(b, pages, 16)
-			defer unreserve(s.pool.mem)
 			populate(b, s, c.torrents, c.peers)
 			for i := 0; i < pages/chunkPages && s.pool.enlarge(1); i++ { // as the keeper does
 			}
@@ -80,7 +79,6 @@ func BenchmarkHold(b *testing.B) {
 
 func hold(b *testing.B, kind string, pages int) (held []time.Duration) {
 	s := newTestStore(b, pages, 16)
-	defer unreserve(s.pool.mem)
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	clock := func() time.Duration {

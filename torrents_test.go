@@ -22,7 +22,20 @@ func newTestStore(t testing.TB, pages, shards int) *store {
 	if err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(func() { closeStore(s) })
 	return s
+}
+
+// closeStore gives back what a store has reserved: a fuzzer makes thousands.
+func closeStore(s *store) {
+	buckets := s.shards[0].buckets
+	unreserve(s.pool.mem)
+	unreserve(asBytes(s.pool.pages))
+	unreserve(asBytes(unsafe.Slice(&buckets[0], len(s.shards)*len(buckets))))
+}
+
+func asBytes[T any](b []T) []byte {
+	return unsafe.Slice((*byte)(unsafe.Pointer(&b[0])), len(b)*int(unsafe.Sizeof(b[0])))
 }
 
 func testHash(i int) *infoHash {
@@ -47,12 +60,14 @@ func testKey6(i int) *key6 {
 // checkInvariants recounts everything that the store keeps a count of.
 func checkInvariants(t testing.TB, s *store) {
 	t.Helper()
-	reached := map[ref]class{}
+	reached := make([]class, len(s.pool.pages)*pageUnit)
+	blocks := 0
 	reach := func(r ref, c class) {
-		if _, twice := reached[r]; twice {
+		if reached[r] != classFree {
 			t.Fatalf("block %d is used twice", r)
 		}
 		reached[r] = c
+		blocks++
 	}
 	peers := 0
 	for i := range s.shards {
@@ -91,7 +106,7 @@ func checkInvariants(t testing.TB, s *store) {
 			t.Fatalf("shard %d: %d buckets under the mask %#x", i, sh.inUse, sh.mask)
 		}
 	}
-	used := 0
+	used, partial := 0, 0
 	for i := 1; i < len(s.pool.pages); i++ {
 		pg := &s.pool.pages[i]
 		owner := pg.owner.Load()
@@ -105,24 +120,47 @@ func checkInvariants(t testing.TB, s *store) {
 		}
 		for b := uint32(0); b < c.blocks(); b++ {
 			r := ref(uint32(i)*pageUnit + b*c.units())
-			got, ok := reached[r]
-			if inUse := pg.free>>b&1 == 0; inUse != ok || ok && got != c {
-				t.Fatalf("page %d of class %d, block %d: in use %v, reached %v as class %d", i, c, b, inUse, ok, got)
+			want := classFree
+			if pg.free>>b&1 == 0 {
+				want = c
+				blocks--
 			}
-			delete(reached, r)
+			if reached[r] != want {
+				t.Fatalf("page %d of class %d, block %d is reached as class %d, want %d", i, c, b, reached[r], want)
+			}
+		}
+		if pg.free != 0 {
+			partial++
 		}
 	}
-	if len(reached) != 0 || used != s.pool.used {
-		t.Fatalf("%d blocks are in no page; %d pages lent, the pool counts %d", len(reached), used, s.pool.used)
+	if blocks != 0 || used != s.pool.used {
+		t.Fatalf("%d blocks are in no page; %d pages lent, the pool counts %d", blocks, used, s.pool.used)
+	}
+	// walk counts a list of pages that belong to owner.
+	walk := func(first, owner uint32) (n int) {
+		prev := uint32(0)
+		for i := first; i != 0; i = s.pool.pages[i].next {
+			if pg := &s.pool.pages[i]; pg.owner.Load() != owner || pg.prev != prev || owner != 0 && pg.free == 0 {
+				t.Fatalf("page %d of owner %#x, after %d, with %b free: it is in the list of owner %#x, after %d",
+					i, pg.owner.Load(), pg.prev, pg.free, owner, prev)
+			}
+			prev = i
+			n++
+		}
+		return n
 	}
 	for i := range s.shards {
 		for c, first := range s.shards[i].arena.partial {
-			for p := first; p != 0; p = s.pool.pages[p].next {
-				if pg := &s.pool.pages[p]; pg.owner.Load() != ownerTag(i, class(c)) || pg.free == 0 {
-					t.Fatalf("page %d does not belong in the list of class %d", p, c)
-				}
-			}
+			partial -= walk(first, ownerTag(i, class(c)))
 		}
+	}
+	if partial != 0 {
+		t.Fatalf("%d pages with free blocks are in no list", partial)
+	}
+	warm, cold := walk(s.pool.warm, 0), walk(s.pool.cold, 0)
+	if used+warm+cold != int(s.pool.fresh)-1 || used+warm != s.pool.resident || s.pool.peak < used {
+		t.Fatalf("%d pages lent, %d warm, %d cold: %d were used, %d count as resident, %d as the peak",
+			used, warm, cold, s.pool.fresh-1, s.pool.resident, s.pool.peak)
 	}
 	for row := range s.share.rows {
 		sum := 0
@@ -259,7 +297,7 @@ type checker struct {
 	m     model
 	rng   random
 	now   seconds
-	log   []string
+	log   []func() string
 	dst   []byte
 	every int // invariants are checked after that many operations
 	ops   int
@@ -275,16 +313,17 @@ func (c *checker) fatalf(format string, args ...any) {
 	c.t.Helper()
 	first := max(0, len(c.log)-40)
 	for _, l := range c.log[first:] {
-		c.t.Log(l)
+		c.t.Log(l())
 	}
 	c.t.Fatalf(format, args...)
 }
 
+// note remembers an operation, in words that are made when they are wanted.
 func (c *checker) note(format string, args ...any) {
 	if len(c.log) > 1000 {
-		c.log = c.log[500:]
+		c.log = c.log[:copy(c.log, c.log[500:])]
 	}
-	c.log = append(c.log, fmt.Sprintf(format, args...))
+	c.log = append(c.log, func() string { return fmt.Sprintf(format, args...) })
 }
 
 func (c *checker) done() {
@@ -462,18 +501,27 @@ func (c *checker) compareAll() {
 	}
 }
 
-// run turns bytes into operations, four a piece.
+// run turns bytes into operations, four a piece, until there are enough.
 func (c *checker) run(data []byte) {
-	for ; len(data) >= 4; data = data[4:] {
+	const enough = 1000
+	for ; len(data) >= 4 && c.ops < enough; data = data[4:] {
 		op, a, b, d := data[0], int(data[1]), int(data[2]), int(data[3])
 		hash := testHash(a % 16)
 		who := b<<2 | d&3
 		flags := meta(d>>2) & metaFlags
 		switch {
-		case op < 110:
+		case op < 100:
 			check(c, hash, testKey4(who), flags, false, d>>3)
-		case op < 200:
+		case op < 110: // a crowd
+			for i := 0; i <= d; i++ {
+				check(c, hash, testKey4(who+i), meta(op)&metaFlags, op == 109, 0)
+			}
+		case op < 190:
 			check(c, hash, testKey6(who), flags, false, d>>3)
+		case op < 200:
+			for i := 0; i <= d; i++ {
+				check(c, hash, testKey6(who+i), meta(op)&metaFlags, op == 199, 0)
+			}
 		case op < 220:
 			check(c, hash, testKey4(who), 0, true, 10)
 		case op < 240:
@@ -494,22 +542,21 @@ func (c *checker) run(data []byte) {
 
 var poolSizes = []int{1, 2, 3, 64}
 
+// FuzzStore compares the store with its model, in pools of few blocks, with
+// one shard or several, under hashes that are good, poor or always 0.
 func FuzzStore(f *testing.F) {
 	f.Add([]byte("\x00\x00\x00\x00\x00\x00\x01\x05\xd0\x00\x00\x00\xf0\xff\xff\x00"), uint8(0))
-	for seed := int64(0); seed < 4; seed++ {
-		b := make([]byte, 4000)
-		rand.New(rand.NewSource(seed)).Read(b)
-		f.Add(b, uint8(seed))
+	for how := 0; how < 32; how += 5 {
+		b := make([]byte, 200)
+		rand.New(rand.NewSource(int64(how))).Read(b)
+		f.Add(b, uint8(how))
 	}
+	// Large swarms that come and go.
+	f.Add([]byte("\x64\x00\x00\xff\x64\x00\x40\xff\x65\x00\x80\xff\xfe\x00\x00\x00\x6d\x00\x00\xff\x6d\x00\x40\xff"), uint8(3))
+	f.Add([]byte("\xbe\x01\x00\xff\xbf\x01\x20\xff\xf0\xff\xff\x00\x00\x01\x00\x00\xf0\xff\xff\x00\xfa\x01\x00\x00"), uint8(3))
 	f.Fuzz(func(t *testing.T, data []byte, how uint8) {
-		if len(data) > 1<<14 {
-			return
-		}
-		weak := uint64(0)
-		if how&4 != 0 {
-			weak = ^uint64(0) // every hash is 0
-		}
-		c := newChecker(t, poolSizes[how&3], 1<<(how>>3&3), weak)
+		weak := []uint64{0, ^uint64(0), 0, ^uint64(0) >> 6}[how>>2&3]
+		c := newChecker(t, poolSizes[how&3], 1<<(how>>4&3), weak)
 		c.every = 8
 		c.run(data)
 		checkInvariants(t, c.s)
@@ -770,13 +817,57 @@ func TestStamps(t *testing.T) {
 	newTracker(&store{unit: 10}, minInterval*10)
 }
 
-// TestHash compares with the vectors that SipHash's authors give for 1-3.
+// naiveSipHash is SipHash with that many rounds for a word and at the end, as
+// its paper describes it.
+func naiveSipHash(rounds, final int, key, b []byte) uint64 {
+	k0, k1 := binary.LittleEndian.Uint64(key), binary.LittleEndian.Uint64(key[8:])
+	v := [4]uint64{k0 ^ 0x736f6d6570736575, k1 ^ 0x646f72616e646f6d, k0 ^ 0x6c7967656e657261, k1 ^ 0x7465646279746573}
+	mix := func(n int) {
+		for ; n > 0; n-- {
+			for _, half := range [2][2]int{{0, 2}, {2, 0}} {
+				x, y := half[0], half[1]
+				shifts := [2]int{13, 16}
+				if x == 2 {
+					shifts = [2]int{17, 21}
+				}
+				v[x] += v[1]
+				v[1] = bits.RotateLeft64(v[1], shifts[0]) ^ v[x]
+				v[x] = bits.RotateLeft64(v[x], 32)
+				v[y] += v[3]
+				v[3] = bits.RotateLeft64(v[3], shifts[1]) ^ v[y]
+			}
+		}
+	}
+	padded := append(bytes.Clone(b), make([]byte, 7-len(b)%8)...)
+	padded = append(padded, byte(len(b)))
+	for ; len(padded) > 0; padded = padded[8:] {
+		m := binary.LittleEndian.Uint64(padded)
+		v[3] ^= m
+		mix(rounds)
+		v[0] ^= m
+	}
+	v[2] ^= 0xff
+	mix(final)
+	return v[0] ^ v[1] ^ v[2] ^ v[3]
+}
+
+// TestHash compares with SipHash as its paper has it, which the paper's vector
+// for 2-4 pins.
 func TestHash(t *testing.T) {
 	key := make([]byte, 16)
 	for i := range key {
 		key[i] = byte(i)
 	}
+	if got := naiveSipHash(2, 4, key, key[:15]); got != 0xa129ca6149be45e5 {
+		t.Fatalf("SipHash-2-4: %#x", got)
+	}
 	k := newHashKey(key)
+	for n := 0; n < 64; n++ {
+		b := bytes.Repeat([]byte{byte(3 * n), 0xfe}, n)[:n]
+		if got, want := k.sum(b), naiveSipHash(1, 3, key, b); got != want {
+			t.Errorf("%d bytes: %#x, want %#x", n, got, want)
+		}
+	}
 	var in []byte
 	got := make([]uint64, 0, 8)
 	for i := 0; i < 24; i++ {

@@ -52,6 +52,7 @@ func newServiceOf(t testing.TB, pages int, secret string) *service {
 	if err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(func() { closeStore(st) })
 	tr := newTracker(st, testInterval)
 	now := moment{mono: 1000, wall: testWall}
 	key := deriveKey([]byte(secret))
