@@ -151,7 +151,8 @@ func (t *tracker) waitEnd() error {
 	}
 }
 
-// reload writes a new whitelist, sends SIGHUP and waits until it is read.
+// reload writes a new whitelist, sends SIGHUP and waits until it is read and
+// some torrent that is no longer on it is gone.
 func (t *tracker) reload(path string, hashes ...infoHash) error {
 	before := strings.Count(t.log(), path+": ")
 	if err := writeList(path, hashes...); err != nil {
@@ -160,7 +161,10 @@ func (t *tracker) reload(path string, hashes ...infoHash) error {
 	if err := t.cmd.Process.Signal(syscall.SIGHUP); err != nil {
 		return err
 	}
-	return t.waitFor(path+": ", before+1, startWait)
+	if err := t.waitFor(path+": ", before+1, startWait); err != nil {
+		return err
+	}
+	return t.waitFor(" torrents removed", 1, startWait)
 }
 
 func writeList(path string, hashes ...infoHash) error {
@@ -180,6 +184,9 @@ func (t *tracker) checkReload(path string, first, second infoHash) error {
 	}
 	defer c.close()
 	var r refusal
+	if _, err := c.announce(first, 0); err != nil {
+		return fmt.Errorf("announce of what is on the list: %w", err)
+	}
 	if _, err := c.announce(second, 0); !errors.As(err, &r) {
 		return fmt.Errorf("announce of what is not on the list: %v, want a refusal", err)
 	}
