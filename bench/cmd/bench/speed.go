@@ -59,7 +59,11 @@ func (c *contestant) measure(w load.Workload, length time.Duration) (*measuremen
 	if _, err := c.generator.Renew(); err != nil {
 		return nil, err
 	}
-	return c.account(func() (*load.Result, error) { return c.generator.Run(w, load.Window, length) })
+	window := load.Window
+	if c.Name == subject.Opentracker {
+		window = load.SmallWindow
+	}
+	return c.account(func() (*load.Result, error) { return c.generator.Run(w, window, length) })
 }
 
 func (c *contestant) account(run func() (*load.Result, error)) (*measurement, error) {

@@ -21,10 +21,12 @@ const (
 	// Sources is how many addresses the peers of a population share, each with as many ports as
 	// it takes. A tracker that lets one address create 5 % of its capacity at most never minds.
 	Sources = 1 << 16
-	// Window is how many requests are outstanding in a closed loop: three batches, so that a server
-	// has the next when it has answered one, and the queue of a socket that was not enlarged
-	// (212,992 bytes, some 830 for a small datagram) takes them all.
-	Window = 3 * udp.Batch
+	// Window is how many requests are outstanding in a closed loop: eight batches, so that the fastest
+	// server finds a full batch in its queue and does not wait for the generator.
+	Window = 8 * udp.Batch
+	// SmallWindow is for servers that did not enlarge the queue of their socket: its 212,992 bytes
+	// take some 250 small datagrams.
+	SmallWindow = 3 * udp.Batch
 
 	maxSources    = udp.MaxSources
 	maxSlots      = 1 << 16 // a slot's number is half of a transaction ID
@@ -162,7 +164,7 @@ func (g *Generator) Register(p population.Population) (*Result, error) {
 func (g *Generator) RegisterSome(p population.Population, from, to int) (*Result, error) {
 	peer := from
 	w := Workload{Population: p, NumWant: 0}
-	return g.closed(&w, Window, func(q *request) bool {
+	return g.closed(&w, SmallWindow, func(q *request) bool {
 		if peer >= to {
 			return false
 		}
@@ -179,7 +181,7 @@ func (g *Generator) RegisterSome(p population.Population, from, to int) (*Result
 // the result.
 func (g *Generator) Count(p population.Population) (*Result, error) {
 	torrent := 0
-	return g.closed(&Workload{Population: p}, Window, func(q *request) bool {
+	return g.closed(&Workload{Population: p}, SmallWindow, func(q *request) bool {
 		n := min(bep15.MaxHashes, p.Torrents-torrent)
 		*q = request{
 			action: bep15.Scrape, source: uint32(torrent % Sources),
@@ -195,7 +197,7 @@ func (g *Generator) Count(p population.Population) (*Result, error) {
 func (g *Generator) Renew() (*Result, error) {
 	source := 0
 	oldest := g.now() - renewAfter/3
-	return g.closed(&Workload{}, Window, func(q *request) bool {
+	return g.closed(&Workload{}, SmallWindow, func(q *request) bool {
 		for source < Sources && g.ids[source].from > oldest {
 			source++
 		}
