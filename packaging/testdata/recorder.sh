@@ -119,11 +119,26 @@ uci_load_validate() {
 	"$_function" "$_section" "$_result"
 }
 
+# What the real one says of an option that is not valid.
+validate_data() {
+	local _spec _name _type _value _section=$3
+	shift 3
+	for _spec in "$@"; do
+		_name=${_spec%%:*}
+		_type=${_spec#*:}
+		_type=${_type%%:*}
+		eval "_value=\${value_${_section}_$_name:-}"
+		if [ -n "$_value" ] && ! valid "$_type" "$_value"; then
+			echo "pico-tracker.$_section.$_name=$_value validates as $_type with false" >&2
+		fi
+	done
+}
+
 # shellcheck source=/dev/null
 . "$script"
 
 # shellcheck disable=SC2034 # the script reads them
-ETC=$scratch/etc RUN=$scratch/run
+ETC=$scratch/etc RUN=$scratch/run VALIDATE=validate_data
 if [ "$action" = make_secret ]; then
 	# shellcheck disable=SC2034
 	OWNER=$(id -u)
