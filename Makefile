@@ -99,9 +99,11 @@ check-go:
 	go mod tidy -diff
 	go vet ./...
 	go vet -tags portable ./...
+	go vet -tags system ./boards
 	@$(MAKE) --no-print-directory -j$(JOBS) $(addprefix vet-,$(VETTED))
 	go run $(STATICCHECK) ./...
 	go run $(STATICCHECK) -tags portable ./...
+	go run $(STATICCHECK) -tags system ./boards
 	@if [ -f bench/go.mod ]; then \
 		cd bench && set -x && go mod tidy -diff && go vet ./... && go run $(STATICCHECK) ./...; \
 	fi
@@ -181,6 +183,11 @@ fuzz: ## every fuzz target for a while (FUZZTIME=1m)
 	@for f in $$(go test -list '^Fuzz' . | grep '^Fuzz'); do \
 		go test -run '^$$' -fuzz "^$$f\$$" -fuzztime $(FUZZTIME) . || exit 1; \
 	done
+
+.PHONY: boards-system
+boards-system: ## the binary as the only service of machines in qemu; fetches Debian's kernels
+	@scripts/install qemu-system-mips qemu-system-arm cpio make
+	@go test -count=1 -v -tags system -run TestSystem ./boards
 
 ##@ Figures
 

@@ -45,9 +45,9 @@ var refused = map[string][]call{
 
 // other are the comforts that are not.
 var other = map[string]func() error{
-	"/proc":     func() error { return hide("/proc") },
-	"/dev":      func() error { return hide("/dev") },
-	"writing":   readOnly,
+	"/proc":   func() error { return hide("/proc") },
+	"/dev":    func() error { return hide("/dev") },
+	"writing": readOnly,
 	"two processors": func() error {
 		var set unix.CPUSet
 		set.Set(0)

@@ -2,7 +2,9 @@
 
 // Package boards runs the tracker's own binary, as it is shipped, where it is
 // meant to run: on the processors of boards under qemu-user (emulated_test.go),
-// and on kernels that lack what the tracker likes to have (bare_test.go).
+// and on kernels that lack what the tracker likes to have (bare_test.go). With
+// the build tag system it boots machines of qemu with kernels of Debian, where
+// the tracker is the only service (system_test.go, guest_test.go).
 package boards
 
 import (

@@ -1,0 +1,199 @@
+//go:build linux && system
+
+package boards
+
+import (
+	"bytes"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"os/exec"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// This file is what runs inside a machine, as its first process: it starts the
+// tracker as the only service, talks to it, writes what is so, and has the
+// machine end. It is this test's own binary: no other program is there.
+
+const verdict = "VERDICT "
+
+// maxIdle is what the tracker may have resident before its first request, in
+// KiB, its own file's pages included.
+const maxIdle = 3 << 10
+
+func init() {
+	if os.Getpid() == 1 {
+		if err := guest(); err != nil {
+			fmt.Println(verdict+"failed:", err)
+		} else {
+			fmt.Println(verdict + "all is well")
+		}
+		unix.Sync()
+		_ = unix.Reboot(unix.LINUX_REBOOT_CMD_RESTART)
+		select {} // the first process must not end
+	}
+}
+
+func guest() error {
+	for _, m := range [][2]string{{"proc", "/proc"}, {"devtmpfs", "/dev"}} {
+		if err := os.MkdirAll(m[1], 0o755); err != nil {
+			return err
+		}
+		if err := unix.Mount("none", m[1], m[0], 0, ""); err != nil && err != unix.EBUSY {
+			return fmt.Errorf("mount %s: %w", m[1], err)
+		}
+	}
+	if err := loopbackUp(); err != nil {
+		return fmt.Errorf("loopback: %w", err)
+	}
+	list := "/list"
+	four, six, later := randomHash(), randomHash(), randomHash()
+	if err := writeList(list, four, six); err != nil {
+		return err
+	}
+	t, err := launch(exec.Command("/pico-tracker", "-memory", "16M", "-whitelist", list))
+	if err != nil {
+		return err
+	}
+	text, kib, err := resident(t.cmd.Process.Pid)
+	if err != nil {
+		return err
+	}
+	fmt.Println(verdict+"idle:", text)
+	if kib > maxIdle {
+		return fmt.Errorf("idle with %d KiB, want at most %d", kib, maxIdle)
+	}
+	if err := converse(pair4, t.port, four); err != nil {
+		return fmt.Errorf("IPv4: %w\n%s", err, t.log())
+	}
+	fmt.Println(verdict + "IPv4 serves")
+	if err := converse(pair6, t.port, six); err != nil {
+		return fmt.Errorf("IPv6: %w\n%s", err, t.log())
+	}
+	fmt.Println(verdict + "IPv6 serves")
+	if err := countDrops(t.port); err != nil {
+		return err
+	}
+	if err := t.checkReload(list, four, later); err != nil {
+		return fmt.Errorf("SIGHUP: %w\n%s", err, t.log())
+	}
+	fmt.Println(verdict + "SIGHUP changes the list")
+	if text, _, err = resident(t.cmd.Process.Pid); err != nil {
+		return err
+	}
+	fmt.Println(verdict+"after:", text)
+	if err := t.stop(); err != nil {
+		return err
+	}
+	fmt.Println(verdict + "SIGTERM ends it with 0")
+	return nil
+}
+
+func loopbackUp() error {
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM, 0)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	lo, err := unix.NewIfreq("lo")
+	if err != nil {
+		return err
+	}
+	lo.SetUint16(unix.IFF_UP)
+	if err := unix.IoctlIfreq(fd, unix.SIOCSIFFLAGS, lo); err != nil {
+		return err
+	}
+	// The address of IPv6 is there a moment later.
+	for deadline := time.Now().Add(10 * time.Second); ; {
+		c, err := net.ListenPacket("udp6", "[::1]:0")
+		if err == nil {
+			return c.Close()
+		}
+		if time.Now().After(deadline) {
+			return err
+		}
+	}
+}
+
+// resident is the memory of a process, by kind.
+func resident(pid int) (text string, kib int, err error) {
+	b, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/status")
+	if err != nil {
+		return "", 0, err
+	}
+	var found []string
+	for _, line := range strings.Split(string(b), "\n") {
+		for _, name := range []string{"VmRSS:", "RssAnon:", "RssFile:", "RssShmem:"} {
+			if strings.HasPrefix(line, name) {
+				found = append(found, strings.Join(strings.Fields(line), " "))
+			}
+		}
+	}
+	text = strings.Join(found, ", ")
+	_, err = fmt.Sscanf(text, "VmRSS: %d kB", &kib)
+	return text, kib, err
+}
+
+// countDrops sends what can be no request, and sees the kernel count it as
+// dropped: the socket's filter is in force.
+func countDrops(port int) error {
+	const junk = 7
+	for _, to := range []struct {
+		file string
+		addr netip.Addr
+	}{{"/proc/net/udp", netip.MustParseAddr("127.0.0.1")}, {"/proc/net/udp6", netip.IPv6Loopback()}} {
+		before, err := drops(to.file, port)
+		if err != nil {
+			return err
+		}
+		conn, err := net.DialUDP("udp", nil, net.UDPAddrFromAddrPort(netip.AddrPortFrom(to.addr, uint16(port))))
+		if err != nil {
+			return err
+		}
+		for range junk {
+			// Loopback delivers, or drops, before the call returns.
+			if _, err := conn.Write(bytes.Repeat([]byte{0xff}, 40)); err != nil {
+				return err
+			}
+		}
+		conn.Close()
+		after, err := drops(to.file, port)
+		if err != nil {
+			return err
+		}
+		if after-before != junk {
+			return fmt.Errorf("%s counts %d drops, want %d", to.file, after-before, junk)
+		}
+	}
+	fmt.Println(verdict + "the kernel drops what can be no request, and counts it")
+	return nil
+}
+
+// drops is the last column of the lines of a port in /proc/net/udp.
+func drops(file string, port int) (n int, err error) {
+	b, err := os.ReadFile(file)
+	if err != nil {
+		return 0, err
+	}
+	lines := 0
+	for _, line := range strings.Split(string(b), "\n") {
+		f := strings.Fields(line)
+		if len(f) > 2 && strings.HasSuffix(f[1], fmt.Sprintf(":%04X", port)) {
+			d, err := strconv.Atoi(f[len(f)-1])
+			if err != nil {
+				return 0, err
+			}
+			n += d
+			lines++
+		}
+	}
+	if lines == 0 {
+		return 0, fmt.Errorf("%s has no socket of port %d", file, port)
+	}
+	return n, nil
+}
