@@ -94,12 +94,14 @@ type keeper struct {
 	checked  seconds
 	small    bool // the system has no huge pages for us
 	full     bool
-	refusals uint64
+	refusals uint64  // newcomers turned away for lack of room
+	refused  seconds // when the last of them was
 }
 
 const (
 	listEvery  seconds = 5 * 60 // how often the access list is looked at
 	idleBefore seconds = 2 * 60 // that a page waits before the system has it back
+	fullAfter  seconds = 60     // without a refusal the tracker is no longer full
 	trimPages          = 512    // system pages looked at in a tick
 	hugeChunks         = 8      // chunks looked at for huge pages in a tick
 )
@@ -124,7 +126,7 @@ func (k *keeper) tick(now moment) {
 	if !k.small && !s.pool.enlarge(hugeChunks) {
 		k.small = true // no huge pages here
 	}
-	k.watchFull()
+	k.watchFull(now)
 	if k.list != nil && now.mono-k.checked >= listEvery {
 		k.checked = now.mono
 		if k.list.changed() {
@@ -135,24 +137,26 @@ func (k *keeper) tick(now moment) {
 
 // watchFull logs when newcomers begin to be turned away for lack of room, and
 // when there is room again.
-func (k *keeper) watchFull() {
+func (k *keeper) watchFull(now moment) {
 	var refusals uint64
 	for _, w := range k.workers {
 		c := w.board.read()
 		refusals += c.verdicts[announcedFull]
 	}
 	s := k.tracker.store
+	if refusals != k.refusals {
+		k.refusals, k.refused = refusals, now.mono
+	}
 	switch {
-	case !k.full && refusals != k.refusals:
+	case !k.full && refusals > 0 && k.refused == now.mono:
 		k.full = true
 		torrents, peers := s.totals()
 		k.log.warn("full: ", strconv.Itoa(torrents), " torrents, ", strconv.Itoa(peers[0]+peers[1]+peers[2]+peers[3]),
 			" peers; newcomers get peers but are not stored until there is room (-memory)")
-	case k.full && refusals == k.refusals && s.pool.fill() < 1000:
+	case k.full && now.mono-k.refused >= fullAfter:
 		k.full = false
 		k.log.info("no longer full: newcomers are stored again")
 	}
-	k.refusals = refusals
 }
 
 // reload reads the access list and removes what it no longer allows.
