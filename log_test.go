@@ -2,21 +2,51 @@ package main
 
 import (
 	"bytes"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 )
 
 // logLines is a log that a test can read while it is written.
 type logLines struct {
-	mu sync.Mutex
-	b  bytes.Buffer
+	mu     sync.Mutex
+	b      bytes.Buffer
+	writes chan struct{} // closed by the next write, if someone waits for it
 }
 
 func (l *logLines) Write(b []byte) (int, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if l.writes != nil {
+		close(l.writes)
+		l.writes = nil
+	}
 	return l.b.Write(b)
+}
+
+// await waits until all parts have been logged.
+func (l *logLines) await(t testing.TB, parts ...string) {
+	t.Helper()
+	deadline := time.After(20 * time.Second)
+	for {
+		l.mu.Lock()
+		if l.writes == nil {
+			l.writes = make(chan struct{})
+		}
+		next, text := l.writes, l.b.String()
+		l.mu.Unlock()
+		missing := slices.IndexFunc(parts, func(p string) bool { return !strings.Contains(text, p) })
+		if missing < 0 {
+			return
+		}
+		select {
+		case <-next:
+		case <-deadline:
+			t.Fatalf("%q was not logged, but:\n%s", parts[missing], text)
+		}
+	}
 }
 
 func (l *logLines) String() string {

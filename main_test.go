@@ -1,0 +1,422 @@
+package main
+
+import (
+	"bytes"
+	"encoding/hex"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// The whole program, through real sockets.
+
+// deadline is how long a test waits for what must come at once.
+const deadline = 20 * time.Second
+
+// instance is a program that is running.
+type instance struct {
+	t       testing.TB
+	port    uint16
+	signals chan os.Signal
+	log     *logLines
+	done    chan int
+	code    int
+}
+
+// freePort is a UDP port that no one uses on either loopback address.
+func freePort(t testing.TB) uint16 {
+	t.Helper()
+	for try := 0; try < 100; try++ {
+		a, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		port := a.LocalAddr().(*net.UDPAddr).Port
+		b, err := net.ListenUDP("udp6", &net.UDPAddr{IP: net.IPv6loopback, Port: port})
+		a.Close()
+		if err == nil {
+			b.Close()
+			return uint16(port)
+		}
+	}
+	t.Fatal("no port is free on 127.0.0.1 and [::1] (is there no IPv6?)")
+	return 0
+}
+
+// startProgram runs the program with a port of its own until the test ends.
+func startProgram(t testing.TB, args ...string) *instance {
+	t.Helper()
+	p := &instance{t: t, port: freePort(t), signals: make(chan os.Signal, 4), log: &logLines{}, done: make(chan int, 1)}
+	args = append([]string{"-port", strconv.Itoa(int(p.port)), "-listen", "127.0.0.1,[::1]", "-memory", "32M", "-workers", "1"}, args...)
+	go func() { p.done <- run(p.signals, args, nil, p.log, p.log) }()
+	t.Cleanup(func() { p.stop(syscall.SIGTERM) })
+	p.log.await(t, "[INFO] memory ")
+	return p
+}
+
+// stop ends the program, if it has not ended, and returns its exit code.
+func (p *instance) stop(sig os.Signal) int {
+	p.t.Helper()
+	if p.done != nil {
+		p.signals <- sig
+		select {
+		case p.code = <-p.done:
+		case <-time.After(deadline):
+			p.t.Fatalf("it does not stop:\n%s", p.log)
+		}
+		p.done = nil
+	}
+	return p.code
+}
+
+// client is a connected socket: it gets only what comes from the address that
+// it asks.
+type client struct {
+	t    testing.TB
+	conn *net.UDPConn
+	self host
+}
+
+// dial makes a client for a tracker at addr.
+func (p *instance) dial(addr string) *client { return dialClient(p.t, addr, p.port) }
+
+func dialClient(t testing.TB, addr string, port uint16) *client {
+	t.Helper()
+	to := netip.AddrPortFrom(netip.MustParseAddr(addr), port)
+	conn, err := net.DialUDP("udp", nil, net.UDPAddrFromAddrPort(to))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close() })
+	return &client{t, conn, conn.LocalAddr().(*net.UDPAddr).AddrPort()}
+}
+
+func (c *client) send(req []byte) {
+	c.t.Helper()
+	if _, err := c.conn.Write(req); err != nil {
+		c.t.Fatal(err)
+	}
+}
+
+func (c *client) receive() []byte {
+	c.t.Helper()
+	b := make([]byte, 4096)
+	if err := c.conn.SetReadDeadline(time.Now().Add(deadline)); err != nil {
+		c.t.Fatal(err)
+	}
+	n, err := c.conn.Read(b)
+	if err != nil {
+		c.t.Fatalf("no reply: %v", err)
+	}
+	return b[:n]
+}
+
+func (c *client) ask(req []byte) []byte {
+	c.t.Helper()
+	c.send(req)
+	return c.receive()
+}
+
+// settle returns when what was sent before lies in the queue where it belongs:
+// what is sent to oneself goes the same way, and comes after.
+func settle(t testing.TB) {
+	t.Helper()
+	conn, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	c := dialClient(t, "127.0.0.1", conn.LocalAddr().(*net.UDPAddr).AddrPort().Port())
+	c.send([]byte("x"))
+	if err := conn.SetReadDeadline(time.Now().Add(deadline)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := conn.Read(make([]byte, 1)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// connect returns the connection ID.
+func (c *client) connect() []byte {
+	c.t.Helper()
+	reply := c.ask(connectRequest())
+	if len(reply) != 16 || !bytes.Equal(reply[:8], concat(u32(0), transaction)) {
+		c.t.Fatalf("connect: %x", reply)
+	}
+	return reply[8:]
+}
+
+// announce connects and announces, and returns the reply.
+func (c *client) announce(f fields) []byte {
+	c.t.Helper()
+	if f.id == nil {
+		f.id = c.connect()
+	}
+	if f.port == 0 {
+		f.port = c.self.Port()
+	}
+	return c.ask(f.bytes())
+}
+
+// TestProgramServes has clients of both families find each other.
+func TestProgramServes(t *testing.T) {
+	for _, more := range [][]string{nil, {"-workers", "3"}, {"-listen", "0.0.0.0,[::]"}, {"-listen", "[::],0.0.0.0", "-workers", "2", "-memory", "64M"}} {
+		p := startProgram(t, more...)
+		for _, addr := range []string{"127.0.0.1", "::1"} {
+			a, b := p.dial(addr), p.dial(addr)
+			hash := int(a.self.Port())
+			if got := a.announce(fields{hash: hash, want: -1}); len(got) != 20 || !bytes.Equal(got[12:], concat(u32(0), u32(1))) {
+				t.Errorf("%q: the seeder's announce: %x", more, got)
+			}
+			self := append(a.self.Addr().AsSlice(), byte(a.self.Port()>>8), byte(a.self.Port()))
+			if got := b.announce(fields{hash: hash, left: 1, want: -1}); len(got) < 20 || !bytes.Equal(got[12:], concat(u32(1), u32(1), self)) {
+				t.Errorf("%q: the leecher's announce: %x, want %x at the end", more, got, self)
+			}
+			if got := b.ask(scrapeRequest(b.connect(), hash)); !bytes.Equal(got, concat(u32(2), transaction, u32(1), u32(0), u32(1))) {
+				t.Errorf("%q: scrape: %x", more, got)
+			}
+		}
+		if code := p.stop(os.Interrupt); code != 0 {
+			t.Errorf("%q: exit %d", more, code)
+		}
+	}
+}
+
+// TestProgramStarts says what it has.
+func TestProgramStarts(t *testing.T) {
+	p := startProgram(t, "-interval", "20m")
+	for _, want := range []string{
+		"[INFO] pico-tracker " + version + "\n",
+		"[WARN] no -secret: ",
+		fmt.Sprintf("[INFO] listening on 127.0.0.1:%d", p.port),
+		fmt.Sprintf("[INFO] listening on [::1]:%d", p.port),
+		"[INFO] memory 32M: up to ",
+		" torrents or ", " peers; 1 workers, interval 20m0s",
+	} {
+		if !strings.Contains(p.log.String(), want) {
+			t.Errorf("the log lacks %q:\n%s", want, p.log)
+		}
+	}
+	a := p.dial("127.0.0.1")
+	if i := a.announce(fields{})[8:12]; bytes.Compare(i, u32(1080)) < 0 || bytes.Compare(i, u32(1320)) > 0 {
+		t.Errorf("interval %x", i)
+	}
+}
+
+// TestProgramStops on SIGTERM and SIGINT within a second, and frees its port.
+func TestProgramStops(t *testing.T) {
+	for _, sig := range []os.Signal{syscall.SIGTERM, os.Interrupt} {
+		p := startProgram(t, "-workers", "2", "-secret", strings.Repeat("x", 32))
+		p.dial("::1").connect()
+		start := time.Now()
+		if code := p.stop(sig); code != 0 {
+			t.Errorf("%v: exit %d", sig, code)
+		}
+		if d := time.Since(start); d > time.Second && !testing.Short() {
+			t.Errorf("%v: it took %v", sig, d)
+		}
+		if !strings.Contains(p.log.String(), "[INFO] stopping: "+sig.String()) {
+			t.Errorf("%v: logged %q", sig, p.log)
+		}
+		if strings.Contains(p.log.String(), "[WARN]") && maxBatch > 1 {
+			t.Errorf("warnings where all is well:\n%s", p.log)
+		}
+		c, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1), Port: int(p.port)})
+		if err != nil {
+			t.Errorf("%v: the port is not free: %v", sig, err)
+			continue
+		}
+		c.Close()
+	}
+}
+
+// TestStopAnswers what has arrived.
+func TestStopAnswers(t *testing.T) {
+	for _, ip := range []string{"127.0.0.1", "::1"} {
+		addr, _ := parseAddress(ip)
+		port := freePort(t)
+		sock, err := openSocket(addr, port, min(4, maxBatch), false)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s := newService(t)
+		d := s.v4
+		if addr.is6() {
+			d = s.v6
+		}
+		w := &worker{sock: sock, desk: d, clock: clock{time.Now()}, log: &logger{}}
+		var clients []*client
+		for i := 0; i < 11; i++ {
+			c := dialClient(t, ip, port)
+			c.send(connectRequest())
+			clients = append(clients, c)
+		}
+		settle(t)
+		sock.stop()
+		stopped := make(chan error, 1)
+		go func() { stopped <- w.run() }()
+		for i, c := range clients {
+			if reply := c.receive(); len(reply) != 16 {
+				t.Errorf("client %d: %x", i, reply)
+			}
+		}
+		select {
+		case err := <-stopped:
+			if err != nil {
+				t.Error(err)
+			}
+		case <-time.After(deadline):
+			t.Fatal("it goes on")
+		}
+		if c := w.board.read(); c.verdicts[connected] != 11 || c.received() != 11 || c.bytesIn != 11*16 || c.bytesOut != 11*16 || c.sendFailed != 0 {
+			t.Errorf("counted: %+v", c)
+		}
+		sock.close()
+	}
+}
+
+// TestProgramReloads the access list on SIGHUP.
+func TestProgramReloads(t *testing.T) {
+	for _, flag := range []string{"-whitelist", "-blacklist"} {
+		path := filepath.Join(t.TempDir(), "list")
+		deny := flag == "-blacklist"
+		writeFile(t, path, digits(1)+"\n")
+		p := startProgram(t, flag, path)
+		a := p.dial("127.0.0.1")
+		id := a.connect()
+		expect := func(hash int, allowed bool) {
+			t.Helper()
+			reply := a.announce(fields{id: id, hash: hash, left: 1})
+			if ok := bytes.HasPrefix(reply, concat(u32(1), transaction)); ok != allowed || !ok && !bytes.Equal(reply, errorReply(textDenied)) {
+				t.Errorf("%s: torrent %d: %x %q", flag, hash, reply, reply)
+			}
+		}
+		expect(1, !deny)
+		expect(2, deny)
+		writeFile(t, path, digits(2)+"\n"+digits(3)+"\n")
+		p.signals <- syscall.SIGHUP
+		p.log.await(t, path+": 2 torrents", "1 torrents removed")
+		expect(1, deny)
+		expect(2, !deny)
+		if got := a.ask(scrapeRequest(id, 2)); bytes.Equal(got[8:], concat(u32(0), u32(0), u32(1))) == deny {
+			t.Errorf("%s: scrape: %x", flag, got)
+		}
+		if err := os.Remove(path); err != nil {
+			t.Fatal(err)
+		}
+		p.signals <- syscall.SIGHUP
+		p.log.await(t, "no such file")
+		expect(1, false)
+		expect(2, false)
+		// Without a list a SIGHUP means nothing, and ends nothing.
+		p.signals <- syscall.SIGHUP
+		expect(3, false)
+	}
+	p := startProgram(t)
+	p.signals <- syscall.SIGHUP
+	p.dial("127.0.0.1").connect()
+}
+
+// TestProgramPortInUse: one line with a hint, exit 1, also where sockets could
+// share the port.
+func TestProgramPortInUse(t *testing.T) {
+	for _, addr := range []net.UDPAddr{{IP: net.IPv4(127, 0, 0, 1)}, {IP: net.IPv6loopback}} {
+		conn, err := net.ListenUDP("udp", &addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		self := conn.LocalAddr().(*net.UDPAddr)
+		for _, workers := range []string{"1", "2"} {
+			expectFailure(t, []string{"-listen", addr.IP.String(), "-port", strconv.Itoa(self.Port), "-workers", workers, "-memory=32M"}, nil,
+				"listen "+self.String()+": ", "address already in use (is another tracker running?)")
+		}
+		conn.Close()
+	}
+	p := startProgram(t, "-workers", "2")
+	expectFailure(t, []string{"-listen", "127.0.0.1", "-port", strconv.Itoa(int(p.port)), "-workers", "2", "-memory=32M"}, nil, "in use (is another tracker running?)")
+	p.dial("127.0.0.1").connect()
+}
+
+// TestProgramNoSuchAddress: 203.0.113.0/24 is for documentation; no interface
+// has it.
+func TestProgramNoSuchAddress(t *testing.T) {
+	for _, addr := range []string{"203.0.113.77", "[2001:db8:ffff::77]"} {
+		expectFailure(t, []string{"-listen", "127.0.0.1," + addr, "-port", strconv.Itoa(int(freePort(t))), "-workers=1", "-memory=32M"}, nil, "listen "+addr+":")
+	}
+}
+
+// TestProgramSecrets: one secret, given in different ways, makes IDs that hold
+// on all instances; another does not.
+func TestProgramSecrets(t *testing.T) {
+	const secret = "a secret of more than thirty-two characters"
+	path := filepath.Join(t.TempDir(), "secret")
+	writeFile(t, path, "  "+secret+"\r\n")
+	first, second := startProgram(t, "-secret", secret), startProgram(t, "-secret-file", path)
+	other := startProgram(t)
+	for _, addr := range []string{"127.0.0.1", "::1"} {
+		id := first.dial(addr).connect()
+		if got := second.dial(addr).ask(scrapeRequest(id, 1)); !bytes.HasPrefix(got, u32(2)) {
+			t.Errorf("the same secret: %x", got)
+		}
+		if got := other.dial(addr).ask(scrapeRequest(id, 1)); !bytes.HasPrefix(got, u32(3)) {
+			t.Errorf("another secret: %x", got)
+		}
+	}
+	for _, p := range []*instance{first, second} {
+		if text := p.log.String(); strings.Contains(text, secret) || strings.Contains(text, "[WARN]") && maxBatch > 1 {
+			t.Errorf("logged: %s", text)
+		}
+	}
+}
+
+// TestProgramLogs a line a packet under -debug, and else none that a stranger
+// can cause.
+func TestProgramLogs(t *testing.T) {
+	for _, debug := range []bool{false, true} {
+		p := startProgram(t, "-debug="+strconv.FormatBool(debug), "-secret=short")
+		if !strings.Contains(p.log.String(), "[WARN] the secret has 5 characters") {
+			t.Errorf("logged: %s", p.log)
+		}
+		p.log.take()
+		a := p.dial("127.0.0.1")
+		for _, req := range [][]byte{connectRequest()[:7], errorReply("hello, tracker"), concat(bin("6553f10001020304"), u32(9), transaction)} {
+			a.send(req)
+		}
+		a.announce(fields{id: bin("6553f10001020304"), port: 1})
+		a.announce(fields{port: 1})
+		a.announce(fields{port: 1, event: 3})
+		got := p.log.take()
+		if !debug && len(got) != 0 {
+			t.Errorf("logged: %q", got)
+		}
+		want := []string{"error: connection ID, 98 bytes in, 47 out", "connect, 16 bytes in, 16 out", "announce, 98 bytes in, 20 out",
+			"connect, 16 bytes in, 16 out", "announce, stopped, 98 bytes in, 20 out"}
+		if len(got) < len(want) && debug {
+			t.Fatalf("logged: %q", got)
+		}
+		for i := range want[:min(len(want), len(got))] {
+			line, want := got[len(got)-len(want)+i], "[DEBUG] "+a.self.String()+": "+want[i]
+			if line != want {
+				t.Errorf("logged %q, want %q", line, want)
+			}
+		}
+	}
+}
+
+// TestProgramIDs are dated by the wall clock: what the tests of IDs set by
+// hand.
+func TestProgramIDs(t *testing.T) {
+	before := time.Now().Unix()
+	id := startProgram(t).dial("127.0.0.1").connect()
+	after := time.Now().Unix()
+	if bytes.Compare(id[:4], u32(uint32(before))) < 0 || bytes.Compare(id[:4], u32(uint32(after))) > 0 {
+		t.Errorf("ID %s, issued between %d and %d", hex.EncodeToString(id), before, after)
+	}
+}

@@ -1,0 +1,622 @@
+//go:build linux && !portable
+
+package main
+
+import (
+	"bytes"
+	"encoding/binary"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// loopbacks are an address of each family with the wildcard that includes it.
+var loopbacks = []struct{ addr, wildcard string }{{"127.0.0.1", "0.0.0.0"}, {"::1", "::"}}
+
+// testSocket opens a socket on a port that is free.
+func testSocket(t testing.TB, ip string, batch int) (*socket, uint16) {
+	t.Helper()
+	addr, ok := parseAddress(ip)
+	if !ok {
+		t.Fatal(ip)
+	}
+	port := freePort(t)
+	s, err := openSocket(addr, port, batch, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(s.close)
+	return s, port
+}
+
+// echo receives until there were n datagrams, and answers each with its own
+// bytes. It returns them, and how many replies were refused.
+func echo(t testing.TB, s *socket, n int) (got [][]byte, failed int) {
+	t.Helper()
+	for len(got) < n {
+		k, err := s.receive()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i := 0; i < k; i++ {
+			got = append(got, bytes.Clone(s.request(i)))
+			s.reply(i, append(s.buffer(i), s.request(i)...))
+		}
+		failed += s.flush(k)
+	}
+	return got, failed
+}
+
+// numbered is a request that gets through the kernel's filter.
+func numbered(n int) []byte {
+	req := connectRequest()
+	binary.BigEndian.PutUint32(req[12:], uint32(n))
+	return req
+}
+
+// TestReplyAddress: a reply leaves from the address that was asked, which a
+// client that is connected to it insists on.
+func TestReplyAddress(t *testing.T) {
+	s, port := testSocket(t, "0.0.0.0", 8)
+	addrs := []string{"127.0.0.1", "127.0.0.2", "127.1.2.3", "127.255.255.254"}
+	for i, addr := range addrs {
+		c := dialClient(t, addr, port)
+		c.send(numbered(i))
+		echo(t, s, 1)
+		if got := c.receive(); !bytes.Equal(got, numbered(i)) {
+			t.Errorf("%s: %x", addr, got)
+		}
+	}
+	// All in one batch.
+	var clients []*client
+	for i, addr := range addrs {
+		c := dialClient(t, addr, port)
+		c.send(numbered(i))
+		clients = append(clients, c)
+	}
+	echo(t, s, len(addrs))
+	for i, c := range clients {
+		if got := c.receive(); !bytes.Equal(got, numbered(i)) {
+			t.Errorf("%s: %x", addrs[i], got)
+		}
+	}
+	s, port = testSocket(t, "::", 8)
+	c := dialClient(t, "::1", port)
+	c.send(numbered(1))
+	if echo(t, s, 1); !bytes.Equal(c.receive(), numbered(1)) {
+		t.Error("::1")
+	}
+}
+
+// TestSource: the address and port of each datagram in wire form.
+func TestSource(t *testing.T) {
+	for _, l := range loopbacks {
+		for _, ip := range []string{l.addr, l.wildcard} {
+			s, port := testSocket(t, ip, 2)
+			c := dialClient(t, l.addr, port)
+			c.send(numbered(1))
+			if n, err := s.receive(); n != 1 || err != nil {
+				t.Fatal(n, err)
+			}
+			key := make([]byte, len(c.self.Addr().AsSlice())+2)
+			s.source(0, key)
+			want := binary.BigEndian.AppendUint16(c.self.Addr().AsSlice(), c.self.Port())
+			if !bytes.Equal(key, want) {
+				t.Errorf("%s: %x, want %x", ip, key, want)
+			}
+		}
+	}
+}
+
+// TestFilter: the kernel drops what the tracker would not answer for its shape,
+// and nothing else.
+func TestFilter(t *testing.T) {
+	good := fields{id: bin("6553f10001020304"), port: 1}.bytes()
+	with := func(req []byte, at int, b ...byte) []byte {
+		req = bytes.Clone(req)
+		copy(req[at:], b)
+		return req
+	}
+	packets := [][]byte{
+		connectRequest(), connectRequest()[:15], connectRequest()[:1], append(connectRequest(), 0),
+		with(connectRequest(), 3, 0x16), with(connectRequest(), 7, 0x81), with(connectRequest(), 0, 1), with(connectRequest(), 11, 3),
+		with(connectRequest(), 11, 1), with(connectRequest(), 11, 2), with(connectRequest(), 8, 1),
+		good, good[:97], good[:16], good[:15], append(bytes.Clone(good), 0, 0), with(good, 11, 0), with(good, 11, 2), with(good, 11, 3), with(good, 11, 4),
+		with(good, 8, 1), with(good, 10, 1), scrapeRequest(good[:8]), scrapeRequest(good[:8], make([]int, 74)...), scrapeRequest(good[:8], make([]int, 80)...),
+		errorReply(textID), concat(u32(2), transaction, u32(1), u32(0), u32(0)), concat(u32(0), transaction, u32(2), u32(9)),
+		with(good, 0, 0, 0, 0, 0), with(good, 0, 0, 0, 0, 3), with(good, 0, 0, 0, 0, 4), with(good, 0, 0xff, 0xff, 0xff, 0xff), with(good, 0, 0x80, 0, 0, 0),
+		with(make([]byte, 1200), 0, 4), make([]byte, 16), bytes.Repeat([]byte{0xff}, 16),
+	}
+	rng := random{state: 5}
+	for i := 0; i < 200; i++ {
+		req := make([]byte, rng.below(40))
+		for j := range req {
+			req[j] = byte(rng.below(4))
+		}
+		if len(req) >= 16 && i%2 == 0 {
+			copy(req, connectRequest()[:8+i%5])
+		}
+		packets = append(packets, req)
+	}
+	d := testDesk(newService(t).tracker, nil, moment{})
+	for _, l := range loopbacks {
+		for _, ip := range []string{l.addr, l.wildcard} {
+			s, port := testSocket(t, ip, 8)
+			c := dialClient(t, l.addr, port)
+			for i, req := range packets {
+				d.errors.rows[0], d.connects.rows[0] = limitRow{}, limitRow{}
+				_, v := handle(d, make([]byte, 0, maxReply), req[:min(len(req), maxRequest)], testKey4(i), moment{mono: 1, wall: testWall})
+				pass := v != dropShort && v != dropReply && v != dropAction && v != dropMagic
+				var want [][]byte
+				if pass {
+					want = append(want, req[:min(len(req), maxRequest)])
+				}
+				// What comes after has come through: it marks the end.
+				want = append(want, numbered(i))
+				c.send(req)
+				c.send(numbered(i))
+				got, _ := echo(t, s, len(want))
+				if !slices.EqualFunc(got, want, bytes.Equal) {
+					t.Fatalf("%x (%s) on %s: received %x, want %x", req, verdictNames[v], ip, got, want)
+				}
+				for range want {
+					c.receive()
+				}
+			}
+		}
+	}
+}
+
+// TestSendFailures: replies that the kernel refuses, wherever they stand in a
+// batch, are counted and hold up no other.
+func TestSendFailures(t *testing.T) {
+	for _, single := range []bool{false, true} {
+		for _, l := range loopbacks {
+			for _, bad := range [][]int{{}, {0}, {4}, {2}, {0, 1}, {3, 4}, {0, 2, 4}, {0, 1, 2, 3}, {0, 1, 2, 3, 4}} {
+				s, port := testSocket(t, l.wildcard, 5)
+				c := dialClient(t, l.addr, port)
+				for i := 0; i < 5; i++ {
+					c.send(numbered(i))
+				}
+				settle(t)
+				n, err := s.receive()
+				if n != 5 || err != nil {
+					t.Fatalf("%d datagrams, %v", n, err)
+				}
+				s.single = single
+				for i := 0; i < n; i++ {
+					if slices.Contains(bad, i) {
+						copy(s.slots[i].name[2:4], "\x00\x00") // port 0: no one's
+					}
+					s.reply(i, append(s.buffer(i), s.request(i)...))
+				}
+				if failed := s.flush(n); failed != len(bad) {
+					t.Errorf("%v, single %v: %d replies failed", bad, single, failed)
+				}
+				for i := 0; i < 5; i++ {
+					if slices.Contains(bad, i) {
+						continue
+					}
+					if got := c.receive(); !bytes.Equal(got, numbered(i)) {
+						t.Errorf("%v: reply %d is %x", bad, i, got)
+					}
+				}
+			}
+		}
+	}
+}
+
+// TestSkippedReplies: only what has a reply is sent, to its own sender.
+func TestSkippedReplies(t *testing.T) {
+	s, port := testSocket(t, "127.0.0.1", 4)
+	clients := []*client{dialClient(t, "127.0.0.1", port), dialClient(t, "127.0.0.1", port), dialClient(t, "127.0.0.1", port)}
+	for round := 0; round < 3; round++ {
+		for i, c := range clients {
+			c.send(numbered(10*round + i))
+		}
+		settle(t)
+		n, err := s.receive()
+		if n != 3 || err != nil {
+			t.Fatal(n, err)
+		}
+		for i := 0; i < n; i++ {
+			if i != round {
+				s.reply(i, append(s.buffer(i), s.request(i)...))
+			}
+		}
+		s.flush(n)
+		for i, c := range clients {
+			if i == round {
+				continue
+			}
+			if got := c.receive(); !bytes.Equal(got, numbered(10*round+i)) {
+				t.Errorf("round %d, client %d: %x", round, i, got)
+			}
+		}
+	}
+	// The one that was left out each time has got nothing in between.
+	for i, c := range clients {
+		c.send(numbered(100 + i))
+	}
+	echo(t, s, 3)
+	for i, c := range clients {
+		if got := c.receive(); !bytes.Equal(got, numbered(100+i)) {
+			t.Errorf("client %d: %x", i, got)
+		}
+	}
+}
+
+// TestSingle: where the kernel has no recvmmsg and sendmmsg, datagrams are
+// taken and sent one by one.
+func TestSingle(t *testing.T) {
+	for _, l := range loopbacks {
+		for _, ip := range []string{l.addr, l.wildcard} {
+			s, port := testSocket(t, ip, 4)
+			s.single = true
+			sv := newService(t)
+			d := sv.v4
+			if s.v6 {
+				d = sv.v6
+			}
+			w := &worker{sock: s, desk: d, clock: clock{time.Now()}, log: &logger{}}
+			stopped := make(chan error, 1)
+			go func() { stopped <- w.run() }()
+			a, b := dialClient(t, l.addr, port), dialClient(t, l.addr, port)
+			a.announce(fields{want: -1})
+			if got := b.announce(fields{left: 1, want: -1}); len(got) != 20+2+len(a.self.Addr().AsSlice()) {
+				t.Errorf("%s: %x", ip, got)
+			}
+			s.stop()
+			if err := <-stopped; err != nil {
+				t.Error(err)
+			}
+		}
+	}
+}
+
+// TestBatch: more datagrams than a batch holds are taken in several, in order,
+// and each is answered.
+func TestBatch(t *testing.T) {
+	s, port := testSocket(t, "127.0.0.1", 4)
+	c := dialClient(t, "127.0.0.1", port)
+	for i := 0; i < 11; i++ {
+		c.send(numbered(i))
+	}
+	settle(t)
+	var sizes []int
+	for got := 0; got < 11; {
+		n, err := s.receive()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i := 0; i < n; i++ {
+			if !bytes.Equal(s.request(i), numbered(got)) {
+				t.Fatalf("datagram %d is %x", got, s.request(i))
+			}
+			got++
+		}
+		s.flush(n)
+		sizes = append(sizes, n)
+	}
+	if !slices.Equal(sizes, []int{4, 4, 3}) {
+		t.Errorf("batches of %v", sizes)
+	}
+}
+
+// TestLongDatagrams are cut to what is looked at; the next ones are whole.
+func TestLongDatagrams(t *testing.T) {
+	s, port := testSocket(t, "0.0.0.0", 2)
+	c := dialClient(t, "127.0.0.1", port)
+	for _, n := range []int{maxRequest - 1, maxRequest, maxRequest + 1, 9000, 65507, 16} {
+		req := append(numbered(n), make([]byte, n-16)...)
+		c.send(req)
+		if got, _ := echo(t, s, 1); !bytes.Equal(got[0], req[:min(n, maxRequest)]) {
+			t.Errorf("%d bytes: received %d", n, len(got[0]))
+		}
+		// An answer of that size is none that the tracker would give.
+		if got := c.receive(); len(got) != min(n, maxRequest) {
+			t.Errorf("%d bytes: %d came back", n, len(got))
+		}
+	}
+}
+
+// TestStopWakes who waits, and whoever asks afterwards.
+func TestStopWakes(t *testing.T) {
+	for _, single := range []bool{false, true} {
+		for _, l := range loopbacks {
+			s, port := testSocket(t, l.wildcard, 4)
+			s.single = single
+			// Whether it waits already when it is stopped is left to chance.
+			first, second := make(chan error, 1), make(chan error, 1)
+			go func() {
+				_, err := s.receive()
+				first <- err
+				s.flush(1)
+				_, err = s.receive()
+				second <- err
+			}()
+			c := dialClient(t, l.addr, port)
+			c.send(numbered(1))
+			if err := <-first; err != nil {
+				t.Fatal(err)
+			}
+			s.stop()
+			for i := 0; i < 2; i++ {
+				select {
+				case err := <-second:
+					if err != errStopped {
+						t.Errorf("%v", err)
+					}
+				case <-time.After(deadline):
+					t.Fatal("it waits on")
+				}
+				go func() {
+					_, err := s.receive()
+					second <- err
+				}()
+			}
+			<-second
+		}
+	}
+}
+
+// TestReceiveFails: a socket that is broken ends its worker with an error.
+func TestReceiveFails(t *testing.T) {
+	addr, _ := parseAddress("127.0.0.1")
+	s, err := openSocket(addr, freePort(t), 4, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.close()
+	w := &worker{sock: s, desk: newService(t).v4, log: &logger{}}
+	if err := w.run(); err != unix.EBADF {
+		t.Errorf("%v", err)
+	}
+}
+
+// TestFamiliesApart: the IPv6 socket takes no IPv4, so that both wildcards fit
+// on one port and no mapped address is ever seen.
+func TestFamiliesApart(t *testing.T) {
+	any4, any6 := anyIPv4, anyIPv6
+	port := freePort(t)
+	s6, err := openSocket(any6, port, 4, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s6.close()
+	s4, err := openSocket(any4, port, 4, false)
+	if err != nil {
+		t.Fatalf("IPv4 beside IPv6: %v", err)
+	}
+	defer s4.close()
+	c4, c6 := dialClient(t, "127.0.0.1", port), dialClient(t, "::1", port)
+	c4.send(numbered(4))
+	c6.send(numbered(6))
+	for _, x := range []struct {
+		s *socket
+		n int
+	}{{s4, 4}, {s6, 6}} {
+		if got, _ := echo(t, x.s, 1); len(got) != 1 || !bytes.Equal(got[0], numbered(x.n)) {
+			t.Errorf("family %d: %x", x.n, got)
+		}
+	}
+}
+
+// TestSharedSockets: sockets that share a port get whole clients each.
+func TestSharedSockets(t *testing.T) {
+	addr, _ := parseAddress("127.0.0.1")
+	port := freePort(t)
+	var socks []*socket
+	for i := 0; i < 2; i++ {
+		s, err := openSocket(addr, port, 64, true)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer s.close()
+		socks = append(socks, s)
+	}
+	if _, err := openSocket(addr, port, 1, false); err != unix.EADDRINUSE {
+		t.Errorf("one that does not share: %v", err)
+	}
+	const clients = 40
+	for i := 0; i < clients; i++ {
+		c := dialClient(t, "127.0.0.1", port)
+		for j := 0; j < 3; j++ {
+			c.send(numbered(i))
+		}
+	}
+	settle(t)
+	total := 0
+	for i, s := range socks {
+		s.stop()
+		seen := map[string]int{}
+		for {
+			n, err := s.receive()
+			if err == errStopped {
+				break
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			for j := 0; j < n; j++ {
+				seen[string(s.request(j))]++
+			}
+			s.flush(n)
+		}
+		if total += len(seen); len(seen) == 0 || len(seen) == clients {
+			t.Errorf("socket %d has %d of %d clients", i, len(seen), clients)
+		}
+		for req, n := range seen {
+			if n != 3 {
+				t.Errorf("socket %d has %d of 3 datagrams of %x", i, n, req)
+			}
+		}
+	}
+	if total != clients {
+		t.Errorf("%d clients, want %d", total, clients)
+	}
+}
+
+// TestZones: an unknown interface is an error, one by name or number is found.
+func TestZones(t *testing.T) {
+	s, _ := testSocket(t, "::1", 1)
+	lo, err := net.InterfaceByName("lo")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for zone, want := range map[string]int{"lo": lo.Index, "7": 7} {
+		if got, err := zoneIndex(s.fd, zone); err != nil || int(got) != want {
+			t.Errorf("%s: %d, %v", zone, got, err)
+		}
+	}
+	for _, zone := range []string{"nosuch0", strings.Repeat("x", 100)} {
+		if _, err := zoneIndex(s.fd, zone); err == nil {
+			t.Errorf("%q is an interface", zone)
+		}
+	}
+	addr, _ := parseAddress("fe80::1%nosuch0")
+	if s, err := openSocket(addr, freePort(t), 1, false); err == nil {
+		s.close()
+		t.Error("a socket on an interface that is not there")
+	}
+}
+
+// TestSocketAllocs: a datagram that goes through the socket allocates nothing.
+func TestSocketAllocs(t *testing.T) {
+	for _, single := range []bool{false, true} {
+		for _, l := range loopbacks {
+			s, port := testSocket(t, l.wildcard, 4)
+			s.single = single
+			c := dialClient(t, l.addr, port)
+			raw, err := c.conn.SyscallConn()
+			if err != nil {
+				t.Fatal(err)
+			}
+			sv := newService(t)
+			sv.v4.connects = newLimiter(64, 0, limitWindow, hashKey{})
+			sv.v6.connects = sv.v4.connects
+			var fd int
+			if err := raw.Control(func(f uintptr) { fd = int(f) }); err != nil {
+				t.Fatal(err)
+			}
+			req, reply := connectRequest(), make([]byte, 100)
+			var key4 key4
+			var key6 key6
+			n := testing.AllocsPerRun(20, func() {
+				if _, err := unix.Write(fd, req); err != nil {
+					t.Fatal(err)
+				}
+				if n, err := s.receive(); n != 1 || err != nil {
+					t.Fatal(n, err)
+				}
+				var out []byte
+				if s.v6 {
+					s.source(0, key6[:])
+					out, _ = handle(sv.v6, s.buffer(0), s.request(0), &key6, sv.now)
+				} else {
+					s.source(0, key4[:])
+					out, _ = handle(sv.v4, s.buffer(0), s.request(0), &key4, sv.now)
+				}
+				s.reply(0, out)
+				if failed := s.flush(1); failed != 0 {
+					t.Fatal("not sent")
+				}
+				if n, err := unix.Read(fd, reply); n != 16 || err != nil {
+					t.Fatal(n, err)
+				}
+			})
+			if n != 0 {
+				t.Errorf("%s, single %v: %v allocations", l.addr, single, n)
+			}
+		}
+	}
+}
+
+// TestAim: the reply's PKTINFO names no interface, but for a link-local
+// address.
+func TestAim(t *testing.T) {
+	data := unix.CmsgLen(0)
+	index := bytes.Repeat([]byte{7}, 4)
+	s := &socket{}
+	var control [controlSize]byte
+	copy(control[data:], concat(index, []byte{127, 0, 0, 2, 127, 0, 0, 1}))
+	s.aim(&control)
+	if want := concat(make([]byte, 4), []byte{127, 0, 0, 2, 127, 0, 0, 1}); !bytes.Equal(control[data:data+12], want) {
+		t.Errorf("IPv4: %x", control[data:])
+	}
+	s.v6 = true
+	for addr, kept := range map[string]bool{"fe80::1": true, "febf::1": true, "fec0::1": false, "2001:db8::1": false, "::1": false, "fe40::1": false} {
+		ip := netip.MustParseAddr(addr).AsSlice()
+		copy(control[data:], concat(ip, index))
+		s.aim(&control)
+		if !bytes.Equal(control[data:data+16], ip) || bytes.Equal(control[data+16:data+20], index) != kept {
+			t.Errorf("%s: %x", addr, control[data:])
+		}
+	}
+}
+
+// TestListInode: a file that was put in the place of another is another, were
+// it of the same size and time.
+func TestListInode(t *testing.T) {
+	l, _ := testList(t, false, 10)
+	when := time.Unix(1_700_000_000, 0)
+	put := func(path, text string) {
+		writeFile(t, path, text)
+		if err := os.Chtimes(path, when, when); err != nil {
+			t.Fatal(err)
+		}
+	}
+	put(l.path, digits(1))
+	if !l.load() || l.changed() {
+		t.Fatal("not loaded")
+	}
+	next := filepath.Join(filepath.Dir(l.path), "next")
+	put(next, digits(2))
+	if err := os.Rename(next, l.path); err != nil {
+		t.Fatal(err)
+	}
+	if !l.changed() || !l.load() || !l.admits(testHash(2)) || l.admits(testHash(1)) {
+		t.Error("a file with another inode is not seen")
+	}
+}
+
+// TestNoLeaks: a program that has ended, or could not start, leaves no file
+// descriptor.
+func TestNoLeaks(t *testing.T) {
+	count := func() int {
+		entries, err := os.ReadDir("/proc/self/fd")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(entries)
+	}
+	list := filepath.Join(t.TempDir(), "list")
+	writeFile(t, list, digits(1))
+	startProgram(t, "-whitelist", list).stop(os.Interrupt)
+	before := count()
+	p := startProgram(t, "-whitelist", list, "-workers=2", "-memory=64M")
+	for i := 1; i < 4; i++ {
+		p.log.take()
+		writeFile(t, list, digits(i))
+		p.signals <- unix.SIGHUP
+		p.log.await(t, list+": 1 torrents")
+	}
+	p.stop(os.Interrupt)
+	busy, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1), Port: int(p.port)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	startBusy := []string{"-port", busy.LocalAddr().String()[len("127.0.0.1:"):], "-listen", "[::1],127.0.0.1", "-memory=64M", "-workers=2"}
+	expectFailure(t, startBusy, nil, "in use")
+	busy.Close()
+	if after := count(); after > before {
+		t.Errorf("%d descriptors, %d before", after, before)
+	}
+}
