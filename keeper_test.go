@@ -36,17 +36,3 @@ func TestFullIsLoggedOnce(t *testing.T) {
 		}
 	}
 }
-
-// TestTTL: a peer lives 2.25 intervals, and ever less from three quarters full
-// on, but never less than 1.25.
-func TestTTL(t *testing.T) {
-	tr := &tracker{interval: 900}
-	for _, c := range []struct {
-		fill int
-		want seconds
-	}{{0, 2025}, {768, 2025}, {769, 2022}, {896, 1575}, {1024, 1125}} {
-		if got := tr.ttl(c.fill); got != c.want {
-			t.Errorf("%d of 1024 full: %d s, want %d", c.fill, got, c.want)
-		}
-	}
-}
