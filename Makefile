@@ -99,11 +99,11 @@ check-go:
 	go mod tidy -diff
 	go vet ./...
 	go vet -tags portable ./...
-	go vet -tags system ./boards
+	go vet -tags system,instructions ./boards
 	@$(MAKE) --no-print-directory -j$(JOBS) $(addprefix vet-,$(VETTED))
 	go run $(STATICCHECK) ./...
 	go run $(STATICCHECK) -tags portable ./...
-	go run $(STATICCHECK) -tags system ./boards
+	go run $(STATICCHECK) -tags system,instructions ./boards
 	@if [ -f bench/go.mod ]; then \
 		cd bench && set -x && go mod tidy -diff && go vet ./... && go run $(STATICCHECK) ./...; \
 	fi
@@ -202,6 +202,11 @@ bench-memory: bench-tools ## memory of torrents and swarms, and whether -memory 
 .PHONY: bench-tools
 bench-tools:
 	@scripts/install opentracker gcc libc6-dev iproute2
+
+.PHONY: instructions
+instructions: ## what a request takes on each processor, counted by qemu; fails where it takes more than it did
+	@scripts/install qemu-user gcc libc6-dev
+	@go test -count=1 -v -tags instructions -run TestInstructions ./boards
 
 .PHONY: size
 size: binaries ## what each target takes, raw and packed, and what takes it

@@ -11,15 +11,19 @@ import (
 )
 
 // processors are those that the binary runs on under qemu-user. cpu is one
-// without what the target must do without.
-var processors = []struct{ target, qemu, cpu string }{
-	{"linux-mips", "mips", "24Kc"},
-	{"linux-mipsle", "mipsel", "24Kc"},
-	{"linux-armv5", "arm", "arm926"},
-	{"linux-armv7", "arm", "cortex-a7"},
-	{"linux-arm64", "aarch64", "cortex-a53"},
-	{"linux-riscv64", "riscv64", ""},
-	{"linux-s390x", "s390x", ""},
+// without what the target must do without; env is what Go builds for.
+var processors = []struct {
+	target, qemu, cpu string
+	env               []string
+	getppid           int // the number of that system call
+}{
+	{"linux-mips", "mips", "24Kc", []string{"GOARCH=mips", "GOMIPS=softfloat"}, 4064},
+	{"linux-mipsle", "mipsel", "24Kc", []string{"GOARCH=mipsle", "GOMIPS=softfloat"}, 4064},
+	{"linux-armv5", "arm", "arm926", []string{"GOARCH=arm", "GOARM=5"}, 64},
+	{"linux-armv7", "arm", "cortex-a7", []string{"GOARCH=arm", "GOARM=7"}, 64},
+	{"linux-arm64", "aarch64", "cortex-a53", []string{"GOARCH=arm64"}, 173},
+	{"linux-riscv64", "riscv64", "", []string{"GOARCH=riscv64"}, 173},
+	{"linux-s390x", "s390x", "", []string{"GOARCH=s390x"}, 64},
 }
 
 // emulator is the qemu-user of a processor, or "".

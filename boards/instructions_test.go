@@ -1,0 +1,87 @@
+//go:build linux && instructions
+
+package boards
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+// costs are the instructions that a request may take on each processor, as
+// BenchmarkCost has them. They were measured with Go 1.26: a change that takes
+// a twentieth more on any of them fails, and one that takes less is written
+// down here.
+var costs = map[string][5]int{
+	// announce, announce with a forgotten ID, connect, scrape, signature
+	"linux-mips":    {11000, 32800, 19550, 1830, 18750},
+	"linux-mipsle":  {10930, 32200, 19450, 1810, 18700},
+	"linux-armv5":   {9640, 24650, 13640, 1560, 13040},
+	"linux-armv7":   {9620, 24520, 13540, 1560, 12950},
+	"linux-arm64":   {2920, 4750, 1540, 660, 1250},
+	"linux-riscv64": {7890, 20410, 10850, 1050, 10370},
+	"linux-s390x":   {2940, 13800, 10760, 680, 10420},
+}
+
+var requests = [5]string{"announce", "announce-unremembered", "connect", "scrape", "signature"}
+
+// TestInstructions counts the instructions of requests on each processor.
+func TestInstructions(t *testing.T) {
+	dir := t.TempDir()
+	plugin := filepath.Join(dir, "count.so")
+	if _, err := exec.LookPath("gcc"); err != nil {
+		skip(t, "gcc is not installed")
+	}
+	output(t, exec.Command("gcc", "-shared", "-fPIC", "-O2", "-Wall", "-Wextra", "-Werror", "-o", plugin, "plugin/count.c"))
+	for _, p := range processors {
+		t.Run(p.target, func(t *testing.T) {
+			t.Parallel()
+			// Only qemu-user that isn't static has plugins.
+			qemu, err := exec.LookPath("qemu-" + p.qemu)
+			if err != nil {
+				skip(t, "no qemu-"+p.qemu)
+			}
+			binary := filepath.Join(dir, p.target)
+			compile := exec.Command("go", "test", "-c", "-o", binary, "..")
+			compile.Env = append(append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux"), p.env...)
+			output(t, compile)
+			for i, request := range requests {
+				const times = 10000
+				cmd := exec.Command(qemu, "-plugin", fmt.Sprintf("%s,mark=%d", plugin, p.getppid), binary, "-test.run", "^$",
+					"-test.bench", "^BenchmarkCost$/^"+request+"$", "-test.benchtime", fmt.Sprint(times)+"x")
+				// One thread at work, and no collector: what is counted is the request.
+				cmd.Env = append(os.Environ(), "GOMAXPROCS=1", "GOGC=off")
+				if p.cpu != "" {
+					cmd.Env = append(cmd.Env, "QEMU_CPU="+p.cpu)
+				}
+				// The benchmark is run once, and then as often as it was told
+				// to: the last number is that of the latter.
+				counted := strings.Split(output(t, cmd), "instructions: ")
+				number, _, _ := strings.Cut(counted[len(counted)-1], "\n")
+				n, err := strconv.Atoi(number)
+				if err != nil || len(counted) != 5 {
+					t.Fatalf("the plugin counts %q", counted)
+				}
+				got := n / times
+				t.Logf("%-22s %6d", request, got)
+				if most := costs[p.target][i] * 21 / 20; got > most {
+					t.Errorf("%s: %d instructions, want at most %d", request, got, most)
+				}
+			}
+		})
+	}
+}
+
+// output is what a command writes; it must succeed.
+func output(t *testing.T, cmd *exec.Cmd) string {
+	t.Helper()
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v: %v\n%s", cmd.Args, err, out)
+	}
+	return string(out)
+}
