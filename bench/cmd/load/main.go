@@ -1,6 +1,6 @@
 // Load puts a workload on a tracker that is already running and says what came back.
 //
-// With -pid it also reads from /proc how much processor time the tracker used for it.
+// With -pid it also asks the kernel how much processor time and memory the tracker used for it.
 package main
 
 import (

@@ -43,18 +43,20 @@ const (
 // Generator speaks to one tracker. It keeps the connection IDs of its clients between runs. It is
 // not safe for concurrent use.
 type Generator struct {
-	conn    *udp.Conn
-	v6      bool
-	origin  time.Time
-	ids     []connectionID // by source, for those that announce and scrape
-	slots   []slot
-	free    []uint16
-	window  int // how many slots are in use or free; the rest lie idle
-	staged  int
-	tries   uint8
-	hashes  [bep15.MaxHashes]bep15.Hash
-	connect uint32
-	rng     uint64
+	conn   *udp.Conn
+	v6     bool
+	origin time.Time
+	ids    []connectionID // by source, for those that announce and scrape
+	slots  []slot
+	free   []uint16
+	window int // how many slots are in use or free; the rest lie idle
+	staged int
+	tries  uint8
+	// patience is how long a request may be without an answer before it counts as lost.
+	patience time.Duration
+	hashes   [bep15.MaxHashes]bep15.Hash
+	connect  uint32
+	rng      uint64
 
 	w      *Workload
 	result *Result
@@ -149,6 +151,8 @@ func New(server netip.AddrPort) (*Generator, error) {
 		slots:   make([]slot, maxSlots),
 		free:    make([]uint16, 0, maxSlots),
 		connect: Sources,
+
+		patience: lostAfter,
 	}, nil
 }
 
@@ -232,9 +236,9 @@ func (g *Generator) RunAt(w Workload, rate float64, length time.Duration) (*Resu
 	g.begin(&w, maxSlots)
 	start := g.now()
 	looked := start
-	for due := int64(0); ; {
+	for due, done := int64(0), false; !done; {
 		now := g.now()
-		if now-looked > lostAfter/10 {
+		if now-looked > g.patience/10 {
 			looked = now
 			if err := g.expire(); err != nil {
 				return nil, err
@@ -242,7 +246,7 @@ func (g *Generator) RunAt(w Workload, rate float64, length time.Duration) (*Resu
 		}
 		for g.staged < udp.Batch {
 			at := start + time.Duration(float64(due)/rate*1e9)
-			if at > now || at >= start+length {
+			if done = at >= start+length; done || at > now {
 				break
 			}
 			due++
@@ -261,9 +265,6 @@ func (g *Generator) RunAt(w Workload, rate float64, length time.Duration) (*Resu
 		}
 		if _, err := g.receive(false); err != nil {
 			return nil, err
-		}
-		if now >= start+length {
-			break
 		}
 	}
 	return g.finish(start)
@@ -537,7 +538,7 @@ func (g *Generator) expire() error {
 	now := g.now()
 	for i := range g.slots {
 		s := &g.slots[i]
-		if !s.busy || now-s.sent < lostAfter {
+		if !s.busy || now-s.sent < g.patience {
 			continue
 		}
 		if s.tries >= g.tries {

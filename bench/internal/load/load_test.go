@@ -2,6 +2,7 @@ package load
 
 import (
 	"encoding/binary"
+	"math"
 	"net"
 	"net/netip"
 	"testing"
@@ -43,6 +44,8 @@ func startFake(t *testing.T, reply func(action uint32, request []byte) []byte) (
 	if err != nil {
 		t.Fatal(err)
 	}
+	// A busy machine must not make a late answer a lost one.
+	g.patience = 30 * time.Second
 	stop = func() {
 		conn.Close()
 		<-done
@@ -136,6 +139,9 @@ func TestRunKeepsTheMix(t *testing.T) {
 		t.Fatal(err)
 	}
 	asked := float64(r.Requests() - r.Renewals)
+	if asked < 16 {
+		t.Fatalf("%.0f requests, less than a window", asked)
+	}
 	for name, c := range map[string]struct {
 		n     uint64
 		share float64
@@ -144,7 +150,8 @@ func TestRunKeepsTheMix(t *testing.T) {
 		"announces": {r.Announce.Answered, 0.5},
 		"scrapes":   {r.Scrape.Answered, 0.25},
 	} {
-		if got := float64(c.n) / asked; got < c.share-0.1 || got > c.share+0.1 {
+		// Five standard deviations.
+		if got := float64(c.n) / asked; math.Abs(got-c.share) > 5*math.Sqrt(c.share*(1-c.share)/asked) {
 			t.Errorf("%s are %.2f of %.0f requests, want about %.2f", name, got, asked, c.share)
 		}
 	}
@@ -215,11 +222,13 @@ func TestLostIsSentAgain(t *testing.T) {
 		return answer(action, request)
 	})
 	defer stop()
+	g.patience = 200 * time.Millisecond
 	r, err := g.Register(population.Singles(100))
-	if err != nil || r.Announce.Answered != 100 || r.Resent != 100 || r.Lost() != 0 {
+	// An answer that comes after that makes more to send again, not less.
+	if err != nil || r.Announce.Answered != 100 || r.Resent < 100 || r.Lost() != 0 {
 		t.Errorf("%d answered, %d sent again, %d lost, want 100, 100, 0: %v", r.Announce.Answered, r.Resent, r.Lost(), err)
 	}
-	if p50 := r.Latency.Quantile(0.5); p50 < lostAfter {
+	if p50 := r.Latency.Quantile(0.5); p50 < g.patience {
 		t.Errorf("the time without an answer is not in the latency: median %v", p50)
 	}
 }
@@ -233,6 +242,7 @@ func TestBurstIsNotSentAgain(t *testing.T) {
 		return answer(action, request)
 	})
 	defer stop()
+	g.patience = time.Second
 	waiting := false
 	r, err := g.Burst(400, func() error { waiting = true; return nil })
 	if err != nil || !waiting || r.Connect.Answered != 300 || r.Connect.Lost != 100 || r.Resent != 0 {
