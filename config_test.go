@@ -353,7 +353,8 @@ func TestSigningKey(t *testing.T) {
 		lines.expectLines(t, want...)
 		return string(k)
 	}
-	if key("", "[WARN] no -secret: ") == key("", "[WARN] no -secret: ") {
+	first, second := key("", "[WARN] no -secret: "), key("", "[WARN] no -secret: ")
+	if first == second {
 		t.Error("two random secrets are equal")
 	}
 	short, long := strings.Repeat("k", 31), strings.Repeat("k", 32)

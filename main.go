@@ -148,9 +148,14 @@ func serveAll(signals <-chan os.Signal, k *keeper, log *logger) error {
 		w.sock.stop()
 	}
 	wg.Wait()
+	var total counters
 	for _, w := range k.workers {
 		w.sock.close()
+		c := w.board.read()
+		total.add(&c)
 	}
+	log.info("stopped: ", decimal(total.received()), " datagrams, ", decimal(total.bytesIn), " bytes in, ",
+		decimal(total.bytesOut), " out, ", decimal(total.sendFailed), " replies that the system refused to send")
 	return err
 }
 
@@ -291,6 +296,8 @@ func familyName(v6 bool) string {
 	}
 	return "IPv4"
 }
+
+func decimal(n uint64) string { return strconv.FormatUint(n, 10) }
 
 // sizeText is a number of bytes as -memory takes it, rounded.
 func sizeText(n int) string {

@@ -51,11 +51,10 @@ var verdictNames = [numVerdicts]string{
 
 // counters are what one worker, or all of them, have done.
 type counters struct {
-	verdicts      [numVerdicts]uint64
-	bytesIn       uint64
-	bytesOut      uint64
-	sendFailed    uint64 // replies that the kernel refused to send
-	kernelDropped uint64 // datagrams lost before they were received
+	verdicts   [numVerdicts]uint64
+	bytesIn    uint64
+	bytesOut   uint64
+	sendFailed uint64 // replies that the kernel refused to send
 }
 
 func (c *counters) add(o *counters) {
@@ -65,7 +64,6 @@ func (c *counters) add(o *counters) {
 	c.bytesIn += o.bytesIn
 	c.bytesOut += o.bytesOut
 	c.sendFailed += o.sendFailed
-	c.kernelDropped += o.kernelDropped
 }
 
 // received is how many datagrams the verdicts stand for.

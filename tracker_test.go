@@ -29,10 +29,9 @@ type service struct {
 	last   verdict
 }
 
-const (
-	testInterval seconds = 900
-	testWall             = 1_700_000_000
-)
+const testInterval seconds = 900
+
+const testWall = 1_700_000_000
 
 func testDesk(tr *tracker, key []byte, now moment) *desk {
 	seed := bytes.Repeat([]byte{0x3d, 0x91}, 8)
