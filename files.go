@@ -4,13 +4,6 @@ import "io"
 
 // This file owns what the two kinds of system agree on about files.
 
-// fileState tells a file from another, and from what it was before.
-type fileState struct {
-	seconds, nanoseconds int64 // of its last change
-	size                 int64
-	device, inode        uint64
-}
-
 // maxFile is the most that readFile reads.
 const maxFile = 64 << 10
 

@@ -104,7 +104,13 @@ func (f file) Read(b []byte) (int, error) {
 
 func (f file) Close() error { return unix.Close(int(f)) }
 
-// stat is what tells two states of a file apart: time, size, inode.
+// fileState tells a file from another, and from what it was before.
+type fileState struct {
+	seconds, nanoseconds int64 // of its last change
+	size                 int64
+	device, inode        uint64
+}
+
 func (f file) stat() (fileState, error) {
 	var st unix.Stat_t
 	err := unix.Fstat(int(f), &st)

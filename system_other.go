@@ -24,8 +24,13 @@ func openFile(path string) (file, error) {
 	return file{f}, err
 }
 
-// stat is what tells two states of a file apart. Inodes are not to be had
+// fileState tells a file from what it was before. Inodes are not to be had
 // everywhere: time and size have to do.
+type fileState struct {
+	seconds, nanoseconds int64 // of its last change
+	size                 int64
+}
+
 func (f file) stat() (fileState, error) {
 	return stateOf(f.Stat())
 }
