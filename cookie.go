@@ -1,11 +1,8 @@
 package main
 
 import (
-	"crypto/hmac"
-	"crypto/sha256"
 	"crypto/subtle"
 	"encoding/binary"
-	"hash"
 )
 
 // This file owns connection IDs: [32-bit timestamp][32-bit signature], the
@@ -24,9 +21,8 @@ const (
 // deriveKey makes the signing key from the operator's secret, for this use
 // alone.
 func deriveKey(secret []byte) []byte {
-	m := hmac.New(sha256.New, secret)
-	m.Write([]byte("pico-tracker connection ID"))
-	return m.Sum(nil)
+	key := newHMAC(secret).sum([]byte("pico-tracker connection ID"))
+	return key[:]
 }
 
 // moment is the time of a batch.
@@ -37,9 +33,8 @@ type moment struct {
 
 // cookies signs and checks connection IDs for one worker.
 type cookies struct {
-	mac hash.Hash
+	mac interface{ sum(message []byte) [32]byte }
 	in  [20]byte // here, for what is passed to an interface is allocated
-	sum [sha256.Size]byte
 
 	// A board without a battery starts in 1970 and jumps when the time
 	// arrives. offset is wall minus mono; for the life of an ID after a
@@ -61,7 +56,7 @@ type verified struct {
 // newCookies makes a signer that remembers 1<<bits IDs.
 func newCookies(key []byte, bits int, now moment) *cookies {
 	return &cookies{
-		mac:    hmac.New(sha256.New, key),
+		mac:    newHMAC(key),
 		offset: now.wall - uint32(now.mono),
 		seen:   make([]verified, 1<<bits),
 	}
@@ -71,9 +66,8 @@ func newCookies(key []byte, bits int, now moment) *cookies {
 func (c *cookies) sign(ip []byte, wall uint32) uint32 {
 	n := copy(c.in[:], ip)
 	binary.BigEndian.PutUint32(c.in[n:], wall)
-	c.mac.Reset()
-	c.mac.Write(c.in[:n+4])
-	s := binary.BigEndian.Uint32(c.mac.Sum(c.sum[:0]))
+	sum := c.mac.sum(c.in[:n+4])
+	s := binary.BigEndian.Uint32(sum[:])
 	if s == 0 {
 		return 1 // rTorrent refuses an ID of 0
 	}

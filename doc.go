@@ -14,6 +14,7 @@
 //	tracker     policy: what a connect, an announce or a scrape does
 //	packet      the bytes of BEP 15
 //	cookie      stateless connection IDs
+//	hmac        their signature
 //	ratelimit   limits of fixed size
 //	whitelist   the access list
 //	torrents    from info hash to swarm: the table, its records, the sweep

@@ -28,6 +28,7 @@ var road = [][]string{
 	{"socket_linux.go", "socket_other.go"},
 	{"tracker.go"},
 	{"cookie.go"},
+	{"hmac_soft.go", "hmac_std.go"},
 	{"packet.go"},
 	{"ratelimit.go"},
 	{"whitelist.go"},

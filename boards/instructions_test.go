@@ -18,13 +18,13 @@ import (
 // down here.
 var costs = map[string][5]int{
 	// announce, announce with a forgotten ID, connect, scrape, signature
-	"linux-mips":    {11000, 32800, 19550, 1830, 18750},
-	"linux-mipsle":  {10930, 32200, 19450, 1810, 18700},
-	"linux-armv5":   {9640, 24650, 13640, 1560, 13040},
-	"linux-armv7":   {9620, 24520, 13540, 1560, 12950},
-	"linux-arm64":   {2920, 4750, 1540, 660, 1250},
-	"linux-riscv64": {7890, 20410, 10850, 1050, 10370},
-	"linux-s390x":   {2940, 13800, 10760, 680, 10420},
+	"linux-mips":    {11300, 29600, 16700, 1840, 15750},
+	"linux-mipsle":  {11100, 29300, 16500, 1840, 15720},
+	"linux-armv5":   {9640, 21720, 10720, 1560, 10130},
+	"linux-armv7":   {9620, 21700, 10720, 1560, 10120},
+	"linux-arm64":   {2930, 4750, 1620, 670, 1340},
+	"linux-riscv64": {7890, 20530, 10900, 1060, 10450},
+	"linux-s390x":   {2940, 13880, 10830, 680, 10490},
 }
 
 var requests = [5]string{"announce", "announce-unremembered", "connect", "scrape", "signature"}
@@ -51,24 +51,30 @@ func TestInstructions(t *testing.T) {
 			output(t, compile)
 			for i, request := range requests {
 				const times = 10000
-				cmd := exec.Command(qemu, "-plugin", fmt.Sprintf("%s,mark=%d", plugin, p.getppid), binary, "-test.run", "^$",
-					"-test.bench", "^BenchmarkCost$/^"+request+"$", "-test.benchtime", fmt.Sprint(times)+"x")
-				// One thread at work, and no collector: what is counted is the request.
-				cmd.Env = append(os.Environ(), "GOMAXPROCS=1", "GOGC=off")
-				if p.cpu != "" {
-					cmd.Env = append(cmd.Env, "QEMU_CPU="+p.cpu)
+				got := 1 << 30
+				most := costs[p.target][i] * 21 / 20
+				// What the runtime does for itself meanwhile is not
+				// there every time.
+				for try := 0; try < 3 && got > most; try++ {
+					cmd := exec.Command(qemu, "-plugin", fmt.Sprintf("%s,mark=%d", plugin, p.getppid), binary, "-test.run", "^$",
+						"-test.bench", "^BenchmarkCost$/^"+request+"$", "-test.benchtime", fmt.Sprint(times)+"x")
+					// One thread at work, and no collector: what is counted is the request.
+					cmd.Env = append(os.Environ(), "GOMAXPROCS=1", "GOGC=off")
+					if p.cpu != "" {
+						cmd.Env = append(cmd.Env, "QEMU_CPU="+p.cpu)
+					}
+					// The benchmark is run once, and then as often as it was told
+					// to: the last number is that of the latter.
+					counted := strings.Split(output(t, cmd), "instructions: ")
+					number, _, _ := strings.Cut(counted[len(counted)-1], "\n")
+					n, err := strconv.Atoi(number)
+					if err != nil || len(counted) != 5 {
+						t.Fatalf("the plugin counts %q", counted)
+					}
+					got = min(got, n/times)
 				}
-				// The benchmark is run once, and then as often as it was told
-				// to: the last number is that of the latter.
-				counted := strings.Split(output(t, cmd), "instructions: ")
-				number, _, _ := strings.Cut(counted[len(counted)-1], "\n")
-				n, err := strconv.Atoi(number)
-				if err != nil || len(counted) != 5 {
-					t.Fatalf("the plugin counts %q", counted)
-				}
-				got := n / times
 				t.Logf("%-22s %6d", request, got)
-				if most := costs[p.target][i] * 21 / 20; got > most {
+				if got > most {
 					t.Errorf("%s: %d instructions, want at most %d", request, got, most)
 				}
 			}

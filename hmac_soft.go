@@ -1,0 +1,104 @@
+//go:build 386 || arm || mips || mipsle || mips64 || mips64le
+
+package main
+
+import (
+	"encoding/binary"
+	"math/bits"
+)
+
+// This file owns HMAC-SHA256 (RFC 2104, FIPS 180-4) where the standard library
+// has no machine code for it either. There it would cost 40 KB of flash, for
+// self-tests and other ciphers come along, and a fifth more time.
+
+// hmacSHA256 signs with one key.
+type hmacSHA256 struct{ inner, outer sha256State }
+
+type sha256State [8]uint32
+
+func newHMAC(key []byte) *hmacSHA256 {
+	if len(key) > 64 {
+		sum := sha256Start.finish(0, key)
+		key = sum[:]
+	}
+	h := &hmacSHA256{inner: sha256Start, outer: sha256Start}
+	var pad [64]byte
+	for i := range pad {
+		pad[i] = 0x36
+	}
+	for i, b := range key {
+		pad[i] ^= b
+	}
+	h.inner.compress(&pad)
+	for i := range pad {
+		pad[i] ^= 0x36 ^ 0x5c
+	}
+	h.outer.compress(&pad)
+	return h
+}
+
+// sum is the signature of message.
+func (h *hmacSHA256) sum(message []byte) [32]byte {
+	digest := h.inner.finish(64, message)
+	return h.outer.finish(64, digest[:])
+}
+
+// finish is the digest of message, after as many bytes as went into s before.
+func (s sha256State) finish(before int, message []byte) (digest [32]byte) {
+	length := 8 * (uint64(before) + uint64(len(message)))
+	for ; len(message) >= 64; message = message[64:] {
+		s.compress((*[64]byte)(message))
+	}
+	var block [64]byte
+	block[copy(block[:], message)] = 0x80
+	if len(message) >= 56 { // no room for the length
+		s.compress(&block)
+		block = [64]byte{}
+	}
+	binary.BigEndian.PutUint64(block[56:], length)
+	s.compress(&block)
+	for i, v := range s {
+		binary.BigEndian.PutUint32(digest[4*i:], v)
+	}
+	return digest
+}
+
+// compress works a block into s.
+func (s *sha256State) compress(block *[64]byte) {
+	var w [64]uint32
+	for i := 0; i < 16; i++ {
+		w[i] = binary.BigEndian.Uint32(block[4*i:])
+	}
+	for i := 16; i < 64; i++ {
+		x, y := w[i-15], w[i-2]
+		w[i] = w[i-16] + w[i-7] +
+			(bits.RotateLeft32(x, -7) ^ bits.RotateLeft32(x, -18) ^ x>>3) +
+			(bits.RotateLeft32(y, -17) ^ bits.RotateLeft32(y, -19) ^ y>>10)
+	}
+	a, b, c, d, e, f, g, h := s[0], s[1], s[2], s[3], s[4], s[5], s[6], s[7]
+	for i, k := range &sha256Round {
+		t1 := h + (bits.RotateLeft32(e, -6) ^ bits.RotateLeft32(e, -11) ^ bits.RotateLeft32(e, -25)) + (e&f ^ ^e&g) + k + w[i]
+		t2 := (bits.RotateLeft32(a, -2) ^ bits.RotateLeft32(a, -13) ^ bits.RotateLeft32(a, -22)) + (a&b ^ a&c ^ b&c)
+		a, b, c, d, e, f, g, h = t1+t2, a, b, c, d+t1, e, f, g
+	}
+	s[0], s[1], s[2], s[3] = s[0]+a, s[1]+b, s[2]+c, s[3]+d
+	s[4], s[5], s[6], s[7] = s[4]+e, s[5]+f, s[6]+g, s[7]+h
+}
+
+// The fractions of the square roots of the first eight primes, and of the cube
+// roots of the first 64.
+var (
+	sha256Start = sha256State{
+		0x6a09e667, 0xbb67ae85, 0x3c6ef372, 0xa54ff53a, 0x510e527f, 0x9b05688c, 0x1f83d9ab, 0x5be0cd19,
+	}
+	sha256Round = [64]uint32{
+		0x428a2f98, 0x71374491, 0xb5c0fbcf, 0xe9b5dba5, 0x3956c25b, 0x59f111f1, 0x923f82a4, 0xab1c5ed5,
+		0xd807aa98, 0x12835b01, 0x243185be, 0x550c7dc3, 0x72be5d74, 0x80deb1fe, 0x9bdc06a7, 0xc19bf174,
+		0xe49b69c1, 0xefbe4786, 0x0fc19dc6, 0x240ca1cc, 0x2de92c6f, 0x4a7484aa, 0x5cb0a9dc, 0x76f988da,
+		0x983e5152, 0xa831c66d, 0xb00327c8, 0xbf597fc7, 0xc6e00bf3, 0xd5a79147, 0x06ca6351, 0x14292967,
+		0x27b70a85, 0x2e1b2138, 0x4d2c6dfc, 0x53380d13, 0x650a7354, 0x766a0abb, 0x81c2c92e, 0x92722c85,
+		0xa2bfe8a1, 0xa81a664b, 0xc24b8b70, 0xc76c51a3, 0xd192e819, 0xd6990624, 0xf40e3585, 0x106aa070,
+		0x19a4c116, 0x1e376c08, 0x2748774c, 0x34b0bcb5, 0x391c0cb3, 0x4ed8aa4a, 0x5b9cca4f, 0x682e6ff3,
+		0x748f82ee, 0x78a5636f, 0x84c87814, 0x8cc70208, 0x90befffa, 0xa4506ceb, 0xbef9a3f7, 0xc67178f2,
+	}
+)
