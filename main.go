@@ -27,6 +27,7 @@ const (
 )
 
 func main() {
+	declineHugePages()
 	signals := make(chan os.Signal, 4)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	os.Exit(run(signals, os.Args[1:], os.Environ(), os.Stdout, os.Stderr))

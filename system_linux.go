@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"os"
 	"strconv"
 	"strings"
 
@@ -57,6 +58,32 @@ func memoryLimit() uint64 {
 		}
 	}
 	return limit
+}
+
+// declineHugePages starts the program anew where the system would back all
+// memory with huge pages unasked: the first byte that the Go runtime touches in
+// each would make two megabytes resident. The refusal outlives an exec, and can
+// only be made before memory is used. Where something is in the way the program
+// goes on as it is.
+func declineHugePages() {
+	mode, err := readFile("/sys/kernel/mm/transparent_hugepage/enabled")
+	if err != nil || !strings.Contains(string(mode), "[always]") {
+		return
+	}
+	if off, err := unix.PrctlRetInt(unix.PR_GET_THP_DISABLE, 0, 0, 0, 0); err != nil || off != 0 {
+		return
+	}
+	// Linux 6.18 can except what is asked for, as the slab's are.
+	const exceptAdvised = 1 << 1
+	if unix.Prctl(unix.PR_SET_THP_DISABLE, 1, exceptAdvised, 0, 0) != nil &&
+		unix.Prctl(unix.PR_SET_THP_DISABLE, 1, 0, 0, 0) != nil {
+		return
+	}
+	// By its path, or ps would know it as "exe".
+	path := make([]byte, 4096)
+	if n, err := unix.Readlink("/proc/self/exe", path); err == nil && n < len(path) {
+		_ = unix.Exec(string(path[:n]), os.Args, os.Environ())
+	}
 }
 
 // randomBytes fills b from the kernel's random source. (crypto/rand would

@@ -10,6 +10,9 @@ import (
 // memoryLimit is how many bytes the process may use; here it is unknown.
 func memoryLimit() uint64 { return 0 }
 
+// declineHugePages does nothing here.
+func declineHugePages() {}
+
 // randomBytes fills b from the system's random source.
 func randomBytes(b []byte) error {
 	_, err := rand.Read(b)
