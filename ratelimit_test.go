@@ -91,7 +91,7 @@ func TestLimiterUnderFlood(t *testing.T) {
 	for i := 0; i < windows*spoofed; i++ {
 		now := seconds(i * window / spoofed)
 		l.allow(limitKey(1<<20+i), now)
-		if i%100 == 0 {
+		if i%10 == 0 {
 			g := int(rng.below(greedy))
 			if l.allow(limitKey(g), now) {
 				allowed[g]++

@@ -9,11 +9,13 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
 	"testing"
 	"time"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -278,6 +280,87 @@ func TestSingle(t *testing.T) {
 			if err := <-stopped; err != nil {
 				t.Error(err)
 			}
+		}
+	}
+}
+
+// refuseBatches has the kernel say to this thread, for the rest of its life,
+// that it has no recvmmsg and sendmmsg.
+func refuseBatches() error {
+	jump := func(nr uint32) unix.SockFilter {
+		return unix.SockFilter{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, Jf: 1, K: nr}
+	}
+	refuse := unix.SockFilter{Code: unix.BPF_RET | unix.BPF_K, K: unix.SECCOMP_RET_ERRNO | uint32(unix.ENOSYS)}
+	prog := []unix.SockFilter{
+		{Code: unix.BPF_LD | unix.BPF_W | unix.BPF_ABS, K: 0}, // the system call's number
+		jump(unix.SYS_RECVMMSG), refuse, jump(unix.SYS_SENDMMSG), refuse,
+		{Code: unix.BPF_RET | unix.BPF_K, K: unix.SECCOMP_RET_ALLOW},
+	}
+	fprog := unix.SockFprog{Len: uint16(len(prog)), Filter: &prog[0]}
+	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
+		return err
+	}
+	return unix.Prctl(unix.PR_SET_SECCOMP, unix.SECCOMP_MODE_FILTER, uintptr(unsafe.Pointer(&fprog)), 0, 0)
+}
+
+// TestNoBatches: a kernel that has no recvmmsg, or lost it, is found out.
+func TestNoBatches(t *testing.T) {
+	s, port := testSocket(t, "127.0.0.1", 4)
+	w := &worker{sock: s, desk: newService(t).v4, clock: clock{time.Now()}, log: &logger{}}
+	refused, stopped := make(chan error, 1), make(chan error, 1)
+	go func() {
+		runtime.LockOSThread() // and never unlocked: the thread ends with the function
+		err := refuseBatches()
+		if refused <- err; err != nil {
+			s.single = true
+		}
+		stopped <- w.run()
+	}()
+	if err := <-refused; err != nil {
+		t.Logf("no seccomp here (%v, as under emulation): only what comes after is tested", err)
+	}
+	var clients []*client
+	for i := 0; i < 6; i++ {
+		c := dialClient(t, "127.0.0.1", port)
+		c.send(connectRequest())
+		clients = append(clients, c)
+	}
+	for i, c := range clients {
+		if got := c.receive(); len(got) != 16 {
+			t.Errorf("client %d: %x", i, got)
+		}
+	}
+	s.stop()
+	if err := <-stopped; err != nil || !s.single {
+		t.Errorf("single %v, %v", s.single, err)
+	}
+}
+
+// TestReloadGivesBack the memory of the list that is no longer in force.
+func TestReloadGivesBack(t *testing.T) {
+	const n = 5000
+	l, lines := testList(t, false, n)
+	s := newService(t)
+	k := &keeper{tracker: s.tracker, list: l, log: &logger{w: lines}}
+	text := ""
+	for i := 0; i < n; i++ {
+		text += digits(i) + "\n"
+	}
+	for round := 0; round < 3; round++ {
+		writeFile(t, l.path, text)
+		k.reload(s.now)
+		idle, middle := l.halves[l.next], n/2
+		if idle[middle] != (infoHash{}) {
+			t.Errorf("round %d: the old list is still in memory", round)
+		}
+		if got := admitted(l, 2*n); len(got) != n {
+			t.Errorf("round %d: %d torrents are allowed", round, len(got))
+		}
+		// A read that fails leaves nothing behind either.
+		writeFile(t, l.path, text+digits(n))
+		k.reload(s.now)
+		if idle[middle] != (infoHash{}) {
+			t.Errorf("round %d: half a list is still in memory", round)
 		}
 	}
 }

@@ -74,6 +74,7 @@ func TestListLine(t *testing.T) {
 		v2[1:]:              errLineLength,
 		v2 + "0":            errLineLength,
 		"g" + hash[1:]:      errLineLength,
+		"G" + hash[1:]:      errLineLength,
 		hash[:39] + "/":     errLineLength,
 		hash[:39] + ":":     errLineLength,
 		hash[:39] + "@":     errLineLength,
@@ -436,6 +437,44 @@ func TestReloadPurges(t *testing.T) {
 		if n, _ := s.store.totals(); n != 0 || s.store.pool.used != 0 {
 			t.Errorf("%d torrents, %d pages are left", n, s.store.pool.used)
 		}
+	}
+}
+
+// TestReloadWaits for announces that were admitted by the old list: what they
+// store must not escape the purge, and what they read must not be discarded.
+func TestReloadWaits(t *testing.T) {
+	s := newService(t)
+	l, lines := testList(t, false, 100)
+	s.store.admit = l.admits
+	k := &keeper{tracker: s.tracker, list: l, log: &logger{w: lines}}
+	writeFile(t, l.path, digits(1))
+	k.reload(s.now)
+	writeFile(t, l.path, digits(2))
+	lines.take()
+	a := netip.MustParseAddrPort("192.0.2.1:1001")
+	id := s.id(a)
+	done := make(chan bool)
+	// An announce is in the store, which has no page yet for a purge to lock.
+	admit := s.store.admit
+	s.store.admit = func(h *infoHash) bool {
+		ok := admit(h)
+		s.store.admit = admit
+		go func() {
+			k.reload(s.now)
+			close(done)
+		}()
+		lines.await(t, ": 1 torrents") // the new list is in force
+		select {
+		case <-done:
+			t.Error("the reload has not waited")
+		case <-time.After(20 * time.Millisecond):
+		}
+		return ok
+	}
+	s.announce(a, fields{id: id, hash: 1, port: 1}).expect(t, 0, 1)
+	<-done
+	if n, _ := s.store.totals(); n != 0 {
+		t.Error("a torrent that is not allowed is there after the reload")
 	}
 }
 
