@@ -90,9 +90,9 @@ func (l *accessList) load() bool {
 	name := l.kind() + " " + l.path
 	f, err := openFile(l.path)
 	if errors.Is(err, fs.ErrNotExist) {
-		l.log.warn(name, ": no such file; every torrent is refused until it is there")
 		l.state = fileState{}
 		l.current.Store(&listInForce{all: true})
+		l.log.warn(name, ": no such file; every torrent is refused until it is there")
 		return true
 	}
 	var hashes []infoHash
