@@ -26,10 +26,11 @@ func (l *logLines) Write(b []byte) (int, error) {
 	return l.b.Write(b)
 }
 
-// await waits until all parts have been logged.
-func (l *logLines) await(t testing.TB, parts ...string) {
+// await waits until all parts have been logged, or until ended is closed: then
+// it returns false.
+func (l *logLines) await(t testing.TB, ended <-chan struct{}, parts ...string) bool {
 	t.Helper()
-	deadline := time.After(20 * time.Second)
+	late := time.After(deadline)
 	for {
 		l.mu.Lock()
 		if l.writes == nil {
@@ -39,11 +40,13 @@ func (l *logLines) await(t testing.TB, parts ...string) {
 		l.mu.Unlock()
 		missing := slices.IndexFunc(parts, func(p string) bool { return !strings.Contains(text, p) })
 		if missing < 0 {
-			return
+			return true
 		}
 		select {
 		case <-next:
-		case <-deadline:
+		case <-ended:
+			return false
+		case <-late:
 			t.Fatalf("%q was not logged, but:\n%s", parts[missing], text)
 		}
 	}

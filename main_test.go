@@ -53,12 +53,23 @@ func freePort(t testing.TB) uint16 {
 // startProgram runs the program with a port of its own until the test ends.
 func startProgram(t testing.TB, args ...string) *instance {
 	t.Helper()
-	p := &instance{t: t, port: freePort(t), signals: make(chan os.Signal, 4), log: &logLines{}, done: make(chan int, 1)}
-	args = append([]string{"-port", strconv.Itoa(int(p.port)), "-listen", "127.0.0.1,[::1]", "-memory", "32M", "-workers", "1"}, args...)
-	go func() { p.done <- run(p.signals, args, nil, p.log, p.log) }()
-	t.Cleanup(func() { p.stop(syscall.SIGTERM) })
-	p.log.await(t, "[INFO] memory ")
-	return p
+	for {
+		p := &instance{t: t, port: freePort(t), signals: make(chan os.Signal, 4), log: &logLines{}, done: make(chan int, 1)}
+		all := append([]string{"-port", strconv.Itoa(int(p.port)), "-listen", "127.0.0.1,[::1]", "-memory", "32M", "-workers", "1"}, args...)
+		ended := make(chan struct{})
+		go func() {
+			p.done <- run(p.signals, all, nil, p.log, p.log)
+			close(ended)
+		}()
+		if p.log.await(t, ended, "[INFO] memory ") {
+			t.Cleanup(func() { p.stop(syscall.SIGTERM) })
+			return p
+		}
+		// Somebody else may have taken the port in between.
+		if !strings.Contains(p.log.String(), "in use") {
+			t.Fatalf("it does not start:\n%s", p.log)
+		}
+	}
 }
 
 // stop ends the program, if it has not ended, and returns its exit code.
@@ -74,6 +85,12 @@ func (p *instance) stop(sig os.Signal) int {
 		p.done = nil
 	}
 	return p.code
+}
+
+// await waits until the program has logged all the parts.
+func (p *instance) await(parts ...string) {
+	p.t.Helper()
+	p.log.await(p.t, nil, parts...)
 }
 
 // client is a connected socket: it gets only what comes from the address that
@@ -237,18 +254,32 @@ func TestProgramStops(t *testing.T) {
 	}
 }
 
+// openFree opens a socket on a port that is free.
+func openFree(t testing.TB, ip string, batch int) (*socket, uint16) {
+	t.Helper()
+	addr, ok := parseAddress(ip)
+	if !ok {
+		t.Fatal(ip)
+	}
+	for {
+		port := freePort(t)
+		s, err := openSocket(addr, port, batch, false)
+		if err == nil {
+			return s, port
+		}
+		if !strings.Contains(err.Error(), "in use") { // taken in between
+			t.Fatal(err)
+		}
+	}
+}
+
 // TestStopAnswers what has arrived.
 func TestStopAnswers(t *testing.T) {
 	for _, ip := range []string{"127.0.0.1", "::1"} {
-		addr, _ := parseAddress(ip)
-		port := freePort(t)
-		sock, err := openSocket(addr, port, min(4, maxBatch), false)
-		if err != nil {
-			t.Fatal(err)
-		}
+		sock, port := openFree(t, ip, min(4, maxBatch))
 		s := newService(t)
 		d := s.v4
-		if addr.is6() {
+		if sock.v6 {
 			d = s.v6
 		}
 		w := &worker{sock: sock, desk: d, clock: clock{time.Now()}, log: &logger{}}
@@ -302,7 +333,7 @@ func TestProgramReloads(t *testing.T) {
 		expect(2, deny)
 		writeFile(t, path, digits(2)+"\n"+digits(3)+"\n")
 		p.signals <- syscall.SIGHUP
-		p.log.await(t, path+": 2 torrents", "1 torrents removed")
+		p.await(path+": 2 torrents", "1 torrents removed")
 		expect(1, deny)
 		expect(2, !deny)
 		if got := a.ask(scrapeRequest(id, 2)); bytes.Equal(got[8:], concat(u32(0), u32(0), u32(1))) == deny {
@@ -312,7 +343,7 @@ func TestProgramReloads(t *testing.T) {
 			t.Fatal(err)
 		}
 		p.signals <- syscall.SIGHUP
-		p.log.await(t, "no such file")
+		p.await("no such file")
 		expect(1, false)
 		expect(2, false)
 		// Without a list a SIGHUP means nothing, and ends nothing.

@@ -26,15 +26,7 @@ var loopbacks = []struct{ addr, wildcard string }{{"127.0.0.1", "0.0.0.0"}, {"::
 // testSocket opens a socket on a port that is free.
 func testSocket(t testing.TB, ip string, batch int) (*socket, uint16) {
 	t.Helper()
-	addr, ok := parseAddress(ip)
-	if !ok {
-		t.Fatal(ip)
-	}
-	port := freePort(t)
-	s, err := openSocket(addr, port, batch, false)
-	if err != nil {
-		t.Fatal(err)
-	}
+	s, port := openFree(t, ip, batch)
 	t.Cleanup(s.close)
 	return s, port
 }
@@ -365,6 +357,34 @@ func TestReloadGivesBack(t *testing.T) {
 	}
 }
 
+// TestTrimGivesBack: pages that are said to be with the system are, and read as
+// zeroes.
+func TestTrimGivesBack(t *testing.T) {
+	s := newTestStore(t, 400, 1)
+	var rng random
+	for i := 0; i < 20000; i++ {
+		announce(s, &visit{hash: testHash(i)}, testKey4(i), &rng, nil)
+	}
+	resident := func() (n int) {
+		for i := 1; i < len(s.pool.pages); i++ {
+			if slices.ContainsFunc(s.pool.mem[i*pageSize:(i+1)*pageSize], func(b byte) bool { return b != 0 }) {
+				n++
+			}
+		}
+		return n
+	}
+	if used, _, _ := s.pool.usage(); resident() != used {
+		t.Fatalf("%d pages hold something, %d are used", resident(), used)
+	}
+	sweepAll(s, 5000, 100)
+	for i := 0; i < 10; i++ {
+		s.trim(6000, 100, 100)
+	}
+	if _, _, want := s.pool.usage(); resident() > want {
+		t.Errorf("%d pages hold something, %d should be resident", resident(), want)
+	}
+}
+
 // TestBatch: more datagrams than a batch holds are taken in several, in order,
 // and each is answered.
 func TestBatch(t *testing.T) {
@@ -453,11 +473,7 @@ func TestStopWakes(t *testing.T) {
 
 // TestReceiveFails: a socket that is broken ends its worker with an error.
 func TestReceiveFails(t *testing.T) {
-	addr, _ := parseAddress("127.0.0.1")
-	s, err := openSocket(addr, freePort(t), 4, false)
-	if err != nil {
-		t.Fatal(err)
-	}
+	s, _ := openFree(t, "127.0.0.1", 4)
 	s.close()
 	w := &worker{sock: s, desk: newService(t).v4, log: &logger{}}
 	if err := w.run(); err != unix.EBADF {
@@ -694,7 +710,7 @@ func TestNoLeaks(t *testing.T) {
 		p.log.take()
 		writeFile(t, list, digits(i))
 		p.signals <- unix.SIGHUP
-		p.log.await(t, list+": 1 torrents")
+		p.await(list + ": 1 torrents")
 	}
 	p.stop(os.Interrupt)
 	busy, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1), Port: int(p.port)})

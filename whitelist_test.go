@@ -463,7 +463,7 @@ func TestReloadWaits(t *testing.T) {
 			k.reload(s.now)
 			close(done)
 		}()
-		lines.await(t, ": 1 torrents") // the new list is in force
+		lines.await(t, nil, ": 1 torrents") // the new list is in force
 		select {
 		case <-done:
 			t.Error("the reload has not waited")
