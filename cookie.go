@@ -36,9 +36,15 @@ type cookies struct {
 	mac interface{ sum(message []byte) [32]byte }
 	in  [20]byte // here, for what is passed to an interface is allocated
 
+	// steady: nobody else knows the key, so IDs need no date that others
+	// agree on, and setting the wall clock is nothing to them.
+	steady bool
+
 	// A board without a battery starts in 1970 and jumps when the time
 	// arrives. offset is wall minus mono; for the life of an ID after a
-	// jump, the one before it dates IDs as well.
+	// jump, the one before it dates IDs as well. (Where the clock was set
+	// back, what was issued before is timely once more when its date comes
+	// again: instances that share a key can't tell it from another's.)
 	offset    uint32
 	oldOffset uint32
 	oldUntil  seconds
@@ -88,9 +94,8 @@ func (c *cookies) remember(id uint64, ip []byte) {
 
 // issue makes the ID for ip.
 func (c *cookies) issue(ip []byte, now moment) uint64 {
-	c.follow(now)
 	// A request must not begin like a reply, not even where it is 1970.
-	wall := max(now.wall, actionError+1)
+	wall := max(c.date(now), actionError+1)
 	id := uint64(wall)<<32 | uint64(c.sign(ip, wall))
 	c.remember(id, ip)
 	return id
@@ -99,9 +104,9 @@ func (c *cookies) issue(ip []byte, now moment) uint64 {
 // valid says whether id was issued to ip, by us or by who shares the secret,
 // in the last two minutes.
 func (c *cookies) valid(id uint64, ip []byte, now moment) bool {
-	c.follow(now)
+	date := c.date(now)
 	wall := uint32(id >> 32)
-	if !timely(wall, now.wall) && !(now.mono < c.oldUntil && timely(wall, uint32(now.mono)+c.oldOffset)) {
+	if !timely(wall, date) && !(now.mono < c.oldUntil && timely(wall, uint32(now.mono)+c.oldOffset)) {
 		return false
 	}
 	v := c.slot(id)
@@ -122,11 +127,16 @@ func timely(wall, now uint32) bool {
 	return age >= -cookieSkew && age <= cookieLife
 }
 
-// follow notices that the wall clock has jumped.
-func (c *cookies) follow(now moment) {
+// date is what IDs are dated with now. It notices that the wall clock has
+// jumped.
+func (c *cookies) date(now moment) uint32 {
+	if c.steady {
+		return uint32(now.mono) + c.offset
+	}
 	offset := now.wall - uint32(now.mono)
 	if d := int32(offset - c.offset); d < -1 || d > 1 {
 		c.oldOffset, c.oldUntil = c.offset, now.mono+cookieLife
 		c.offset = offset
 	}
+	return now.wall
 }

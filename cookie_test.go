@@ -66,8 +66,8 @@ func TestRememberedIDs(t *testing.T) {
 	for i := 0; i < 3000; i++ {
 		now.mono += seconds(rng.below(2))
 		now.wall += rng.below(2)
-		c.follow(now)
-		plain.follow(now)
+		c.date(now)
+		plain.date(now)
 		var ip [4]byte
 		binary.BigEndian.PutUint32(ip[:], rng.below(4))
 		if rng.below(3) == 0 {
@@ -81,6 +81,50 @@ func TestRememberedIDs(t *testing.T) {
 		clear(plain.seen)
 		if got, want := c.valid(id, ip[:], now), plain.valid(id, ip[:], now); got != want {
 			t.Fatalf("step %d: ID %x of %v: %v, want %v", i, id, ip, got, want)
+		}
+	}
+}
+
+// TestSteadyIDs: where nobody shares the key an ID is good for its two minutes
+// and never again, whatever is done to the wall clock.
+func TestSteadyIDs(t *testing.T) {
+	for _, before := range []uint32{0, 3, 10, testWall, 1<<32 - 60} {
+		for _, after := range []uint32{0, 10, testWall - 3600, testWall - 60, testWall - 11, testWall, testWall + 200, 1<<32 - 5} {
+			now := moment{mono: 3, wall: before}
+			c := newCookies(deriveKey([]byte("k")), 4, now)
+			c.steady = true
+			ip := netip.MustParseAddr("192.0.2.1").AsSlice()
+			now.mono += 50
+			now.wall += 50
+			id, issued := c.issue(ip, now), now.mono
+			now.wall = after
+			for ; now.mono < issued+4000; now.mono, now.wall = now.mono+1, now.wall+1 {
+				clear(c.seen)
+				if got, want := c.valid(id, ip, now), now.mono <= issued+cookieLife; got != want {
+					t.Fatalf("from %d to %d: accepted %v, %d s after it was issued", before, after, got, now.mono-issued)
+				}
+			}
+		}
+	}
+}
+
+// TestClockSetBack: with a shared key too an ID lives no longer than two
+// minutes, but when its date comes again. This is what SECURITY.md says of it.
+func TestClockSetBack(t *testing.T) {
+	for _, back := range []uint32{11, 60, 200, 3600} {
+		now := moment{mono: 1000, wall: testWall}
+		c := newCookies(deriveKey([]byte("k")), 4, now)
+		ip := netip.MustParseAddr("192.0.2.1").AsSlice()
+		id := c.issue(ip, now)
+		now.wall -= back
+		for age := uint32(0); age < 8000; age++ {
+			clear(c.seen)
+			again := age+cookieSkew >= back && age <= back+cookieLife
+			if got, want := c.valid(id, ip, now), age < cookieLife || again; got != want {
+				t.Fatalf("set back by %d: accepted %v after %d s", back, got, age)
+			}
+			now.mono++
+			now.wall++
 		}
 	}
 }

@@ -236,14 +236,16 @@ func newDesk(t *tracker, c *config, l *layout, key []byte, now moment) (*desk, e
 	if err := randomBytes(seed); err != nil {
 		return nil, err
 	}
-	return &desk{
+	d := &desk{
 		tracker:  t,
 		cookies:  newCookies(key, l.idBits, now),
 		connects: newLimiter(l.limits, c.connectLimit, limitWindow, newHashKey(seed)),
 		networks: newLimiter(l.limits, networkConnects, limitWindow, newHashKey(seed[16:])),
 		errors:   newLimiter(l.limits, networkErrors, limitWindow, newHashKey(seed[32:])),
 		rng:      random{newHashKey(seed[48:]).k0},
-	}, nil
+	}
+	d.cookies.steady = c.secret == nil && c.secretFile == ""
+	return d, nil
 }
 
 // listen opens the sockets. A family that the kernel lacks is done without, as

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/hex"
 	"fmt"
+	"io"
 	"net"
 	"net/netip"
 	"os"
@@ -13,6 +14,7 @@ import (
 	"syscall"
 	"testing"
 	"time"
+	"unsafe"
 )
 
 // The whole program, through real sockets.
@@ -449,5 +451,74 @@ func TestProgramIDs(t *testing.T) {
 	after := time.Now().Unix()
 	if bytes.Compare(id[:4], u32(uint32(before))) < 0 || bytes.Compare(id[:4], u32(uint32(after))) > 0 {
 		t.Errorf("ID %s, issued between %d and %d", hex.EncodeToString(id), before, after)
+	}
+}
+
+// TestDesks: every table of every worker hashes with a key of its own, so that
+// what is learnt of one says nothing of another, and is of the size that the
+// memory was divided for.
+func TestDesks(t *testing.T) {
+	keys := map[hashKey]bool{}
+	for _, c := range []*config{
+		{interval: 900, connectLimit: 10},
+		{interval: 900, connectLimit: 10, secret: []byte("s")},
+		{interval: 900, connectLimit: 10, secretFile: "s"},
+	} {
+		l, err := divide(16<<20, 2, -1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		tr, _, err := makeTracker(c, &l, &logger{w: io.Discard})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { closeStore(tr.store) })
+		keys[tr.store.hash], keys[tr.store.peerHash], keys[tr.store.share.hash] = true, true, true
+		for range 2 {
+			d, err := newDesk(tr, c, &l, deriveKey([]byte("k")), moment{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			bytes := len(d.cookies.seen) * int(unsafe.Sizeof(verified{}))
+			for _, lim := range []*limiter{d.connects, d.networks, d.errors} {
+				keys[lim.hash] = true
+				bytes += len(lim.rows) * limitRowBytes
+			}
+			if want := l.perWorker - socketStack - l.batch*datagramBytes; bytes != want {
+				t.Errorf("the tables of a worker take %d bytes, set aside are %d", bytes, want)
+			}
+			if shared := c.secret != nil || c.secretFile != ""; d.cookies.steady == shared {
+				t.Errorf("secret %q, file %q: IDs are dated by the steady clock: %v", c.secret, c.secretFile, d.cookies.steady)
+			}
+		}
+	}
+	if want := 3 * (3 + 2*3); len(keys) != want {
+		t.Errorf("%d keys for %d tables", len(keys), want)
+	}
+}
+
+// TestTableSizes: SECURITY.md says what the tables against floods take.
+func TestTableSizes(t *testing.T) {
+	text, err := os.ReadFile("SECURITY.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var limits, ids string
+	for _, perSocket := range []int{2 << 20, 3 << 20, 8 << 20} {
+		l := tryDivide(4*perSocket, 4, -1)
+		keys := limitWays * len(newLimiter(l.limits, 1, limitWindow, hashKey{}).rows)
+		limits += fmt.Sprintf(" %d KiB, %d |", l.limits>>10, keys)
+		ids += fmt.Sprintf(" %d KiB, %d |", int(unsafe.Sizeof(verified{}))<<l.idBits>>10, 1<<l.idBits)
+	}
+	for _, row := range []string{
+		"| connects by address and port | each socket | 12.8 |" + limits,
+		"| connects by network | each socket | 12.8 |" + limits,
+		"| error replies by network | each socket | 12.8 |" + limits,
+		"| IDs found good lately | each socket | 24 |" + ids,
+		fmt.Sprintf("| stored peers by network | one | none | %[1]d KiB | %[1]d KiB | %[1]d KiB |", unsafe.Sizeof(share{}.rows)>>10),
+	} {
+		if !strings.Contains(string(text), row+"\n") {
+			t.Errorf("SECURITY.md has not the line\n%s", row)
+		}
 	}
 }
