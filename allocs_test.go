@@ -139,9 +139,9 @@ func TestZeroAllocs(t *testing.T) {
 				none(t, func() {
 					var v verdict
 					if a.Addr().Is6() {
-						_, v = handle(d, dst, req, &from6, now)
+						_, v = handle(d, dst, req, &from6, 0, now)
 					} else {
-						_, v = handle(d, dst, req, &from4, now)
+						_, v = handle(d, dst, req, &from4, 0, now)
 					}
 					if v != c.want {
 						t.Fatalf("round %d: verdict %q, want %q", i, verdictNames[v], verdictNames[c.want])

@@ -119,7 +119,7 @@ func converse[K peerKey](tr *tracker, n, requests int, clock *atomic.Uint32, met
 			}
 			req = f.bytes()
 		}
-		out, v := handle(d, dst, req, &key, now)
+		out, v := handle(d, dst, req, &key, 0, now)
 		met[v]++
 		if v == announced && (len(out)-announceReply)%len(key) != 0 {
 			panic("half a peer")

@@ -33,7 +33,7 @@ func BenchmarkCost(b *testing.B) {
 	d.networks = newLimiter(1<<12, 0, limitWindow, hashKey{})
 	dst := make([]byte, 0, maxReply)
 	answer := func(b *testing.B, i int, req []byte, want verdict) {
-		if _, v := handle(d, dst, req, &keys[i], s.now); v != want {
+		if _, v := handle(d, dst, req, &keys[i], 0, s.now); v != want {
 			b.Fatal(verdictNames[v])
 		}
 	}

@@ -20,6 +20,7 @@
 //	torrents    from info hash to swarm: the table, its records, the sweep
 //	share       how much of the store one source has
 //	peers       peers packed into fixed-size blocks; choosing some for a reply
+//	scope       how far an address can be reached
 //	pool        the slab and its blocks
 //	mem         memory from the system
 //	stats       counters

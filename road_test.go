@@ -35,6 +35,7 @@ var road = [][]string{
 	{"torrents.go"},
 	{"share.go"},
 	{"peers.go"},
+	{"scope.go"},
 	{"pool.go"},
 	{"mem_linux.go", "mem_other.go"},
 	{"stats.go"},

@@ -52,9 +52,9 @@ func serve[K peerKey](w *worker) error {
 		now := w.clock.now()
 		for i := 0; i < n; i++ {
 			var from K
-			s.source(i, unsafe.Slice((*byte)(unsafe.Pointer(&from)), len(from)))
+			link := s.source(i, unsafe.Slice((*byte)(unsafe.Pointer(&from)), len(from)))
 			req := s.request(i)
-			out, v := handle(d, s.buffer(i), req, &from, now)
+			out, v := handle(d, s.buffer(i), req, &from, link, now)
 			if len(out) > 0 {
 				s.reply(i, out)
 			}

@@ -3,6 +3,7 @@
 package main
 
 import (
+	"encoding/binary"
 	"errors"
 	"strconv"
 	"sync/atomic"
@@ -29,6 +30,8 @@ const (
 	nameSize = unix.SizeofSockaddrInet6
 	// controlSize holds one PKTINFO of either family, aligned.
 	controlSize = (unix.SizeofCmsghdr+unix.SizeofInet6Pktinfo+7)&^7 + 8
+	// pktinfoAt is where the PKTINFO itself begins.
+	pktinfoAt = (unix.SizeofCmsghdr + unix.SizeofPtr - 1) &^ (unix.SizeofPtr - 1)
 )
 
 // datagramBytes is what a socket takes for each datagram of its batch.
@@ -207,16 +210,21 @@ func newRequestFilter() unix.SockFprog {
 func (s *socket) request(i int) []byte { return s.slots[i].request[:s.in[i].n] }
 
 // source copies the address and port of the i-th datagram into key: 6 or 18
-// bytes, by the socket's family.
-func (s *socket) source(i int, key []byte) {
+// bytes, by the socket's family. For an address that means something on its
+// link only it returns the number of that link, 0 where it isn't known.
+func (s *socket) source(i int, key []byte) (link uint32) {
 	name := &s.slots[i].name
 	if s.v6 {
 		copy(key[:16], name[8:24])
 		copy(key[16:], name[2:4])
-	} else {
-		copy(key[:4], name[4:8])
-		copy(key[4:], name[2:4])
+		return binary.NativeEndian.Uint32(name[24:]) // the kernel's scope ID: 0 for others
 	}
+	copy(key[:4], name[4:8])
+	copy(key[4:], name[2:4])
+	if key[0] == 169 && s.pktinfo {
+		return binary.NativeEndian.Uint32(s.slots[i].control[pktinfoAt:])
+	}
+	return 0
 }
 
 // buffer is where the reply to the i-th datagram goes: empty, with room for
@@ -242,14 +250,13 @@ func (s *socket) reply(i int, b []byte) {
 // address, but any interface, for the route back may be another. A link-local
 // address is good for its own link only.
 func (s *socket) aim(control *[controlSize]byte) {
-	const data = (unix.SizeofCmsghdr + unix.SizeofPtr - 1) &^ (unix.SizeofPtr - 1)
 	if !s.v6 {
-		clear(control[data : data+4]) // in_pktinfo: interface, then addresses
+		clear(control[pktinfoAt : pktinfoAt+4]) // in_pktinfo: interface, then addresses
 		return
 	}
-	addr := control[data : data+16] // in6_pktinfo: address, then interface
+	addr := control[pktinfoAt : pktinfoAt+16] // in6_pktinfo: address, then interface
 	if addr[0] != 0xfe || addr[1]&0xc0 != 0x80 {
-		clear(control[data+16 : data+20])
+		clear(control[pktinfoAt+16 : pktinfoAt+20])
 	}
 }
 

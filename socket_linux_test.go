@@ -147,7 +147,7 @@ func TestFilter(t *testing.T) {
 			c := dialClient(t, l.addr, port)
 			for i, req := range packets {
 				d.errors.rows[0], d.connects.rows[0] = limitRow{}, limitRow{}
-				_, v := handle(d, make([]byte, 0, maxReply), req[:min(len(req), maxRequest)], testKey4(i), moment{mono: 1, wall: testWall})
+				_, v := handle(d, make([]byte, 0, maxReply), req[:min(len(req), maxRequest)], testKey4(i), 0, moment{mono: 1, wall: testWall})
 				pass := v != dropShort && v != dropReply && v != dropAction && v != dropMagic
 				var want [][]byte
 				if pass {
@@ -623,10 +623,10 @@ func TestSocketAllocs(t *testing.T) {
 				var out []byte
 				if s.v6 {
 					s.source(0, key6[:])
-					out, _ = handle(sv.v6, s.buffer(0), s.request(0), &key6, sv.now)
+					out, _ = handle(sv.v6, s.buffer(0), s.request(0), &key6, 0, sv.now)
 				} else {
 					s.source(0, key4[:])
-					out, _ = handle(sv.v4, s.buffer(0), s.request(0), &key4, sv.now)
+					out, _ = handle(sv.v4, s.buffer(0), s.request(0), &key4, 0, sv.now)
 				}
 				s.reply(0, out)
 				if failed := s.flush(1); failed != 0 {

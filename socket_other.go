@@ -85,8 +85,9 @@ func (s *socket) receive() (int, error) {
 func (s *socket) request(int) []byte { return s.in[:s.n] }
 
 // source copies the address and port of the datagram into key: 6 or 18 bytes,
-// by the socket's family.
-func (s *socket) source(_ int, key []byte) {
+// by the socket's family. For an address with a zone it returns a number that
+// stands for it, 0 for others.
+func (s *socket) source(_ int, key []byte) (link uint32) {
 	if s.v6 {
 		a := s.from.Addr().As16()
 		copy(key, a[:])
@@ -95,6 +96,10 @@ func (s *socket) source(_ int, key []byte) {
 		copy(key, a[:])
 	}
 	key[len(key)-2], key[len(key)-1] = byte(s.from.Port()>>8), byte(s.from.Port())
+	for _, c := range []byte(s.from.Addr().Zone()) {
+		link = link*31 + uint32(c) // nothing asks for the system's own number
+	}
+	return link
 }
 
 func (s *socket) buffer(int) []byte { return s.out[:0] }

@@ -1,6 +1,9 @@
 package main
 
-import "unsafe"
+import (
+	"sync/atomic"
+	"unsafe"
+)
 
 // This file owns the policy: what a connect, an announce or a scrape does.
 // Bytes go in and bytes come out; it knows no socket and no clock.
@@ -44,11 +47,31 @@ const (
 type tracker struct {
 	store    *store
 	interval seconds
+	scopes   bool // peers are given to those who can reach them
+	external atomic.Pointer[external]
+}
+
+// setExternal tells the tracker under which addresses the world knows the
+// network that it is in: those of the router's other side, in network order,
+// zeros where there is none. What is not a global address counts as none. Any
+// goroutine may call it, at any time; the packets that follow are answered by
+// it.
+func (t *tracker) setExternal(v4 [4]byte, v6 [16]byte) {
+	e := &external{}
+	copy(e.v4[:], v4[:])
+	copy(e.v6[:], v6[:])
+	if nobody4(&e.v4) || scope4(&e.v4) != scopeGlobal {
+		e.v4 = [6]byte{}
+	}
+	if nobody6(&e.v6) || scope6(&e.v6) != scopeGlobal {
+		e.v6 = [18]byte{}
+	}
+	t.external.Store(e)
 }
 
 // newTracker makes a tracker of a store that counts ages in stampUnit(interval).
 func newTracker(s *store, interval seconds) *tracker {
-	t := &tracker{store: s, interval: interval}
+	t := &tracker{store: s, interval: interval, scopes: true}
 	// The oldest that a sweep can find a peer. Were its stamp to wrap
 	// before, it would live for ever.
 	if t.ttl(0)+2*s.unit+2*t.pass() >= stampSpan*s.unit {
@@ -100,14 +123,23 @@ func address[K peerKey](from *K) []byte {
 	return unsafe.Slice((*byte)(unsafe.Pointer(from)), len(*from)-2)
 }
 
+// nobody says whether no host can have the address.
+func nobody[K peerKey](from *K) bool {
+	if isV6[K]() {
+		return nobody6((*key6)(unsafe.Pointer(from)))
+	}
+	return nobody4((*key4)(unsafe.Pointer(from)))
+}
+
 // handle answers a request from an address and UDP port. The reply is appended
 // to dst, which must have room for maxReply bytes; nothing is appended where
-// there is none.
-func handle[K peerKey](d *desk, dst, req []byte, from *K, now moment) ([]byte, verdict) {
+// there is none. link is the number of the link that a link-local source is
+// on.
+func handle[K peerKey](d *desk, dst, req []byte, from *K, link uint32, now moment) ([]byte, verdict) {
 	if len(req) < headSize {
 		return dst, dropShort
 	}
-	if port := unsafe.Slice((*byte)(unsafe.Pointer(from)), len(*from))[len(*from)-2:]; port[0]|port[1] == 0 {
+	if port := unsafe.Slice((*byte)(unsafe.Pointer(from)), len(*from))[len(*from)-2:]; port[0]|port[1] == 0 || d.scopes && nobody(from) {
 		return dst, dropSource
 	}
 	// Every reply begins with its action, a request with the protocol's ID or

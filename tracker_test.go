@@ -90,10 +90,10 @@ func (s *service) ask(h host, req []byte) []byte {
 	var out []byte
 	if h.Addr().Is6() {
 		key := keyOf[key6](h)
-		out, s.last = handle(d, dst, req, &key, s.now)
+		out, s.last = handle(d, dst, req, &key, 0, s.now)
 	} else {
 		key := keyOf[key4](h)
-		out, s.last = handle(d, dst, req, &key, s.now)
+		out, s.last = handle(d, dst, req, &key, 0, s.now)
 	}
 	if !bytes.Equal(sent, req) {
 		s.t.Fatalf("the request was written to: %x, was %x", req, sent)
@@ -146,10 +146,10 @@ func (s *service) silentTo(h host, reply []byte) {
 	var out []byte
 	if h.Addr().Is6() {
 		key := keyOf[key6](h)
-		out, _ = handle(s.v6, nil, reply, &key, now)
+		out, _ = handle(s.v6, nil, reply, &key, 0, now)
 	} else {
 		key := keyOf[key4](h)
-		out, _ = handle(s.v4, nil, reply, &key, now)
+		out, _ = handle(s.v4, nil, reply, &key, 0, now)
 	}
 	if len(out) > 0 {
 		s.t.Fatalf("the reply %x makes a tracker answer %x", reply, out)

@@ -1,0 +1,89 @@
+package main
+
+// This file owns the scopes of addresses: how far each can be reached, and the
+// form in which a peer's address is kept.
+//
+// An address on a link means another host on another link. Peers of a link are
+// kept with the link's number, where such an address has nothing but zeros
+// (fe80::/64), or in place of what all have in common (169.254): there the
+// number stands in 224/3, from which no packet comes.
+
+// scope is how far an address can be reached, the narrowest first.
+type scope uint8
+
+const (
+	scopeLink    scope = iota // from one link: 169.254/16, fe80::/10
+	scopeHost                 // from this host: 127/8, ::1
+	scopePrivate              // from the same network: RFC 1918, RFC 6598, ULA
+	scopeGlobal               // from everywhere; documentation prefixes pass for it
+	numScopes
+)
+
+// scope4 is the scope of an IPv4 address, as it comes or as it is kept.
+func scope4(a *[6]byte) scope {
+	switch a[0] {
+	case 10:
+		return scopePrivate
+	case 100:
+		if a[1]&0xc0 == 64 {
+			return scopePrivate
+		}
+	case 127:
+		return scopeHost
+	case 169:
+		if a[1] == 254 {
+			return scopeLink
+		}
+	case 172:
+		if a[1]&0xf0 == 16 {
+			return scopePrivate
+		}
+	case 192:
+		if a[1] == 168 {
+			return scopePrivate
+		}
+	}
+	if a[0] >= 224 {
+		return scopeLink
+	}
+	return scopeGlobal
+}
+
+// scope6 is scope4 for IPv6.
+func scope6(a *[18]byte) scope {
+	switch {
+	case a[0]&0xe0 == 0x20:
+		return scopeGlobal
+	case a[0] == 0xfe && a[1]&0xc0 == 0x80:
+		return scopeLink
+	case a[0]&0xfe == 0xfc, a[0] == 0xfe && a[1]&0xc0 == 0xc0: // also site-local, of old
+		return scopePrivate
+	case a[0] == 0 && [15]byte(a[1:16]) == [15]byte{14: 1}:
+		return scopeHost
+	}
+	return scopeGlobal
+}
+
+// nobody4 says whether no host can have this address: 0/8, multicast, what is
+// reserved, broadcast.
+func nobody4(a *[6]byte) bool { return a[0] == 0 || a[0] >= 224 }
+
+// nobody6 is nobody4 for IPv6: multicast, ::, and IPv4 addresses in one of
+// their two disguises (::/96, ::ffff:0:0/96), which no packet should have.
+func nobody6(a *[18]byte) bool {
+	if a[0] == 0xff {
+		return true
+	}
+	if a[0] != 0 || [10]byte(a[:10]) != [10]byte{} {
+		return false
+	}
+	mark := [2]byte(a[10:12])
+	return mark == [2]byte{0xff, 0xff} || mark == [2]byte{} && scope6(a) != scopeHost
+}
+
+// external is the addresses under which the world knows this network, without
+// a port; zeros where there is none.
+type external struct {
+	v4 [6]byte
+	v6 [18]byte
+}
