@@ -90,10 +90,10 @@ func TestZeroAllocs(t *testing.T) {
 					return f.bytes()
 				},
 				each: func(req []byte, i uint32) { req[97]++ }},
-			{name: "announce, new torrents", want: announced,
+			{name: "announce, new torrents", want: announcedNew,
 				request: func(s *service) []byte { return fields{id: s.id(a), port: 1}.bytes() },
 				each:    func(req []byte, i uint32) { binary.BigEndian.PutUint32(req[16:], i) }},
-			{name: "announce, a growing swarm", want: announced,
+			{name: "announce, a growing swarm", want: announcedNew,
 				request: func(s *service) []byte { return fields{id: s.id(a), port: 1, left: 1, want: 200}.bytes() },
 				each:    func(req []byte, i uint32) { binary.BigEndian.PutUint16(req[96:], uint16(1+i%65535)) }},
 			{name: "announce, changing roles", want: announced,
@@ -104,9 +104,9 @@ func TestZeroAllocs(t *testing.T) {
 				}},
 			{name: "announce, stopped", want: announcedStop,
 				prepare: func(s *service) { fillSwarm(s, a, 6*rounds) },
-				request: func(s *service) []byte { return fields{id: s.id(a), port: 1, event: 3}.bytes() },
+				request: func(s *service) []byte { return fields{id: s.id(a), port: 2000, event: 3}.bytes() },
 				each:    func(req []byte, i uint32) { binary.BigEndian.PutUint16(req[96:], uint16(2000+i)) }},
-			{name: "announce, stopped, no torrent", want: announcedStop,
+			{name: "announce, stopped, no torrent", want: announcedAbsent,
 				request: func(s *service) []byte { return fields{id: s.id(a), port: 1, event: 3}.bytes() }},
 			{name: "announce, full", want: announcedFull,
 				prepare: func(s *service) { fillStore(s, a) },
@@ -117,7 +117,7 @@ func TestZeroAllocs(t *testing.T) {
 			{name: "scrape", want: scraped,
 				prepare: func(s *service) { fillSwarm(s, a, 300) },
 				request: func(s *service) []byte { return scrapeRequest(s.id(a), make([]int, 74)...) }},
-			{name: "scrape without a hash", want: errorMalformed,
+			{name: "scrape without a hash", want: errorNoHash,
 				request: func(s *service) []byte { return scrapeRequest(s.id(a)) }},
 		} {
 			t.Run(c.name, func(t *testing.T) {
@@ -143,8 +143,8 @@ func TestZeroAllocs(t *testing.T) {
 					} else {
 						_, v = handle(d, dst, req, &from4, 0, now)
 					}
-					if v != c.want {
-						t.Fatalf("round %d: verdict %q, want %q", i, verdictNames[v], verdictNames[c.want])
+					if v != c.want && !(v == announcedNew && c.want == announced) { // the first is new
+						t.Fatalf("round %d: verdict %q, want %q", i, verdictInfo[v].name, verdictInfo[c.want].name)
 					}
 					if i++; c.each != nil {
 						c.each(req, i)

@@ -76,7 +76,7 @@ func TestConcurrent(t *testing.T) {
 					all[v] += c
 				}
 			}
-			if all[announced] == 0 || all[announcedStop] == 0 || all[scraped] == 0 || all[errorDenied] == 0 || (all[announcedFull] > 0) != (name == "little") {
+			if all[announced]+all[announcedNew] == 0 || all[announcedStop]+all[announcedAbsent] == 0 || all[scraped] == 0 || all[errorDenied] == 0 || (all[announcedFull] > 0) != (name == "little") {
 				t.Errorf("verdicts: %v", all)
 			}
 			checkInvariants(t, st)
@@ -121,7 +121,7 @@ func converse[K peerKey](tr *tracker, n, requests int, clock *atomic.Uint32, met
 		}
 		out, v := handle(d, dst, req, &key, 0, now)
 		met[v]++
-		if v == announced && (len(out)-announceReply)%len(key) != 0 {
+		if (v == announced || v == announcedNew) && (len(out)-announceReply)%len(key) != 0 {
 			panic("half a peer")
 		}
 	}

@@ -34,7 +34,7 @@ func BenchmarkCost(b *testing.B) {
 	dst := make([]byte, 0, maxReply)
 	answer := func(b *testing.B, i int, req []byte, want verdict) {
 		if _, v := handle(d, dst, req, &keys[i], 0, s.now); v != want {
-			b.Fatal(verdictNames[v])
+			b.Fatal(verdictInfo[v].name)
 		}
 	}
 

@@ -21,6 +21,7 @@ type world struct {
 	replies  [][]byte                          // the last ones
 	jumped   bool                              // the wall clock was set
 	verdicts [numVerdicts]int
+	stored   [2]uint64 // peers, IPv4 and IPv6, by the verdicts alone
 }
 
 // worldHosts are in four networks a family: 0 and 1, 2 and 3 share one.
@@ -73,6 +74,16 @@ func (w *world) send(i int, req []byte) {
 
 	reply := w.ask(h, req)
 	w.verdicts[w.last]++
+	family := 0
+	if h.Addr().Is6() {
+		family = 1
+	}
+	switch w.last {
+	case announcedNew:
+		w.stored[family]++
+	case announcedStop:
+		w.stored[family]--
+	}
 	if reply == nil {
 		return
 	}
@@ -210,6 +221,14 @@ func (w *world) run(data []byte) {
 		}
 	}
 	checkInvariants(w.t, w.store)
+	// Who came, less who left, expired or was refused: who is there.
+	_, n := w.store.totals()
+	for family, sets := range [2][2]int{{seeders4, leechers4}, {seeders6, leechers6}} {
+		left := w.store.expired[family] + w.store.purged[family]
+		if is := uint64(n[sets[0]] + n[sets[1]]); is != w.stored[family]-left {
+			w.t.Fatalf("family %d: %d are stored, but %d less %d ought to be", family, is, w.stored[family], left)
+		}
+	}
 }
 
 // handleSeeds are conversations that reach what a fuzzer would take long to
@@ -262,7 +281,7 @@ func TestHandleSequences(t *testing.T) {
 	}
 	for v, n := range met {
 		if n == 0 && verdict(v) != dropSource { // see TestPortZeroSource
-			t.Errorf("no packet met %q", verdictNames[v])
+			t.Errorf("no packet met %q", verdictInfo[v].name)
 		}
 	}
 }

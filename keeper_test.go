@@ -19,7 +19,7 @@ func TestFullIsLoggedOnce(t *testing.T) {
 	var c counters
 	for now := seconds(0); now < 300; now++ {
 		if now >= 50 && now < 100 && now%3 == 0 {
-			c.verdicts[announcedFull] += 1000
+			c.verdicts[announcedFull].datagrams += 1000
 			w.board.show(&c)
 		}
 		k.watchFull(moment{mono: now})

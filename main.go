@@ -155,8 +155,9 @@ func serveAll(signals <-chan os.Signal, k *keeper, log *logger) error {
 		c := w.board.read()
 		total.add(&c)
 	}
-	log.info("stopped: ", decimal(total.received()), " datagrams, ", decimal(total.bytesIn), " bytes in, ",
-		decimal(total.bytesOut), " out, ", decimal(total.sendFailed), " replies that the system refused to send")
+	sum := total.total()
+	log.info("stopped: ", decimal(sum.datagrams), " datagrams, ", decimal(sum.in), " bytes in, ",
+		decimal(sum.out), " out, ", decimal(total.sendFailed), " replies that the system refused to send")
 	return err
 }
 

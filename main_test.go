@@ -308,7 +308,8 @@ func TestStopAnswers(t *testing.T) {
 		case <-time.After(deadline):
 			t.Fatal("it goes on")
 		}
-		if c := w.board.read(); c.verdicts[connected] != 11 || c.received() != 11 || c.bytesIn != 11*16 || c.bytesOut != 11*16 || c.sendFailed != 0 {
+		want := count{11, 11 * 16, 11 * 16}
+		if c := w.board.read(); c.verdicts[connected] != want || c.total() != want || c.sendFailed != 0 {
 			t.Errorf("counted: %+v", c)
 		}
 		sock.close()
@@ -429,7 +430,7 @@ func TestProgramLogs(t *testing.T) {
 		if !debug && len(got) != 0 {
 			t.Errorf("logged: %q", got)
 		}
-		want := []string{"error: connection ID, 98 bytes in, 47 out", "connect, 16 bytes in, 16 out", "announce, 98 bytes in, 20 out",
+		want := []string{"error: connection ID, 98 bytes in, 47 out", "connect, 16 bytes in, 16 out", "announce, new, 98 bytes in, 20 out",
 			"connect, 16 bytes in, 16 out", "announce, stopped, 98 bytes in, 20 out"}
 		if len(got) < len(want) && debug {
 			t.Fatalf("logged: %q", got)

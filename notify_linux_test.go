@@ -149,7 +149,7 @@ func TestWatchdogSeesStuckWorker(t *testing.T) {
 	}
 	look("a datagram waits", false)
 	look("and still does", false)
-	counts.verdicts[connected]++
+	counts.note(connected, 16, 16)
 	stuck.board.show(&counts)
 	look("it waits, but others were taken", true)
 	look("and no more", false)

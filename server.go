@@ -58,11 +58,9 @@ func serve[K peerKey](w *worker) error {
 			if len(out) > 0 {
 				s.reply(i, out)
 			}
-			d.count.verdicts[v]++
-			d.count.bytesIn += uint64(len(req))
-			d.count.bytesOut += uint64(len(out))
+			d.count.note(v, len(req), len(out))
 			if w.log.debug {
-				w.log.trace(source(&from), ": ", verdictNames[v], ", ", strconv.Itoa(len(req)), " bytes in, ", strconv.Itoa(len(out)), " out")
+				w.log.trace(source(&from), ": ", verdictInfo[v].name, ", ", strconv.Itoa(len(req)), " bytes in, ", strconv.Itoa(len(out)), " out")
 			}
 		}
 		d.count.sendFailed += uint64(s.flush(n))
@@ -141,7 +139,7 @@ func (k *keeper) watchFull(now moment) {
 	var refusals uint64
 	for _, w := range k.workers {
 		c := w.board.read()
-		refusals += c.verdicts[announcedFull]
+		refusals += c.verdicts[announcedFull].datagrams
 	}
 	s := k.tracker.store
 	if refusals != k.refusals {
@@ -202,7 +200,7 @@ func (k *keeper) feed() {
 	alive := true
 	for _, w := range k.workers {
 		c := w.board.read()
-		if taken := c.received(); taken != w.taken {
+		if taken := c.total().datagrams; taken != w.taken {
 			w.taken = taken
 		} else if waiting(w.sock) {
 			alive = false

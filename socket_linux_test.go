@@ -159,7 +159,7 @@ func TestFilter(t *testing.T) {
 				c.send(numbered(i))
 				got, _ := echo(t, s, len(want))
 				if !slices.EqualFunc(got, want, bytes.Equal) {
-					t.Fatalf("%x (%s) on %s: received %x, want %x", req, verdictNames[v], ip, got, want)
+					t.Fatalf("%x (%s) on %s: received %x, want %x", req, verdictInfo[v].name, ip, got, want)
 				}
 				for range want {
 					c.receive()

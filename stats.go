@@ -9,14 +9,18 @@ import "sync"
 type verdict uint8
 
 const (
-	connected      verdict = iota
-	announced              // the peer is stored, or was refreshed
-	announcedStop          // the peer has gone
-	announcedFull          // answered, but there is no room to store the peer
-	announcedShare         // answered, but its source has stored its share
+	connected       verdict = iota
+	announcedNew            // the peer is stored now
+	announced               // the peer was stored and is refreshed
+	announcedStop           // the peer has gone
+	announcedAbsent         // stopped, and was not stored
+	announcedFull           // answered, but there is no room to store the peer
+	announcedShare          // answered, but its source has stored its share
 	scraped
-	errorID        // error: the connection ID is bad or expired
-	errorMalformed // error: too short, port 0, no hash
+	errorID        // error to an announce: the connection ID is bad or expired
+	errorScrapeID  // the same to a scrape
+	errorMalformed // error to an announce: too short, port 0
+	errorNoHash    // error to a scrape: no hash
 	errorDenied    // error: the access list refuses the torrent
 	errorConnects  // error: too many connects
 	dropShort      // dropped: under 16 bytes
@@ -29,47 +33,73 @@ const (
 	numVerdicts
 )
 
-var verdictNames = [numVerdicts]string{
-	connected:      "connect",
-	announced:      "announce",
-	announcedStop:  "announce, stopped",
-	announcedFull:  "announce, not stored: full",
-	announcedShare: "announce, not stored: source has its share",
-	scraped:        "scrape",
-	errorID:        "error: connection ID",
-	errorMalformed: "error: malformed",
-	errorDenied:    "error: access list",
-	errorConnects:  "error: connect limit",
-	dropShort:      "dropped: short",
-	dropReply:      "dropped: like a reply",
-	dropAction:     "dropped: action",
-	dropMagic:      "dropped: magic",
-	dropSource:     "dropped: source",
-	dropConnects:   "dropped: connect limit of the network",
-	dropErrors:     "dropped: error limit of the network",
+// What came of a datagram at large.
+const (
+	outcomeAnswered = "answered"
+	outcomeError    = "error"
+	outcomeDropped  = "dropped"
+)
+
+// verdictInfo says what a verdict is called: in the log, and in the figures by
+// what was asked for, what came of it and why.
+var verdictInfo = [numVerdicts]struct{ name, action, outcome, reason string }{
+	connected:       {"connect", "connect", outcomeAnswered, ""},
+	announcedNew:    {"announce, new", "announce", outcomeAnswered, "new"},
+	announced:       {"announce", "announce", outcomeAnswered, "refreshed"},
+	announcedStop:   {"announce, stopped", "announce", outcomeAnswered, "stopped"},
+	announcedAbsent: {"announce, stopped: not stored", "announce", outcomeAnswered, "absent"},
+	announcedFull:   {"announce, not stored: full", "announce", outcomeAnswered, "full"},
+	announcedShare:  {"announce, not stored: source has its share", "announce", outcomeAnswered, "share"},
+	scraped:         {"scrape", "scrape", outcomeAnswered, ""},
+	errorID:         {"error: connection ID", "announce", outcomeError, "connection_id"},
+	errorScrapeID:   {"error: connection ID", "scrape", outcomeError, "connection_id"},
+	errorMalformed:  {"error: malformed", "announce", outcomeError, "malformed"},
+	errorNoHash:     {"error: malformed", "scrape", outcomeError, "malformed"},
+	errorDenied:     {"error: access list", "announce", outcomeError, "access_list"},
+	errorConnects:   {"error: connect limit", "connect", outcomeError, "connect_limit"},
+	dropShort:       {"dropped: short", "other", outcomeDropped, "short"},
+	dropReply:       {"dropped: like a reply", "other", outcomeDropped, "like_reply"},
+	dropAction:      {"dropped: action", "other", outcomeDropped, "action"},
+	dropMagic:       {"dropped: magic", "other", outcomeDropped, "magic"},
+	dropSource:      {"dropped: source", "other", outcomeDropped, "source"},
+	dropConnects:    {"dropped: connect limit of the network", "connect", outcomeDropped, "network_connects"},
+	dropErrors:      {"dropped: error limit of the network", "other", outcomeDropped, "network_errors"},
+}
+
+// count is datagrams and their bytes, and those of the replies.
+type count struct{ datagrams, in, out uint64 }
+
+func (c *count) add(o count) {
+	c.datagrams += o.datagrams
+	c.in += o.in
+	c.out += o.out
 }
 
 // counters are what one worker, or all of them, have done.
 type counters struct {
-	verdicts   [numVerdicts]uint64
-	bytesIn    uint64
-	bytesOut   uint64
+	verdicts   [numVerdicts]count
 	sendFailed uint64 // replies that the kernel refused to send
+}
+
+// note counts a datagram.
+func (c *counters) note(v verdict, in, out int) {
+	n := &c.verdicts[v]
+	n.datagrams++
+	n.in += uint64(in)
+	n.out += uint64(out)
 }
 
 func (c *counters) add(o *counters) {
 	for i, n := range o.verdicts {
-		c.verdicts[i] += n
+		c.verdicts[i].add(n)
 	}
-	c.bytesIn += o.bytesIn
-	c.bytesOut += o.bytesOut
 	c.sendFailed += o.sendFailed
 }
 
-// received is how many datagrams the verdicts stand for.
-func (c *counters) received() (n uint64) {
+// total is all that was received.
+func (c *counters) total() (n count) {
 	for _, v := range c.verdicts {
-		n += v
+		n.add(v)
 	}
 	return n
 }

@@ -128,7 +128,7 @@ func hold(b *testing.B, kind string, pages int) (held []time.Duration) {
 		r := sh.find(h, testHash(0))
 		s.unlink(sh, r)
 		w := s.swarmOf(sh, r, 0)
-		n := 0
+		var n uint64
 		gone4 := func(pe *peer[key4]) bool { return s.expire(&n, sourceOf(&pe.key), true) }
 		gone6 := func(pe *peer[key6]) bool { return s.expire(&n, sourceOf(&pe.key), true) }
 		for done := false; !done; {

@@ -67,6 +67,8 @@ type store struct {
 	share    share
 	unit     seconds              // of stamps
 	still    atomic.Bool          // no block may be moved
+	expired  [2]uint64            // peers that the sweep let go, IPv4 and IPv6; the sweeper's own
+	purged   [2]uint64            // peers that went with a torrent that is refused; likewise
 	admit    func(*infoHash) bool // nil: every torrent; called under a lock
 }
 
@@ -297,7 +299,8 @@ type outcome uint8
 const (
 	outcomeRefreshed outcome = iota // the peer was there
 	outcomeAdded                    // the peer is new
-	outcomeStopped                  // the peer is not there, or no longer
+	outcomeStopped                  // the peer is no longer there
+	outcomeAbsent                   // the peer stops, and was not there
 	outcomeFull                     // a new peer, and no room for it
 	outcomeShare                    // a new peer, and its source has its share
 	outcomeDenied                   // the access list does not have the torrent
@@ -338,9 +341,10 @@ func announce[K peerKey](s *store, v *visit, key *K, rng *random, dst []byte) ([
 	before := t.counts()
 	o := outcomeRefreshed
 	if v.stopped {
-		o = outcomeStopped
+		o = outcomeAbsent
 		if leave(&w, key) {
 			s.share.add(sourceOf(key), -1)
+			o = outcomeStopped
 		}
 	} else {
 		found, downloaded := update(&w, key, v.flags)
@@ -369,7 +373,7 @@ func create[K peerKey](s *store, sh *shard, h uint64, v *visit, key *K) (census,
 		return census{}, outcomeDenied
 	}
 	if v.stopped {
-		return census{}, outcomeStopped
+		return census{}, outcomeAbsent
 	}
 	if !s.share.allows(sourceOf(key)) {
 		return census{}, outcomeShare
@@ -461,8 +465,13 @@ func (s *store) eachBlock(i uint32, now seconds, f func(sh *shard, c class, r re
 // next pass then.
 func (s *store) sweep(i uint32, now, ttl seconds) (expired int) {
 	stamp, most := stampOf(now, s.unit), (ttl+s.unit-1)/s.unit
-	gone4 := func(pe *peer[key4]) bool { return s.expire(&expired, sourceOf(&pe.key), pe.meta.age(stamp) > most) }
-	gone6 := func(pe *peer[key6]) bool { return s.expire(&expired, sourceOf(&pe.key), pe.meta.age(stamp) > most) }
+	was := s.expired
+	gone4 := func(pe *peer[key4]) bool {
+		return s.expire(&s.expired[0], sourceOf(&pe.key), pe.meta.age(stamp) > most)
+	}
+	gone6 := func(pe *peer[key6]) bool {
+		return s.expire(&s.expired[1], sourceOf(&pe.key), pe.meta.age(stamp) > most)
+	}
 	s.eachBlock(i, now, func(sh *shard, c class, r ref) {
 		if c == classTorrent {
 			w := s.swarmOf(sh, r, now)
@@ -486,11 +495,11 @@ func (s *store) sweep(i uint32, now, ttl seconds) (expired int) {
 		}
 		s.settle(sh, &w, before)
 	})
-	return expired
+	return int(s.expired[0] - was[0] + s.expired[1] - was[1])
 }
 
 // expire keeps the books for a peer that goes.
-func (s *store) expire(n *int, source uint64, gone bool) bool {
+func (s *store) expire(n *uint64, source uint64, gone bool) bool {
 	if gone {
 		s.share.add(source, -1)
 		*n++
@@ -519,9 +528,8 @@ const purgeStep = 16
 // out of the table first, and its leaves go while others use the shard. A
 // purge of all pages wants still set, or a record could be moved past it.
 func (s *store) purge(i uint32, now seconds, admit func(*infoHash) bool) (removed int) {
-	var peers int
-	gone4 := func(pe *peer[key4]) bool { return s.expire(&peers, sourceOf(&pe.key), true) }
-	gone6 := func(pe *peer[key6]) bool { return s.expire(&peers, sourceOf(&pe.key), true) }
+	gone4 := func(pe *peer[key4]) bool { return s.expire(&s.purged[0], sourceOf(&pe.key), true) }
+	gone6 := func(pe *peer[key6]) bool { return s.expire(&s.purged[1], sourceOf(&pe.key), true) }
 	s.eachBlock(i, now, func(sh *shard, c class, r ref) {
 		if c != classTorrent || admit(&sh.torrent(r).hash) {
 			return

@@ -346,9 +346,9 @@ func check[K peerKey](c *checker, hash *infoHash, key *K, flags meta, stopped bo
 	}
 	seeder := flags&metaSeeder != 0
 	switch o {
-	case outcomeStopped:
-		if !stopped {
-			c.fatalf("stopped without being told to")
+	case outcomeStopped, outcomeAbsent:
+		if !stopped || (mp != nil) != (o == outcomeStopped) {
+			c.fatalf("stopped without being told to, or what was not there")
 		}
 		if mp != nil {
 			delete(mt.peers, keyString(key))
@@ -384,7 +384,7 @@ func check[K peerKey](c *checker, hash *infoHash, key *K, flags meta, stopped bo
 	default:
 		c.fatalf("outcome %d", o)
 	}
-	if mp != nil && o != outcomeStopped && flags&metaCompleted != 0 && !mp.completed {
+	if mp != nil && !stopped && flags&metaCompleted != 0 && !mp.completed {
 		mp.completed = true
 		mt.completed++
 	}

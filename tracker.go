@@ -159,7 +159,11 @@ func handle[K peerKey](d *desk, dst, req []byte, from *K, link uint32, now momen
 		if !d.errors.allow(network(from), now.mono) {
 			return dst, dropErrors
 		}
-		return appendError(dst, requestTransaction(req), textID, len(req)), errorID
+		v := errorID
+		if requestAction(req) == actionScrape {
+			v = errorScrapeID
+		}
+		return appendError(dst, requestTransaction(req), textID, len(req)), v
 	}
 	if requestAction(req) == actionAnnounce {
 		return answerAnnounce(d, dst, req, from, now)
@@ -215,8 +219,12 @@ func answerAnnounce[K peerKey](d *desk, dst, req []byte, from *K, now moment) ([
 	switch o {
 	case outcomeDenied:
 		return appendError(dst, transaction, textDenied, maxReply), errorDenied
+	case outcomeAdded:
+		result = announcedNew
 	case outcomeStopped:
 		result = announcedStop
+	case outcomeAbsent:
+		result = announcedAbsent
 	case outcomeFull:
 		result = announcedFull
 		interval = max(interval/4, 30)
@@ -230,7 +238,7 @@ func answerAnnounce[K peerKey](d *desk, dst, req []byte, from *K, now moment) ([
 func (d *desk) answerScrape(dst, req []byte) ([]byte, verdict) {
 	hashes := req[headSize:]
 	if len(hashes) < len(infoHash{}) {
-		return appendError(dst, requestTransaction(req), textNoHash, maxReply), errorMalformed
+		return appendError(dst, requestTransaction(req), textNoHash, maxReply), errorNoHash
 	}
 	dst = appendHead(dst, actionScrape, requestTransaction(req))
 	for n := 0; n < maxScrapeHashes && len(hashes) >= len(infoHash{}); n++ {

@@ -103,7 +103,7 @@ func (s *service) ask(h host, req []byte) []byte {
 	}
 	reply := out[len(before):]
 	if (len(reply) > 0) != (s.last < dropShort) {
-		s.t.Fatalf("verdict %q with %d bytes", verdictNames[s.last], len(reply))
+		s.t.Fatalf("verdict %q with %d bytes", verdictInfo[s.last].name, len(reply))
 	}
 	if len(reply) == 0 {
 		return nil
@@ -258,7 +258,7 @@ func (s *service) id(h host) []byte {
 func (s *service) decode(h host, reply []byte) announcement {
 	s.t.Helper()
 	if len(reply) < 20 || !bytes.Equal(reply[:8], concat(u32(1), transaction)) {
-		s.t.Fatalf("announce: %x (%s)", reply, verdictNames[s.last])
+		s.t.Fatalf("announce: %x (%s)", reply, verdictInfo[s.last].name)
 	}
 	a := announcement{
 		interval: binary.BigEndian.Uint32(reply[8:]),
@@ -445,7 +445,7 @@ func TestNetworkLimit(t *testing.T) {
 		}
 		s.expectSilence(neighbour(a, limit), connectRequest())
 		if s.last != dropConnects {
-			t.Fatalf("verdict %q", verdictNames[s.last])
+			t.Fatalf("verdict %q", verdictInfo[s.last].name)
 		}
 		s.connectID(b)
 		s.pass(limitWindow)
@@ -899,7 +899,7 @@ func TestFullTracker(t *testing.T) {
 			t.Errorf("full: interval %d", got.interval)
 		}
 		if s.last != announcedFull {
-			t.Errorf("verdict %q", verdictNames[s.last])
+			t.Errorf("verdict %q", verdictInfo[s.last].name)
 		}
 		s.interval = 60
 		if got := s.announce(b, f); got.interval < 30 {
@@ -921,7 +921,7 @@ func TestFullTracker(t *testing.T) {
 		g := leech(a)
 		g.hash = 5
 		if got := s.announce(a, g); got.interval < uint32(testInterval)*9/10 || s.last != announced {
-			t.Errorf("refreshed: interval %d, %q", got.interval, verdictNames[s.last])
+			t.Errorf("refreshed: interval %d, %q", got.interval, verdictInfo[s.last].name)
 		}
 		g.event = 3
 		s.announce(a, g)
@@ -940,8 +940,8 @@ func TestSourceShareAnswered(t *testing.T) {
 			f := leech(a)
 			f.hash = i
 			got := s.announce(a, f)
-			if stored := i < 3; stored != (got.leechers == 1) || stored != (s.last == announced) {
-				t.Fatalf("torrent %d: %+v, %q", i, got, verdictNames[s.last])
+			if stored := i < 3; stored != (got.leechers == 1) || stored != (s.last == announcedNew) {
+				t.Fatalf("torrent %d: %+v, %q", i, got, verdictInfo[s.last].name)
 			}
 			if i := uint32(testInterval); got.interval < i-i/10 {
 				t.Errorf("interval %d", got.interval)
@@ -997,7 +997,7 @@ func (s *service) accepts(h host, id []byte) bool {
 	reply := s.ask(h, scrapeRequest(id, 0))
 	ok := bytes.HasPrefix(reply, u32(2))
 	if !ok && !bytes.HasPrefix(reply, errorReply("connection ID")) {
-		s.t.Fatalf("neither accepted nor refused: %x (%s)", reply, verdictNames[s.last])
+		s.t.Fatalf("neither accepted nor refused: %x (%s)", reply, verdictInfo[s.last].name)
 	}
 	return ok
 }
