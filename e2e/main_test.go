@@ -8,7 +8,11 @@
 // (process_test.go): the tracker (tracker_test.go) and the clients
 // (clients_test.go), which are given a torrent (torrent_test.go). A probe
 // (probe_test.go) is a BEP 15 client of our own, which asks the tracker whom it
-// knows. The tests themselves are in swarm_test.go.
+// knows; its socket is opened on its host (namespace_test.go). A host may have a
+// bad wire (wire_test.go).
+//
+// Swarms of clients are tested in swarm_test.go, what befalls the network and the
+// tracker's host in faults_test.go, and forged packets in loop_test.go.
 //
 // The clients have DHT, peer exchange and local discovery off, and every
 // torrent is private, so a client knows no peer that the tracker did not name.
@@ -79,7 +83,7 @@ func checkMachine() error {
 		return errors.New("network namespaces need root")
 	}
 	var missing []string
-	for _, tool := range []string{"ip", "aria2c", "rtorrent", "transmission-daemon", "transmission-remote"} {
+	for _, tool := range []string{"ip", "nft", "aria2c", "rtorrent", "transmission-daemon", "transmission-remote"} {
 		if _, err := exec.LookPath(tool); err != nil {
 			missing = append(missing, tool)
 		}

@@ -11,7 +11,6 @@ import (
 	"net/netip"
 	"os"
 	"slices"
-	"syscall"
 	"time"
 )
 
@@ -34,6 +33,8 @@ type probe struct {
 	conn    net.PacketConn
 	tracker netip.AddrPort
 	id      uint64 // connection ID; 0 is none yet
+	tries   int    // how often a request is sent that nobody answers
+	timeout time.Duration
 }
 
 // A trackerError is the reason in a tracker's error reply.
@@ -57,7 +58,7 @@ func (h *host) probe(tracker netip.AddrPort) *probe {
 		h.Fatal(err)
 	}
 	h.Cleanup(func() { conn.Close() })
-	return &probe{host: h, conn: conn, tracker: tracker}
+	return &probe{host: h, conn: conn, tracker: tracker, tries: 3, timeout: time.Second}
 }
 
 // roundTrip sends a request, again and again if need be, and returns the body of
@@ -69,11 +70,11 @@ func (p *probe) roundTrip(id uint64, action uint32, body []byte) ([]byte, error)
 	request = binary.BigEndian.AppendUint32(request, transaction)
 	request = append(request, body...)
 	buffer := make([]byte, 1<<16)
-	for range 3 {
+	for range p.tries {
 		if _, err := p.conn.WriteTo(request, net.UDPAddrFromAddrPort(p.tracker)); err != nil {
 			return nil, err
 		}
-		if err := p.conn.SetReadDeadline(time.Now().Add(time.Second)); err != nil {
+		if err := p.conn.SetReadDeadline(time.Now().Add(p.timeout)); err != nil {
 			return nil, err
 		}
 		for {
@@ -141,32 +142,39 @@ func (p *probe) scrape(infoHash [20]byte) (counts, error) {
 // peers announces a leecher and takes it back at once, and returns the peers
 // that it was told of.
 func (p *probe) peers(infoHash [20]byte) ([]netip.AddrPort, error) {
-	body := make([]byte, 82)
-	copy(body, infoHash[:])
-	copy(body[20:], "-PT0000-end-to-end--")    // peer_id
-	binary.BigEndian.PutUint64(body[48:], 1)   // left
-	binary.BigEndian.PutUint32(body[72:], 1)   // key
-	binary.BigEndian.PutUint32(body[76:], 200) // num_want
-	binary.BigEndian.PutUint16(body[80:], 9)   // port: discard, where nobody answers
-	binary.BigEndian.PutUint32(body[64:], eventNone)
-	reply, err := p.ask(actionAnnounce, body)
+	const discard = 9 // a port where nobody answers
+	peers, _, err := p.announce(infoHash, eventNone, discard)
 	if err != nil {
 		return nil, err
 	}
-	binary.BigEndian.PutUint32(body[64:], eventStopped)
-	if _, err := p.ask(actionAnnounce, body); err != nil {
-		return nil, err
+	_, _, err = p.announce(infoHash, eventStopped, discard)
+	return peers, err
+}
+
+// announce announces a leecher that listens on a port, and returns the peers
+// and the counts that it was told of.
+func (p *probe) announce(infoHash [20]byte, event uint32, port uint16) (peers []netip.AddrPort, c counts, err error) {
+	body := make([]byte, 82)
+	copy(body, infoHash[:])
+	copy(body[20:], "-PT0000-end-to-end--")  // peer_id
+	binary.BigEndian.PutUint64(body[48:], 1) // left
+	binary.BigEndian.PutUint32(body[64:], event)
+	binary.BigEndian.PutUint32(body[72:], 1)   // key
+	binary.BigEndian.PutUint32(body[76:], 200) // num_want
+	binary.BigEndian.PutUint16(body[80:], port)
+	reply, err := p.ask(actionAnnounce, body)
+	if err != nil {
+		return nil, c, err
 	}
 	size := p.tracker.Addr().BitLen()/8 + 2
 	if len(reply) < 12 || (len(reply)-12)%size != 0 {
-		return nil, fmt.Errorf("an announce reply of %d bytes", 8+len(reply))
+		return nil, c, fmt.Errorf("an announce reply of %d bytes", 8+len(reply))
 	}
-	var peers []netip.AddrPort
 	for entry := range slices.Chunk(reply[12:], size) {
 		addr, _ := netip.AddrFromSlice(entry[:size-2])
 		peers = append(peers, netip.AddrPortFrom(addr, binary.BigEndian.Uint16(entry[size-2:])))
 	}
-	return peers, nil
+	return peers, counts{leechers: binary.BigEndian.Uint32(reply[4:]), seeders: binary.BigEndian.Uint32(reply[8:])}, nil
 }
 
 // awaitCounts waits until the tracker counts want in the torrent's swarm.
@@ -207,8 +215,14 @@ func (p *probe) awaitPeers(tor *torrent, peers ...*peer) {
 // often it was downloaded goes with the last peer.
 func (p *probe) awaitEmpty(tor *torrent) {
 	p.Helper()
-	p.await(tor.name+" is empty", func() error {
-		got, err := p.scrape(tor.infoHash)
+	p.awaitNobody(tor.infoHash)
+}
+
+// awaitNobody is awaitEmpty of a torrent that is only an info hash.
+func (p *probe) awaitNobody(infoHash [20]byte) {
+	p.Helper()
+	p.await(fmt.Sprintf("%x is empty", infoHash[:4]), func() error {
+		got, err := p.scrape(infoHash)
 		if err == nil && got.seeders+got.leechers != 0 {
 			err = fmt.Errorf("got %+v", got)
 		}
@@ -216,61 +230,12 @@ func (p *probe) awaitEmpty(tor *torrent) {
 	})
 }
 
-// passSocketEnv in the environment of the test binary makes it open a socket of
-// that network ("udp4", "udp6"), pass it on as a message on descriptor 3, and
-// exit.
-const passSocketEnv = "PICO_E2E_PASS_SOCKET"
-
-func passSocket(network string) error {
-	conn, err := net.ListenPacket(network, ":0")
-	if err != nil {
-		return err
-	}
-	file, err := conn.(*net.UDPConn).File()
-	if err != nil {
-		return err
-	}
-	return syscall.Sendmsg(3, []byte{0}, syscall.UnixRights(int(file.Fd())), nil, 0)
-}
-
-// socket opens a UDP socket on the host for this process to use. A socket stays
-// in the namespace that it was opened in, so a copy of the test binary opens it
-// there and passes it on.
+// socket opens a UDP socket on the host for this process to use.
 func (h *host) socket(network string) (net.PacketConn, error) {
-	self, err := os.Executable()
+	file, err := openThere(h.namespace, network)
 	if err != nil {
 		return nil, err
 	}
-	pair, err := syscall.Socketpair(syscall.AF_UNIX, syscall.SOCK_DGRAM|syscall.SOCK_CLOEXEC, 0)
-	if err != nil {
-		return nil, err
-	}
-	ours, theirs := os.NewFile(uintptr(pair[0]), "ours"), os.NewFile(uintptr(pair[1]), "theirs")
-	defer ours.Close()
-	defer theirs.Close()
-	child := h.command(self)
-	child.Env = append(os.Environ(), passSocketEnv+"="+network)
-	child.ExtraFiles = []*os.File{theirs}
-	if out, err := child.CombinedOutput(); err != nil {
-		return nil, fmt.Errorf("open a socket on %s: %w: %s", h.name, err, out)
-	}
-	control := make([]byte, syscall.CmsgSpace(4))
-	_, n, _, _, err := syscall.Recvmsg(pair[0], make([]byte, 1), control, syscall.MSG_DONTWAIT|syscall.MSG_CMSG_CLOEXEC)
-	if err != nil {
-		return nil, fmt.Errorf("receive a socket from %s: %w", h.name, err)
-	}
-	messages, err := syscall.ParseSocketControlMessage(control[:n])
-	if err != nil {
-		return nil, err
-	}
-	if len(messages) != 1 {
-		return nil, fmt.Errorf("%d control messages from %s", len(messages), h.name)
-	}
-	descriptors, err := syscall.ParseUnixRights(&messages[0])
-	if err != nil {
-		return nil, err
-	}
-	file := os.NewFile(uintptr(descriptors[0]), network)
 	defer file.Close()
 	return net.FilePacketConn(file)
 }

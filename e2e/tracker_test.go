@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"os"
 	"os/exec"
+	"slices"
 )
 
 const (
@@ -39,8 +40,14 @@ type tracker struct {
 // tracker starts a tracker and waits until its sockets are open.
 func (h *host) tracker(flags ...string) *tracker {
 	h.Helper()
+	return h.trackerBy(nil, flags...)
+}
+
+// trackerBy is a tracker that a command starts, which becomes it.
+func (h *host) trackerBy(command []string, flags ...string) *tracker {
+	h.Helper()
 	tr := &tracker{flags: append([]string{"-interval", interval}, flags...)}
-	tr.process = h.start(append([]string{trackerBinary}, tr.flags...)...)
+	tr.process = h.start(slices.Concat(command, []string{trackerBinary}, tr.flags)...)
 	for _, wildcard := range []string{"0.0.0.0", "[::]"} {
 		tr.awaitLog(fmt.Sprintf("[INFO] listening on %s:%d", wildcard, trackerPort))
 	}

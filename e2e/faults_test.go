@@ -1,0 +1,597 @@
+//go:build linux
+
+package e2e
+
+import (
+	"bytes"
+	"crypto/sha1"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// A crowd is a swarm of probes that stand for clients, half of them over IPv4,
+// half over IPv6. They keep to what they are told: no timers, so that what is
+// seen is the tracker's doing.
+type crowd struct {
+	*lab
+	tracker  *tracker
+	hash     [20]byte
+	members  []*member
+	stranger [2]*probe // one a family
+}
+
+// A member is a probe that says it has a peer's port.
+type member struct {
+	*probe
+	port uint16
+}
+
+const membersEach = 3 // of a family
+
+// crowd makes a crowd on a host, and has everyone announce.
+func (h *host) crowd(tr *tracker) *crowd {
+	h.Helper()
+	c := &crowd{lab: h.lab, tracker: tr, hash: sha1.Sum([]byte("crowd"))}
+	for i, f := range []family{ipv4, ipv6} {
+		for n := range membersEach {
+			c.members = append(c.members, &member{h.probe(tr.address(f)), uint16(5001 + n)})
+		}
+		c.stranger[i] = h.probe(tr.address(f))
+	}
+	c.announce()
+	c.awaitWhole()
+	return c
+}
+
+// self is how the others see a member.
+func (m *member) self() netip.AddrPort {
+	if m.tracker.Addr().Is6() {
+		return netip.AddrPortFrom(m.ip6, m.port)
+	}
+	return netip.AddrPortFrom(m.ip4, m.port)
+}
+
+// announce has every member announce once; each is answered.
+func (c *crowd) announce() {
+	c.Helper()
+	for _, m := range c.members {
+		if _, _, err := m.announce(c.hash, eventNone, m.port); err != nil {
+			c.Fatalf("%s: %v", m.self(), err)
+		}
+	}
+}
+
+// look says what is wrong with the swarm as strangers see it.
+func (c *crowd) look() error {
+	for _, p := range c.stranger {
+		got, err := p.peers(c.hash)
+		if err != nil {
+			return err
+		}
+		var want []netip.AddrPort
+		for _, m := range c.members {
+			if m.tracker == p.tracker {
+				want = append(want, m.self())
+			}
+		}
+		slices.SortFunc(got, netip.AddrPort.Compare)
+		if !slices.Equal(got, want) {
+			return fmt.Errorf("%v has %v, want %v", p.tracker, got, want)
+		}
+	}
+	return nil
+}
+
+// awaitWhole waits until strangers see the whole swarm, with nobody's help.
+func (c *crowd) awaitWhole() {
+	c.Helper()
+	c.await("the swarm is whole", c.look)
+}
+
+// impatient has everyone ask often, where many packets go nowhere.
+func (c *crowd) impatient(tries int, timeout time.Duration) {
+	for _, m := range c.members {
+		m.tries, m.timeout = tries, timeout
+	}
+	for _, p := range c.stranger {
+		p.tries, p.timeout = tries, timeout
+	}
+}
+
+// move has everyone ask the tracker at another IPv4 address.
+func (c *crowd) move(to netip.Addr) {
+	for _, m := range c.members[:membersEach] {
+		m.tracker = netip.AddrPortFrom(to, trackerPort)
+	}
+	c.stranger[0].tracker = netip.AddrPortFrom(to, trackerPort)
+}
+
+// run runs a command on the host.
+func (h *host) run(argv ...string) {
+	h.Helper()
+	if out, err := h.command(argv...).CombinedOutput(); err != nil {
+		h.Fatalf("%s: %v: %s", strings.Join(argv, " "), err, out)
+	}
+}
+
+// A fault is done to the host of a tracker, and undone again.
+type fault struct {
+	name   string
+	do     func(*scene)
+	during func(*scene) // what must be so meanwhile
+	undo   func(*scene)
+}
+
+type scene struct {
+	*crowd
+	host *host // the tracker's
+	wire *wire
+}
+
+// bad is a fault of the wire. Meanwhile the members announce, and are answered
+// sooner or later.
+func bad(name string, b badness, count func(badnessTold) int) fault {
+	return fault{
+		name: name,
+		do: func(s *scene) {
+			s.impatient(60, 200*time.Millisecond)
+			s.wire.turn(b)
+		},
+		during: func(s *scene) { s.announce(); s.awaitWhole() },
+		undo: func(s *scene) {
+			if told := s.wire.turn(badness{}); count(told) == 0 {
+				s.Errorf("the wire did nothing to any of %d frames", told.carried)
+			}
+			s.impatient(3, time.Second)
+		},
+	}
+}
+
+var faults = []fault{
+	bad("loss of 20 %", badness{loss: 0.2}, func(t badnessTold) int { return t.lost }),
+	bad("duplicates", badness{duplicate: 0.5}, func(t badnessTold) int { return t.doubled }),
+	bad("reordering", badness{reorder: 0.3}, func(t badnessTold) int { return t.overtaken }),
+	bad("delay", badness{delay: 60 * time.Millisecond}, func(t badnessTold) int { return t.carried }),
+	bad("all of these", badness{loss: 0.2, duplicate: 0.3, reorder: 0.3, delay: 20 * time.Millisecond}, func(t badnessTold) int { return t.lost }),
+	{
+		name: "interface down and up",
+		do:   func(s *scene) { s.ip("-n", s.host.namespace, "link", "set", "eth0", "down") },
+		during: func(s *scene) {
+			s.impatient(1, 50*time.Millisecond)
+			if err := s.look(); err == nil {
+				s.Error("answered through an interface that is down")
+			}
+			s.impatient(3, time.Second)
+		},
+		undo: func(s *scene) {
+			s.ip("-n", s.host.namespace, "link", "set", "eth0", "up")
+			s.giveIPv6()
+		},
+	},
+	{
+		name: "address removed and another added",
+		do: func(s *scene) {
+			s.ip("-n", s.host.namespace, "addr", "del", s.host.ip4.String()+"/24", "dev", "eth0")
+			s.ip("-n", s.host.namespace, "addr", "add", "198.18.0.99/24", "dev", "eth0")
+			s.move(netip.MustParseAddr("198.18.0.99"))
+		},
+		during: func(s *scene) { s.awaitWhole(); s.announce() },
+		undo: func(s *scene) {
+			s.ip("-n", s.host.namespace, "addr", "del", "198.18.0.99/24", "dev", "eth0")
+			s.ip("-n", s.host.namespace, "addr", "add", s.host.ip4.String()+"/24", "dev", "eth0")
+			s.move(s.host.ip4)
+		},
+	},
+	{
+		name: "IPv6 off and on",
+		do:   func(s *scene) { s.host.run("sysctl", "-qw", "net.ipv6.conf.all.disable_ipv6=1") },
+		during: func(s *scene) {
+			for _, m := range s.members[:membersEach] {
+				if _, _, err := m.announce(s.hash, eventNone, m.port); err != nil {
+					s.Errorf("over IPv4: %v", err)
+				}
+			}
+		},
+		undo: func(s *scene) {
+			s.host.run("sysctl", "-qw", "net.ipv6.conf.all.disable_ipv6=0")
+			s.giveIPv6()
+		},
+	},
+	{
+		// One client's replies are refused, with EPERM from sendmmsg. Those in
+		// the same batch go out.
+		name: "a firewall that refuses replies",
+		do: func(s *scene) {
+			s.host.run("nft", fmt.Sprintf("add table inet fault; add chain inet fault out { type filter hook output priority 0; }; "+
+				"add rule inet fault out udp sport %d udp dport %d drop", trackerPort, s.refused().local()))
+		},
+		during: func(s *scene) {
+			m := s.refused()
+			m.tries, m.timeout = 3, 30*time.Millisecond
+			if _, _, err := m.announce(s.hash, eventNone, m.port); err == nil {
+				s.Error("answered through a firewall that refuses it")
+			}
+			m.tries, m.timeout = 3, time.Second
+			for _, m := range s.members[1:] {
+				if _, _, err := m.announce(s.hash, eventNone, m.port); err != nil {
+					s.Errorf("%s, which is not refused: %v", m.self(), err)
+				}
+			}
+		},
+		undo: func(s *scene) { s.host.run("nft", "delete table inet fault") },
+	},
+	{
+		// Who asks meanwhile is answered afterwards.
+		name: "stopped and continued",
+		do: func(s *scene) {
+			if err := s.tracker.cmd.Process.Signal(syscall.SIGSTOP); err != nil {
+				s.Fatal(err)
+			}
+			s.await("no thread runs", s.stopped)
+		},
+		during: func(s *scene) {
+			answered := make(chan error, len(s.members))
+			for _, m := range s.members {
+				m.tries, m.timeout = 1, patience
+				go func() {
+					_, _, err := m.announce(s.hash, eventNone, m.port)
+					answered <- err
+				}()
+			}
+			s.await("requests wait in the queues of both families", func() error {
+				for _, file := range []string{"udp", "udp6"} {
+					if n := s.waiting(file); n == 0 {
+						return errors.New(file + " has none")
+					}
+				}
+				return nil
+			})
+			if err := s.tracker.cmd.Process.Signal(syscall.SIGCONT); err != nil {
+				s.Fatal(err)
+			}
+			for range s.members {
+				if err := <-answered; err != nil {
+					s.Error(err)
+				}
+			}
+			s.impatient(3, time.Second)
+		},
+		undo: func(*scene) {},
+	},
+}
+
+// refused is the member that the firewall refuses.
+func (s *scene) refused() *member { return s.members[0] }
+
+// local is the UDP port that a probe asks from.
+func (p *probe) local() uint16 {
+	return netip.MustParseAddrPort(p.conn.LocalAddr().String()).Port()
+}
+
+// giveIPv6 gives the tracker's host the address that Linux takes from an
+// interface that goes down.
+func (s *scene) giveIPv6() {
+	s.ip("-n", s.host.namespace, "addr", "replace", s.host.ip6.String()+"/64", "dev", "eth0", "nodad")
+}
+
+// waiting is how many bytes wait in the tracker's sockets of a family.
+func (s *scene) waiting(file string) (n uint64) {
+	s.Helper()
+	for _, line := range strings.Split(s.read(fmt.Sprintf("/proc/%d/net/%s", s.tracker.cmd.Process.Pid, file)), "\n") {
+		f := strings.Fields(line)
+		if len(f) > 4 && strings.HasSuffix(f[1], fmt.Sprintf(":%04X", trackerPort)) {
+			_, queue, _ := strings.Cut(f[4], ":")
+			bytes, err := strconv.ParseUint(queue, 16, 64)
+			if err != nil {
+				s.Fatal(err)
+			}
+			n += bytes
+		}
+	}
+	return n
+}
+
+// stopped says whether a thread of the tracker is not stopped.
+func (s *scene) stopped() error {
+	threads, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", s.tracker.cmd.Process.Pid))
+	for _, path := range threads {
+		text := s.read(path)
+		if _, state, _ := strings.Cut(text[strings.LastIndexByte(text, ')'):], " "); !strings.HasPrefix(state, "T") {
+			err = errors.Join(err, errors.New(text))
+		}
+	}
+	return err
+}
+
+// Whatever happens to the network, a swarm is whole when it is over, and nobody
+// has to do anything for it.
+func TestFaults(t *testing.T) {
+	t.Parallel()
+	l := newLab(t)
+	h := l.host("tracker", dual)
+	tr := h.tracker()
+	s := &scene{crowd: l.host("crowd", dual).crowd(tr), host: h, wire: h.wire()}
+	s.awaitWhole()
+	for _, f := range faults {
+		t.Log(f.name)
+		f.do(s)
+		f.during(s)
+		f.undo(s)
+		s.awaitWhole()
+		s.announce()
+		s.awaitWhole()
+	}
+	tr.stop(syscall.SIGTERM)
+	if tr.err != nil {
+		t.Errorf("the tracker, told to stop: %v", tr.err)
+	}
+	last := lastLine(tr.read(tr.log))
+	if strings.Contains(last, " 0 replies that the system refused") || !strings.Contains(last, "replies that the system refused") {
+		t.Errorf("the replies that the firewall refused are not counted: %s", last)
+	}
+}
+
+func lastLine(log string) string {
+	lines := strings.Split(strings.TrimSpace(log), "\n")
+	return lines[len(lines)-1]
+}
+
+// Real clients find each other through a tracker behind a bad wire.
+func TestSwarmOverBadWire(t *testing.T) {
+	t.Parallel()
+	l := newLab(t)
+	h := l.host("tracker", ipv4)
+	tr := h.tracker()
+	h.wire().turn(badness{loss: 0.1, duplicate: 0.3, reorder: 0.3, delay: 20 * time.Millisecond})
+	tor := l.torrent("bad-wire", tr.url(ipv4))
+	probe := l.host("probe", ipv4).probe(tr.address(ipv4))
+	l.host("seeder", ipv4).seed(libtorrent, tor)
+	probe.awaitCounts(tor, counts{seeders: 1})
+	l.host("leecher", ipv4).leech(aria2, tor).awaitFile()
+	probe.awaitCounts(tor, counts{seeders: 2, completed: 1})
+}
+
+// Whatever becomes of the access list, the tracker says what it makes of it and
+// goes on.
+func TestListFaults(t *testing.T) {
+	t.Parallel()
+	l := newLab(t)
+	h := l.host("tracker", ipv4)
+	path := filepath.Join(l.dir, "list")
+	listed, other := sha1.Sum([]byte("listed")), sha1.Sum([]byte("other"))
+	good := fmt.Appendf(nil, "%x\n", listed)
+	write := func(content []byte) {
+		t.Helper()
+		if err := os.WriteFile(path, content, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write(good)
+	// Root reads what it may not, but for this.
+	tr := h.trackerBy([]string{"setpriv", "--bounding-set=-dac_override,-dac_read_search", "--inh-caps=-dac_override,-dac_read_search"},
+		"-whitelist", path, "-memory", "8M")
+	p := l.host("probe", ipv4).probe(tr.address(ipv4))
+	const port = 5001
+	if _, _, err := p.announce(listed, eventNone, port); err != nil {
+		t.Fatal(err)
+	}
+	reload := func(says string) {
+		t.Helper()
+		before := strings.Count(tr.read(tr.log), says)
+		if err := tr.cmd.Process.Signal(syscall.SIGHUP); err != nil {
+			t.Fatal(err)
+		}
+		tr.await("the tracker says "+strconv.Quote(says), func() error {
+			if strings.Count(tr.read(tr.log), says) == before {
+				return errors.New("it does not")
+			}
+			return nil
+		})
+	}
+	// inForce checks whether the torrent is allowed, and its peer still there.
+	inForce := func(want bool) {
+		t.Helper()
+		if c, err := p.scrape(listed); want && (err != nil || c.leechers != 1) {
+			t.Errorf("a swarm of one, listed: %+v, %v", c, err)
+		} else if !want {
+			p.awaitNobody(listed)
+		}
+		var refusal trackerError
+		if _, _, err := p.announce(other, eventNone, port); !errors.As(err, &refusal) {
+			t.Errorf("a torrent that was never listed: %v", err)
+		}
+	}
+	remove := func() {
+		t.Helper()
+		if err := os.RemoveAll(path); err != nil {
+			t.Fatal(err)
+		}
+	}
+
+	const kept = "the list that was read before stays in force"
+	for _, c := range []struct {
+		name string
+		do   func()
+		says string
+	}{
+		{"unreadable", func() {
+			if err := os.Chmod(path, 0); err != nil {
+				t.Fatal(err)
+			}
+		}, "permission denied; " + kept},
+		{"a directory", func() {
+			remove()
+			if err := os.Mkdir(path, 0o755); err != nil {
+				t.Fatal(err)
+			}
+		}, "is a directory; " + kept},
+		{"a device that fails", func() {
+			remove()
+			if err := os.Symlink("/proc/self/mem", path); err != nil {
+				t.Fatal(err)
+			}
+		}, "input/output error; " + kept},
+		{"a loop", func() {
+			remove()
+			if err := os.Symlink(path, path); err != nil {
+				t.Fatal(err)
+			}
+		}, "too many levels of symbolic links; " + kept},
+		{"huge", func() {
+			remove()
+			var text bytes.Buffer
+			for i := range 200_000 {
+				fmt.Fprintf(&text, "%x\n", sha1.Sum(strconv.AppendInt(nil, int64(i), 10)))
+			}
+			write(text.Bytes())
+		}, "more info hashes than the memory set aside for the list holds"},
+		{"huge and no list", func() { write(append(bytes.Repeat([]byte{'x'}, 4<<20), append([]byte{'\n'}, good...)...)) }, "list: 1 torrents"},
+		{"binary", func() { write(append(bytes.Repeat([]byte{0, 0xff, '\n'}, 1000), good...)) }, "list: 1 torrents"},
+		{"replaced by rename", func() {
+			write(good)
+			if err := os.Rename(path, path+".old"); err != nil {
+				t.Fatal(err)
+			}
+			write(good)
+		}, "list: 1 torrents"},
+	} {
+		t.Log(c.name)
+		c.do()
+		reload(c.says)
+		inForce(true)
+	}
+
+	t.Log("gone, and back")
+	remove()
+	reload("every torrent is refused until it is there")
+	inForce(false)
+	write(good)
+	reload("list: 1 torrents")
+	if _, _, err := p.announce(listed, eventNone, port); err != nil {
+		t.Error(err)
+	}
+	inForce(true)
+	tr.stop(syscall.SIGTERM)
+}
+
+// A tracker that has no file descriptor left serves on, and reads its list when
+// there is one again.
+func TestNoDescriptors(t *testing.T) {
+	t.Parallel()
+	l := newLab(t)
+	path := filepath.Join(l.dir, "list")
+	hash := sha1.Sum([]byte("listed"))
+	if err := os.WriteFile(path, fmt.Appendf(nil, "%x\n", hash), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	tr := l.host("tracker", ipv4).tracker("-whitelist", path)
+	p := l.host("probe", ipv4).probe(tr.address(ipv4))
+	pid := tr.cmd.Process.Pid
+	var before unix.Rlimit
+	if err := unix.Prlimit(pid, unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: 0, Max: 1024}, &before); err != nil {
+		t.Fatal(err)
+	}
+	hangUp := func() {
+		if err := tr.cmd.Process.Signal(syscall.SIGHUP); err != nil {
+			t.Fatal(err)
+		}
+	}
+	hangUp()
+	tr.awaitLog("too many open files; the list that was read before stays in force")
+	if _, _, err := p.announce(hash, eventNone, 5001); err != nil {
+		t.Error(err)
+	}
+	if err := unix.Prlimit(pid, unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: 1024, Max: 1024}, nil); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Truncate(path, 0); err != nil {
+		t.Fatal(err)
+	}
+	hangUp()
+	tr.awaitLog("no info hash in it")
+	p.awaitNobody(hash)
+
+	// One that has none from the start says so, and ends.
+	p2 := l.host("starved", ipv4).start("prlimit", "--nofile=3:3", trackerBinary)
+	p2.wanted.Store(true)
+	<-p2.ended
+	if text := p2.read(p2.log); !strings.Contains(text, "too many open files") || p2.cmd.ProcessState.ExitCode() != 1 {
+		t.Errorf("without descriptors: %v, %s", p2.err, text)
+	}
+}
+
+// On a disk that is full the tracker's log is cut short, and so may its list be;
+// neither ends it.
+func TestFullDisk(t *testing.T) {
+	t.Parallel()
+	l := newLab(t)
+	h := l.host("tracker", ipv4)
+	dir := filepath.Join(l.dir, "disk")
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	// A file system that nobody else sees, with the tracker's log and its list.
+	const size = 256 << 10
+	tr := &tracker{process: h.start("unshare", "-m", "sh", "-c",
+		fmt.Sprintf(`mount -t tmpfs -o size=%d none "$0" && cd "$0" && exec "$@" 2>log`, size),
+		dir, trackerBinary, "-whitelist", "list")}
+	disk := fmt.Sprintf("/proc/%d/root%s", tr.cmd.Process.Pid, dir)
+	list := filepath.Join(disk, "list")
+	awaitDisk := func(text string) {
+		t.Helper()
+		l.await(fmt.Sprintf("the log says %q", text), func() error {
+			b, err := os.ReadFile(filepath.Join(disk, "log"))
+			if err == nil && !strings.Contains(string(b), text) {
+				err = fmt.Errorf("it says %q", b)
+			}
+			return err
+		})
+	}
+	hangUp := func() {
+		t.Helper()
+		if err := tr.cmd.Process.Signal(syscall.SIGHUP); err != nil {
+			t.Fatal(err)
+		}
+	}
+	awaitDisk("workers, interval")
+	p := l.host("probe", ipv4).probe(tr.address(ipv4))
+	hash := sha1.Sum([]byte("listed"))
+	var refusal trackerError
+	if _, _, err := p.announce(hash, eventNone, 5001); !errors.As(err, &refusal) {
+		t.Fatalf("without a list: %v", err)
+	}
+
+	// The list is cut off where the disk is full, in the middle of a line.
+	content := bytes.Repeat(fmt.Appendf(nil, "%x\n", hash), size/41+1)
+	if err := os.WriteFile(list, content, 0o644); !errors.Is(err, syscall.ENOSPC) {
+		t.Fatalf("%d bytes on a disk of %d: %v", len(content), size, err)
+	}
+	log := l.read(filepath.Join(disk, "log"))
+	hangUp()
+	l.await("what is there of the list is in force", func() error {
+		_, _, err := p.announce(hash, eventNone, 5001)
+		return err
+	})
+	if now := l.read(filepath.Join(disk, "log")); len(now) > len(log)+4096 {
+		t.Errorf("a full disk took %d bytes of log", len(now)-len(log))
+	}
+
+	// Where there is room again there is a log again.
+	if err := os.Remove(list); err != nil {
+		t.Fatal(err)
+	}
+	hangUp()
+	awaitDisk("no such file; every torrent is refused until it is there")
+	p.awaitNobody(hash)
+}

@@ -1,0 +1,191 @@
+//go:build linux
+
+package e2e
+
+import (
+	"bytes"
+	"crypto/sha1"
+	"encoding/binary"
+	"errors"
+	"net"
+	"net/netip"
+	"os"
+	"strings"
+	"testing"
+	"time"
+)
+
+// vnetHeader is the struct virtio_net_hdr before a frame of a packet socket: all
+// zero, nothing is left to a card.
+const vnetHeader = 10
+
+// frame is an Ethernet frame with a UDP datagram, from whom we like.
+func frame(to net.HardwareAddr, from, dst netip.AddrPort, payload []byte) []byte {
+	udp := binary.BigEndian.AppendUint16(nil, from.Port())
+	udp = binary.BigEndian.AppendUint16(udp, dst.Port())
+	udp = binary.BigEndian.AppendUint16(udp, uint16(8+len(payload)))
+	udp = append(append(udp, 0, 0), payload...)
+	pseudo := append(from.Addr().AsSlice(), dst.Addr().AsSlice()...)
+	pseudo = append(pseudo, 0, 17, udp[4], udp[5])
+	binary.BigEndian.PutUint16(udp[6:], checksum(append(pseudo, udp...)))
+
+	b := make([]byte, vnetHeader, 200)
+	b = append(b, to...)
+	b = append(b, 2, 0, 0, 0, 0, 1) // an address that is nobody's
+	if from.Addr().Is4() {
+		head := []byte{0x45, 0, 0, 0, 0, 0, 0x40, 0, 64, 17, 0, 0}
+		binary.BigEndian.PutUint16(head[2:], uint16(20+len(udp)))
+		head = append(append(head, from.Addr().AsSlice()...), dst.Addr().AsSlice()...)
+		binary.BigEndian.PutUint16(head[10:], checksum(head))
+		b = append(append(b, 0x08, 0x00), head...)
+	} else {
+		head := []byte{0x60, 0, 0, 0, 0, 0, 17, 64}
+		binary.BigEndian.PutUint16(head[4:], uint16(len(udp)))
+		b = append(append(append(b, 0x86, 0xdd), head...), from.Addr().AsSlice()...)
+		b = append(b, dst.Addr().AsSlice()...)
+	}
+	return append(b, udp...)
+}
+
+// checksum is that of RFC 1071.
+func checksum(b []byte) uint16 {
+	if len(b)%2 == 1 {
+		b = append(b[:len(b):len(b)], 0)
+	}
+	sum := uint32(0)
+	for ; len(b) > 0; b = b[2:] {
+		sum += uint32(binary.BigEndian.Uint16(b))
+	}
+	for sum > 0xffff {
+		sum = sum>>16 + sum&0xffff
+	}
+	return ^uint16(sum)
+}
+
+// between is the UDP payload of a frame that goes from one host to another; nil
+// for any other frame.
+func between(b []byte, from, to netip.Addr) []byte {
+	head, size, kind, at := 20, 4, 9, 12
+	if from.Is6() {
+		head, size, kind, at = 40, 16, 6, 8
+	}
+	ip := b[min(len(b), vnetHeader+14):]
+	if len(ip) < head+8 || ip[kind] != 17 || ip[0]>>4 != byte(map[bool]int{false: 4, true: 6}[from.Is6()]) ||
+		!bytes.Equal(ip[at:at+size], from.AsSlice()) || !bytes.Equal(ip[at+size:at+2*size], to.AsSlice()) {
+		return nil
+	}
+	return ip[head+8:]
+}
+
+// Two trackers, pointed at each other by a packet that one of them seems to have
+// sent to the other, say a word to each other at most.
+func TestTrackersFallSilent(t *testing.T) {
+	t.Parallel()
+	l := newLab(t)
+	hosts := []*host{l.host("one", dual), l.host("two", dual)}
+	var trackers []*tracker
+	for _, h := range hosts {
+		// One secret, so that one's connection IDs are good at the other. One
+		// worker, so that what has come first has been answered first.
+		trackers = append(trackers, h.tracker("-secret", strings.Repeat("s", 32), "-workers", "1"))
+	}
+	// Everything passes the bridge, where it is overheard and forged.
+	taps := map[*host]*os.File{}
+	for _, h := range hosts {
+		tap, err := openThere(l.bridge, "packet:"+h.port)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer tap.Close()
+		taps[h] = tap
+	}
+	asker := l.host("asker", dual)
+	hash := sha1.Sum([]byte("loop"))
+
+	for _, f := range []family{ipv4, ipv6} {
+		one, two := trackers[0].address(f), trackers[1].address(f)
+		probes := []*probe{asker.probe(one), asker.probe(two)}
+		for _, p := range probes {
+			if _, _, err := p.announce(hash, eventNone, 5001); err != nil {
+				t.Fatal(err)
+			}
+		}
+		// What they say to each other waits for no neighbour solicitation.
+		for i, h := range hosts {
+			other := hosts[1-i]
+			h.ip("-n", h.namespace, "neigh", "replace", other.address(f).String(), "lladdr", other.mac().String(), "dev", "eth0")
+		}
+		id := binary.BigEndian.AppendUint64(nil, protocolMagic)
+		request := func(id []byte, action uint32, body int) []byte {
+			b := binary.BigEndian.AppendUint32(bytes.Clone(id), action)
+			return append(append(b, "tran"...), make([]byte, body)...)
+		}
+		bad := []byte("bad ID..")
+		for _, c := range []struct {
+			name    string
+			packet  []byte
+			replies int
+		}{
+			{"connect", request(id, actionConnect, 0), 1},
+			{"connect, padded", request(id, actionConnect, 1000), 1},
+			{"announce with a bad ID", request(bad, actionAnnounce, 82), 1},
+			{"scrape with a bad ID", request(bad, actionScrape, 20), 1},
+			{"an error", append([]byte{0, 0, 0, 3}, "tranfor no reason"...), 0},
+			{"another action", request(bad, 7, 0), 0},
+			{"an announce reply", append([]byte{0, 0, 0, 1}, "tran123456789012345678"...), 0},
+			{"a scrape reply", append([]byte{0, 0, 0, 2}, "tran12345678901234567890"...), 0},
+			{"nothing", nil, 0},
+		} {
+			if _, err := taps[hosts[0]].Write(frame(hosts[0].mac(), two, one, c.packet)); err != nil {
+				t.Fatal(err)
+			}
+			// By the time that the first answers a probe it has answered what came
+			// before; then the second has, and then the first again.
+			for _, i := range []int{0, 1, 0, 1} {
+				if _, err := probes[i].scrape(hash); err != nil {
+					t.Fatalf("%s: %v", c.name, err)
+				}
+			}
+			said := overheard(t, taps[hosts[0]], one.Addr(), two.Addr())
+			if answers := overheard(t, taps[hosts[1]], two.Addr(), one.Addr()); len(said) != c.replies || len(answers) != 0 {
+				t.Errorf("%s: %q, and back: %q; want %d replies and none back", c.name, said, answers, c.replies)
+			}
+		}
+	}
+}
+
+// mac is the host's Ethernet address.
+func (h *host) mac() net.HardwareAddr {
+	h.Helper()
+	out, err := h.command("cat", "/sys/class/net/eth0/address").Output()
+	if err != nil {
+		h.Fatal(err)
+	}
+	mac, err := net.ParseMAC(strings.TrimSpace(string(out)))
+	if err != nil {
+		h.Fatal(err)
+	}
+	return mac
+}
+
+// overheard is what one host has said to another since it was asked last. All
+// of it is in the tap's queue.
+func overheard(t *testing.T, tap *os.File, from, to netip.Addr) (payloads [][]byte) {
+	t.Helper()
+	if err := tap.SetReadDeadline(time.Now().Add(10 * time.Millisecond)); err != nil {
+		t.Fatal(err)
+	}
+	buffer := make([]byte, 1<<16+64)
+	for {
+		n, err := tap.Read(buffer)
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			return payloads
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if payload := between(buffer[:n], from, to); payload != nil {
+			payloads = append(payloads, bytes.Clone(payload))
+		}
+	}
+}
