@@ -4,76 +4,103 @@ import (
 	"encoding/binary"
 	"net/netip"
 	"os"
+	"strconv"
 	"testing"
 )
 
-// BenchmarkCost is the work of a request without the calls to the system: an
-// announce of a peer that is known, in a swarm of a thousand, that gets fifty;
+// BenchmarkHandle is the work of a request without the calls to the system: an
+// announce of a peer that is known and gets fifty, in swarms of several sizes;
 // the same with an ID that must be checked again; a connect; a scrape of one
-// torrent; and the signature of an ID apart. make instructions counts them on
-// other processors.
-func BenchmarkCost(b *testing.B) {
-	const peers = 1000
-	s := newServiceOf(b, 64, "secret")
-	peer := func(i int) host {
-		return netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 0, byte(i >> 8), byte(i)}), uint16(1000+i))
-	}
-	requests, keys := make([][]byte, peers), make([]key4, peers)
-	for i := range requests {
-		f := leech(peer(i))
-		if i%4 == 0 {
-			f = seed(peer(i))
+// torrent; and the signature of an ID apart. Its names are fit for benchstat,
+// and make instructions counts some of them on other processors.
+func BenchmarkHandle(b *testing.B) {
+	benchmarkHandle[key4](b, "v4", func(i int) host {
+		return netip.AddrPortFrom(netip.AddrFrom4([4]byte{198, 18, byte(i >> 8), byte(i)}), uint16(1000+i>>16))
+	})
+	benchmarkHandle[key6](b, "v6", func(i int) host {
+		ip := [16]byte{0x20, 1, 0xd, 0xb8, 4: byte(i >> 8), byte(i), 15: 1}
+		return netip.AddrPortFrom(netip.AddrFrom16(ip), uint16(1000+i>>16))
+	})
+}
+
+func benchmarkHandle[K peerKey](b *testing.B, family string, peer func(int) host) {
+	// swarm makes a service with one, and the announces of its peers.
+	swarm := func(b *testing.B, peers int) (s *service, d *desk, requests [][]byte, keys []K) {
+		s = newServiceOf(b, 1024, "secret")
+		d = s.desk(peer(0))
+		requests, keys = make([][]byte, peers), make([]K, peers)
+		for i := range requests {
+			f := leech(peer(i))
+			if i%4 == 0 {
+				f = seed(peer(i))
+			}
+			f.id, f.want = s.id(peer(i)), 50
+			requests[i], keys[i] = f.bytes(), keyOf[K](peer(i))
+			s.ask(peer(i), requests[i])
 		}
-		f.id, f.want = s.id(peer(i)), 50
-		requests[i], keys[i] = f.bytes(), keyOf[key4](peer(i))
-		s.ask(peer(i), requests[i])
+		d.connects = newLimiter(1<<12, 0, limitWindow, hashKey{})
+		d.networks = newLimiter(1<<12, 0, limitWindow, hashKey{})
+		return s, d, requests, keys
 	}
-	d := s.v4
-	d.connects = newLimiter(1<<12, 0, limitWindow, hashKey{})
-	d.networks = newLimiter(1<<12, 0, limitWindow, hashKey{})
-	dst := make([]byte, 0, maxReply)
-	answer := func(b *testing.B, i int, req []byte, want verdict) {
-		if _, v := handle(d, dst, req, &keys[i], 0, s.now); v != want {
-			b.Fatal(verdictInfo[v].name)
-		}
+	run := func(name string, peers int, f func(s *service, d *desk, requests [][]byte, keys []K) func(i int) verdict, want verdict) {
+		b.Run(name, func(b *testing.B) {
+			once := f(swarm(b, peers))
+			b.ReportAllocs()
+			b.ResetTimer()
+			// os.Getppid is a mark for who counts instructions: the loop is
+			// between two.
+			os.Getppid()
+			for i := 0; i < b.N; i++ {
+				if v := once(i); v != want {
+					b.Fatal(verdictInfo[v].name)
+				}
+			}
+			os.Getppid()
+		})
 	}
 
-	// os.Getppid is a mark for who counts instructions: the loop is between two.
-	loop := func(b *testing.B, f func(i int)) {
-		os.Getppid()
-		for i := 0; i < b.N; i++ {
-			f(i)
-		}
-		os.Getppid()
+	dst := make([]byte, 0, maxReply)
+	const one = 7 // a leecher
+	for _, peers := range []int{50, 1000, 50000} {
+		run("action=announce/family="+family+"/peers="+strconv.Itoa(peers), peers,
+			func(s *service, d *desk, requests [][]byte, keys []K) func(int) verdict {
+				d.cookies.remember(binary.BigEndian.Uint64(requests[one]), address(&keys[one]))
+				return func(int) verdict {
+					_, v := handle(d, dst, requests[one], &keys[one], 0, s.now)
+					return v
+				}
+			}, announced)
 	}
-	b.Run("announce", func(b *testing.B) {
-		s.desk(peer(7)).cookies.remember(binary.BigEndian.Uint64(requests[7]), keys[7][:4])
-		loop(b, func(i int) {
-			answer(b, 7, requests[7], announced)
-		})
-	})
 	// More IDs than are remembered.
-	b.Run("announce-unremembered", func(b *testing.B) {
-		loop(b, func(i int) {
-			answer(b, i%peers, requests[i%peers], announced)
-		})
-	})
-	b.Run("connect", func(b *testing.B) {
-		req := connectRequest()
-		loop(b, func(i int) {
-			answer(b, i%peers, req, connected)
-		})
-	})
-	b.Run("scrape", func(b *testing.B) {
-		req := concat(requests[7][:8], u32(actionScrape), transaction, testHash(0)[:])
-		s.desk(peer(7)).cookies.remember(binary.BigEndian.Uint64(req), keys[7][:4])
-		loop(b, func(i int) {
-			answer(b, 7, req, scraped)
-		})
-	})
-	b.Run("signature", func(b *testing.B) {
-		loop(b, func(i int) {
-			d.cookies.sign(keys[7][:4], uint32(i))
-		})
-	})
+	run("action=announce-unremembered/family="+family+"/peers=1000", 1000,
+		func(s *service, d *desk, requests [][]byte, keys []K) func(int) verdict {
+			return func(i int) verdict {
+				_, v := handle(d, dst, requests[i%1000], &keys[i%1000], 0, s.now)
+				return v
+			}
+		}, announced)
+	run("action=connect/family="+family, 1000,
+		func(s *service, d *desk, _ [][]byte, keys []K) func(int) verdict {
+			req := connectRequest()
+			return func(i int) verdict {
+				_, v := handle(d, dst, req, &keys[i%1000], 0, s.now)
+				return v
+			}
+		}, connected)
+	run("action=scrape/family="+family, 1000,
+		func(s *service, d *desk, requests [][]byte, keys []K) func(int) verdict {
+			req := concat(requests[one][:8], u32(actionScrape), transaction, testHash(0)[:])
+			d.cookies.remember(binary.BigEndian.Uint64(req), address(&keys[one]))
+			return func(int) verdict {
+				_, v := handle(d, dst, req, &keys[one], 0, s.now)
+				return v
+			}
+		}, scraped)
+	run("action=sign/family="+family, 1,
+		func(_ *service, d *desk, _ [][]byte, keys []K) func(int) verdict {
+			return func(i int) verdict {
+				d.cookies.sign(address(&keys[0]), uint32(i))
+				return connected
+			}
+		}, connected)
 }
