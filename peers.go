@@ -323,10 +323,12 @@ func scan[K peerKey](peers []peer[K], key *K) int {
 	return scan4(as[peer[key4]](peers), (*key4)(unsafe.Pointer(key)))
 }
 
+// scan4 looks at the last byte of an address first: a processor that reads words
+// only where they are aligned has them put together from bytes.
 func scan4(peers []peer[key4], key *key4) int {
-	k := *key
+	last := key[3]
 	for i := range peers {
-		if same4(&peers[i].key, &k) {
+		if k := &peers[i].key; k[3] == last && same4(k, key) {
 			return i
 		}
 	}
@@ -334,9 +336,9 @@ func scan4(peers []peer[key4], key *key4) int {
 }
 
 func scan6(peers []peer[key6], key *key6) int {
-	k := *key
+	last := key[15]
 	for i := range peers {
-		if same6(&peers[i].key, &k) {
+		if k := &peers[i].key; k[15] == last && same6(k, key) {
 			return i
 		}
 	}
