@@ -11,7 +11,7 @@ import (
 // ipAddr is an IP address. It can be compared with ==.
 type ipAddr struct {
 	ip   string // 4 or 16 bytes, in network order
-	zone string // of an IPv6 address: the interface, by name or number
+	zone string // the interface that it is meant on, by name or number; "": any
 }
 
 // endpoint is an address with a port.
@@ -30,8 +30,19 @@ const mappedPrefix = "\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\xff\xff" // ::fff
 
 func (a ipAddr) is6() bool { return len(a.ip) == 16 }
 
-// isUnspecified says whether a is 0.0.0.0 or [::].
-func (a ipAddr) isUnspecified() bool { return strings.Trim(a.ip, "\x00") == "" && a.zone == "" }
+func familyName(v6 bool) string {
+	if v6 {
+		return "IPv6"
+	}
+	return "IPv4"
+}
+
+// isUnspecified says whether a is 0.0.0.0 or [::], on one interface or all.
+func (a ipAddr) isUnspecified() bool { return strings.Trim(a.ip, "\x00") == "" }
+
+// isLinkLocal6 says whether a is an IPv6 address that means something on its
+// link only.
+func (a ipAddr) isLinkLocal6() bool { return a.is6() && a.ip[0] == 0xfe && a.ip[1]&0xc0 == 0x80 }
 
 // isMapped says whether a is an IPv4 address written as an IPv6 one.
 func (a ipAddr) isMapped() bool { return a.is6() && strings.HasPrefix(a.ip, mappedPrefix) }
@@ -110,7 +121,7 @@ func (a ipAddr) String() string {
 		for i := range len(a.ip) {
 			b = append(strconv.AppendUint(b, uint64(a.ip[i]), 10), '.')
 		}
-		return string(b[:max(0, len(b)-1)])
+		return string(b[:max(0, len(b)-1)]) + zone
 	case a.isMapped():
 		return "::ffff:" + a.unmap().String() + zone
 	}

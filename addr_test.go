@@ -33,7 +33,7 @@ func checkLiteral(t *testing.T, s string) {
 	if got.String() != want.String() {
 		t.Fatalf("%q is written %s, want %s", s, got, want)
 	}
-	if got.is6() != want.Is6() || got.isUnspecified() != want.IsUnspecified() || got.isMapped() != want.Is4In6() || got.zone != want.Zone() {
+	if got.is6() != want.Is6() || got.isUnspecified() != want.WithZone("").IsUnspecified() || got.isMapped() != want.Is4In6() || got.zone != want.Zone() {
 		t.Fatalf("%q: is6 %v, isUnspecified %v, isMapped %v, zone %q", s, got.is6(), got.isUnspecified(), got.isMapped(), got.zone)
 	}
 	if u := asNetip(t, got.unmap()); u != want.Unmap() {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -19,6 +20,8 @@ A BitTorrent tracker over UDP (BEP 15) in a fixed amount of memory.
   -port, -p PORT        UDP port, 1 to 65535 (default 1337)
   -listen ADDRESSES     addresses to bind, comma-separated
                         (default 0.0.0.0,[::])
+  -interface NAMES      take requests by these interfaces only, comma-separated
+                        or one a flag; they may come and go (default: all)
   -secret, -s KEY       key of the connection IDs, 32 characters or more;
                         trackers with one key accept each other's
                         (default: random)
@@ -47,6 +50,7 @@ DEBUG. SIGHUP has the list file read again.
 type config struct {
 	port         uint16
 	listen       []ipAddr
+	interfaces   []string
 	secret       []byte // nil: none given
 	whitelist    string
 	blacklist    string
@@ -72,6 +76,7 @@ func (e usageError) Error() string { return string(e) }
 type option struct {
 	name, short string
 	boolean     bool
+	list        bool   // given again it adds to what was given
 	wants       string // what a good value is
 	set         func(*config, string) error
 }
@@ -86,6 +91,10 @@ var options = []option{
 	}},
 	{name: "listen", wants: "comma-separated IP addresses, as 192.168.1.1,[fd00::1]", set: func(c *config, v string) (err error) {
 		c.listen, err = parseListen(v)
+		return err
+	}},
+	{name: "interface", list: true, wants: "comma-separated names of interfaces, as br-lan,wan", set: func(c *config, v string) (err error) {
+		c.interfaces, err = parseInterfaces(v)
 		return err
 	}},
 	{name: "secret", short: "s", wants: "a key that is not empty", set: func(c *config, v string) error {
@@ -208,6 +217,40 @@ func parseListen(v string) ([]ipAddr, error) {
 	return addrs, nil
 }
 
+// parseInterfaces reads names of interfaces. One of digits would be taken for a
+// number.
+func parseInterfaces(v string) ([]string, error) {
+	if !bindsInterfaces {
+		return nil, errors.New("not on this system: bind addresses (-listen)")
+	}
+	var names []string
+	for _, part := range strings.Split(v, ",") {
+		name := strings.TrimSpace(part)
+		if name == "" || len(name) > 15 || strings.ContainsAny(name, "/ \t%") || strings.Trim(name, "0123456789") == "" {
+			return nil, errValue
+		}
+		if !slices.Contains(names, name) { // two networks may be on one
+			names = append(names, name)
+		}
+	}
+	return names, nil
+}
+
+// byInterface is each address on each interface; what is on one already stays
+// there.
+func byInterface(addrs []ipAddr, names []string) (all []ipAddr) {
+	for _, a := range addrs {
+		if a.zone != "" {
+			all = append(all, a)
+			continue
+		}
+		for _, name := range names {
+			all = append(all, ipAddr{a.ip, name})
+		}
+	}
+	return all
+}
+
 // variable is the environment variable of a flag.
 func variable(name string) string {
 	return "PICO_TRACKER__" + strings.ToUpper(strings.ReplaceAll(name, "-", "_"))
@@ -265,6 +308,9 @@ func parseConfig(args, env []string) (*config, error) {
 	if c.whitelist != "" && c.blacklist != "" {
 		return nil, usageError(c.origins["whitelist"] + " and " + c.origins["blacklist"] + ": give one of the two")
 	}
+	if len(c.interfaces) > 0 {
+		c.listen = byInterface(c.listen, c.interfaces)
+	}
 	return c, nil
 }
 
@@ -303,6 +349,9 @@ func parseFlags(args []string) (map[string]string, error) {
 			default:
 				v, args = args[0], args[1:]
 			}
+		}
+		if before, ok := given[o.name]; ok && o.list {
+			v = before + "," + v
 		}
 		given[o.name] = v
 	}

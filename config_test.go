@@ -22,6 +22,8 @@ func (c *config) text(name string) string {
 		return fmt.Sprint(c.port)
 	case "listen":
 		return fmt.Sprint(c.listen)
+	case "interface":
+		return fmt.Sprint(c.interfaces)
 	case "secret":
 		return string(c.secret)
 	case "secret-file":
@@ -66,6 +68,9 @@ var flagCases = []struct {
 			"127.0.0.1:80": "IP addresses", "[::1]:80": "IP addresses", "1.2.3": "IP addresses", "256.0.0.1": "IP addresses",
 			"::ffff:192.0.2.1": "IP addresses", "127.0.0.1 ::1": "IP addresses",
 			"::1,[0::1]": "the same address twice", "0.0.0.0,0.0.0.0": "the same address twice"}},
+	{"interface", "", map[string]string{"wan": "[wan]", "br-lan, eth0.2,lan": "[br-lan eth0.2 lan]", "a,b,a": "[a b]", "wlan0-123456789": "[wlan0-123456789]", "1-2": "[1-2]"},
+		map[string]string{",": "names of interfaces", "wan,": "names of interfaces", "0123456789abcdef": "names of interfaces", "a/b": "names of interfaces",
+			"a b": "names of interfaces", "7": "names of interfaces", "a%b": "names of interfaces"}},
 	{"secret", "s", map[string]string{"x": "x", " a b=c ": " a b=c ", "-port": "-port", "päßword": "päßword"}, nil},
 	{"secret-file", "", map[string]string{"/a": "/a", "b=c": "b=c"}, nil},
 	{"whitelist", "w", map[string]string{"/a": "/a", "-": "-"}, nil},
@@ -90,6 +95,9 @@ var flagCases = []struct {
 // its origin, itself and what is allowed, and the program exits with 2.
 func TestFlags(t *testing.T) {
 	for _, c := range flagCases {
+		if c.name == "interface" && !bindsInterfaces {
+			continue // see TestInterfaces
+		}
 		variable := "PICO_TRACKER__" + strings.ReplaceAll(strings.ToUpper(c.name), "-", "_")
 		names := []string{c.name}
 		if c.short != "" {
@@ -181,7 +189,7 @@ func TestDefaults(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, want := range map[string]string{
-		"port": "1337", "listen": "[0.0.0.0 ::]", "secret": "", "secret-file": "", "whitelist": "", "blacklist": "", "memory": "0",
+		"port": "1337", "listen": "[0.0.0.0 ::]", "interface": "[]", "secret": "", "secret-file": "", "whitelist": "", "blacklist": "", "memory": "0",
 		"interval": "900", "connect-limit": "10", "debug": "false", "version": "false", "help": "false", "probe": "",
 	} {
 		if got := c.text(name); got != want {
@@ -218,6 +226,7 @@ func TestPrecedence(t *testing.T) {
 		{nil, []string{"PICO_TRACKER__VERSION=1"}, "version", "false"},
 		{nil, []string{"PICO_TRACKER__HELP=1"}, "help", "false"},
 		{nil, []string{"PORT=99"}, "port", "1337"},
+		{[]string{"-listen=127.0.0.1", "-listen=::1"}, nil, "listen", "[::1]"},
 	} {
 		got, err := parseConfig(c.args, c.env)
 		if err != nil || got.text(c.name) != c.want {
@@ -225,6 +234,39 @@ func TestPrecedence(t *testing.T) {
 		}
 	}
 	expectUsageError(t, nil, []string{"DEBUG=maybe"}, `DEBUG "maybe": `, "true or false")
+}
+
+// TestInterfaces: given several times they add up, and each address is bound on
+// each of them, but for one that is on an interface already.
+func TestInterfaces(t *testing.T) {
+	if !bindsInterfaces {
+		expectUsageError(t, []string{"-interface=lo"}, nil, "not on this system: bind addresses (-listen)")
+		return
+	}
+	for _, c := range []struct {
+		args, env []string
+		want      string
+	}{
+		{[]string{"-interface=lan", "-interface", "wan,lo"}, []string{"PICO_TRACKER__INTERFACE=x"}, "[0.0.0.0%lan 0.0.0.0%wan 0.0.0.0%lo ::%lan ::%wan ::%lo]"},
+		{[]string{"-listen=fe80::1%eth0,127.0.0.1"}, []string{"PICO_TRACKER__INTERFACE=lan,wan"}, "[fe80::1%eth0 127.0.0.1%lan 127.0.0.1%wan]"},
+		{[]string{"-listen=::%wan"}, nil, "[::%wan]"},
+	} {
+		got, err := parseConfig(c.args, c.env)
+		if err != nil || got.text("listen") != c.want {
+			t.Errorf("%q %q: %v, %v, want %s", c.args, c.env, got, err, c.want)
+		}
+	}
+	// Sockets are sockets to the memory.
+	interfaces, err := parseConfig([]string{"-memory=64M", "-workers=1", "-interface=a,b"}, nil)
+	workers, err2 := parseConfig([]string{"-memory=64M", "-workers=2"}, nil)
+	if err != nil || err2 != nil {
+		t.Fatal(err, err2)
+	}
+	l1, err := interfaces.layout()
+	l2, err2 := workers.layout()
+	if err != nil || err2 != nil || l1 != l2 {
+		t.Errorf("on two interfaces %+v, %v; with two workers %+v, %v", l1, err, l2, err2)
+	}
 }
 
 // TestUnknownFlags are not guessed at. Their values are not repeated.

@@ -10,6 +10,7 @@
 //	config      flags, environment, and how -memory is divided
 //	server      the loops: receive, answer, send; the keeper; the clock
 //	notify      what a service manager is told
+//	links       follows interfaces, addresses and default routes
 //	socket      batches of datagrams in and out of the kernel
 //	tracker     policy: what a connect, an announce or a scrape does
 //	packet      the bytes of BEP 15
@@ -24,6 +25,7 @@
 //	pool        the slab and its blocks
 //	mem         memory from the system
 //	stats       counters
+//	netlink     what the kernel tells of interfaces
 //	addr        IP addresses as people write them
 //	hash        the keyed hash of every table
 //	system, files, log

@@ -97,6 +97,7 @@ func start(signals <-chan os.Signal, c *config, manager *notifier, log *logger) 
 		}
 		workers[i] = &worker{sock: s, desk: d, clock: clk, log: log}
 	}
+	ln := newLinks(socks, nil, log)
 	log.info("memory ", sizeText(l.total), ": up to ", strconv.Itoa(t.store.maxTorrents()), " torrents or ",
 		strconv.Itoa(t.store.maxPeers()), " peers; ", strconv.Itoa(c.workers), " workers, interval ",
 		(time.Duration(c.interval) * time.Second).String())
@@ -108,12 +109,12 @@ func start(signals <-chan os.Signal, c *config, manager *notifier, log *logger) 
 	defer debug.SetMemoryLimit(debug.SetMemoryLimit(int64(ms.Sys-ms.HeapReleased) + 512<<10))
 
 	k := &keeper{tracker: t, list: list, workers: workers, clock: clk, log: log, manager: manager}
-	return serveAll(signals, k, log)
+	return serveAll(signals, k, ln, log)
 }
 
 // serveAll runs the workers and the keeper until told to stop, or a socket
 // fails.
-func serveAll(signals <-chan os.Signal, k *keeper, log *logger) error {
+func serveAll(signals <-chan os.Signal, k *keeper, ln *links, log *logger) error {
 	failed := make(chan error, len(k.workers))
 	var wg sync.WaitGroup
 	for _, w := range k.workers {
@@ -128,6 +129,7 @@ func serveAll(signals <-chan os.Signal, k *keeper, log *logger) error {
 	var hup, quit atomic.Bool
 	k.manager.ready()
 	go k.run(&quit, &hup) // not waited for: it may be asleep for a second
+	ln.start()
 
 	var err error
 	for done := false; !done; {
@@ -145,6 +147,7 @@ func serveAll(signals <-chan os.Signal, k *keeper, log *logger) error {
 	}
 	k.manager.stopping()
 	quit.Store(true)
+	ln.stop()
 	for _, w := range k.workers {
 		w.sock.stop()
 	}
@@ -286,19 +289,18 @@ func listen(c *config, batch int, log *logger) ([]*socket, error) {
 				return fail(errors.New("listen " + name + ": " + err.Error() + hint(err)))
 			}
 			socks = append(socks, s)
-			if n == 0 {
+			switch {
+			case n > 0:
+			case s.waits():
+				log.warn("listening on ", name, " once the interface is there")
+			case s.early:
+				log.warn("listening on ", name, " once an interface has the address")
+			default:
 				log.info("listening on ", name, ", receive buffer ", sizeText(s.queue))
 			}
 		}
 	}
 	return socks, nil
-}
-
-func familyName(v6 bool) string {
-	if v6 {
-		return "IPv6"
-	}
-	return "IPv4"
 }
 
 func decimal(n uint64) string { return strconv.FormatUint(n, 10) }

@@ -26,6 +26,7 @@ var (
 	errNoAnswer  = errors.New("no answer in 2 tries of 2 seconds")
 	errTarget    = errors.New("not an address")
 	errNoTracker = errors.New("what answers is no tracker")
+	errNotSelf   = errors.New("-interface keeps the machine's own requests out; lo lets them in")
 )
 
 // probe writes a line when the tracker that c.probe names answers a connect.
@@ -50,7 +51,11 @@ func probe(c *config, stdout io.Writer) error {
 // probeTargets are the addresses to try, one at least, and the port.
 func (c *config) probeTargets() ([]ipAddr, uint16, error) {
 	if c.probe == "self" {
-		return probeSelf(c.listen), c.port, nil
+		addrs := probeSelf(c.listen)
+		if addrs == nil {
+			return nil, 0, errNotSelf
+		}
+		return addrs, c.port, nil
 	}
 	host, port, err := splitTarget(c.probe, c.port)
 	if err != nil {
@@ -64,13 +69,21 @@ func (c *config) probeTargets() ([]ipAddr, uint16, error) {
 }
 
 // probeSelf are the addresses at which a tracker that listens on these can be
-// asked from its own machine: a wildcard's is the loopback address.
-func probeSelf(listen []ipAddr) []ipAddr {
-	addrs := append([]ipAddr(nil), listen...)
-	for i, a := range addrs {
-		if a.isUnspecified() {
-			addrs[i] = loopback(a.is6())
+// asked from its own machine: a wildcard's is the loopback address. What a
+// machine sends to itself comes by its loopback interface, whatever the
+// address; but for a link-local one.
+func probeSelf(listen []ipAddr) (addrs []ipAddr) {
+	for _, a := range listen {
+		linkLocal := a.isLinkLocal6()
+		switch {
+		case a.zone != "" && a.zone != "lo" && !linkLocal:
+			continue
+		case a.isUnspecified():
+			a = loopback(a.is6())
+		case !linkLocal:
+			a.zone = ""
 		}
+		addrs = append(addrs, a)
 	}
 	return addrs
 }

@@ -35,8 +35,11 @@ func exchange(to endpoint, request []byte, accept func([]byte) bool) ([]byte, er
 	}
 	defer unix.Close(fd)
 	if zone := to.addr.zone; zone != "" {
-		if sa6.ZoneId, err = zoneIndex(fd, zone); err != nil {
+		if sa6.ZoneId, err = interfaceIndex(zone); err != nil {
 			return nil, err
+		}
+		if sa6.ZoneId == 0 {
+			return nil, unix.ENODEV
 		}
 	}
 	// Connected: only what comes from there is received, and a refusal too.

@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/binary"
+	"fmt"
 	"net"
 	"strings"
 	"testing"
@@ -58,6 +59,22 @@ func TestProbeSelf(t *testing.T) {
 	}
 	if !listen[0].isUnspecified() {
 		t.Error("it changed what the tracker listens on")
+	}
+
+	linkLocal, _ := parseAddress("fe80::1%eth0")
+	wan, lo := []string{"wan"}, []string{"wan", "lo"}
+	for _, x := range []struct {
+		listen []ipAddr
+		want   string
+	}{
+		{byInterface(listen, wan), "[]"},
+		{byInterface(listen, lo), "[127.0.0.1 ::1 192.0.2.1]"},
+		{byInterface([]ipAddr{anyIPv4, linkLocal}, wan), "[fe80::1%eth0]"},
+	} {
+		c.listen = x.listen
+		if addrs, _, err := c.probeTargets(); fmt.Sprint(addrs) != x.want || (err == nil) == (len(addrs) == 0) {
+			t.Errorf("%v: got %v, %v; want %s", x.listen, addrs, err, x.want)
+		}
 	}
 }
 

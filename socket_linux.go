@@ -5,7 +5,6 @@ package main
 import (
 	"encoding/binary"
 	"errors"
-	"strconv"
 	"sync/atomic"
 	"unsafe"
 
@@ -15,6 +14,10 @@ import (
 // This file owns the sockets: batches of datagrams in and out of the kernel
 // with recvmmsg and sendmmsg. A reply leaves from the address that its request
 // came to.
+//
+// A socket that is meant for one interface is not bound while that isn't there,
+// and nothing arrives. When the interface comes, or comes back, the worker puts
+// another socket in the place of its own, under the same descriptor.
 
 // maxBatch is how many datagrams are taken from the kernel at once.
 const maxBatch = 64
@@ -46,14 +49,21 @@ type slot struct {
 
 // socket is a bound UDP socket of one address family and its batch.
 type socket struct {
-	fd       int
-	addr     ipAddr
+	fd       int    // for life
+	addr     ipAddr // its zone is the interface that requests must come by
+	port     uint16
+	shared   bool
 	v6       bool
 	pktinfo  bool // the address is a wildcard
+	early    bool // no interface has the address yet
 	single   bool // no recvmmsg here
 	queue    int  // bytes that the kernel keeps for us
 	batch    int  // datagrams taken at once
 	stopping atomic.Bool
+	uplinks  *uplinks
+
+	index   uint32        // of the interface that it is bound to; 0: it waits for it
+	current atomic.Uint32 // what index should be
 
 	slots   []slot
 	replies []byte // maxReply a slot
@@ -62,22 +72,22 @@ type socket struct {
 	pending int          // replies in out
 }
 
-// openSocket binds a UDP socket. shared lets others bind the same address.
+// openSocket binds a UDP socket, or has it wait for the interface that the
+// address is meant on. shared lets others bind the same address.
 func openSocket(addr ipAddr, port uint16, batch int, shared bool) (*socket, error) {
-	s := &socket{addr: addr, v6: addr.is6(), pktinfo: addr.isUnspecified(), batch: batch}
-	family := unix.AF_INET
-	if s.v6 {
-		family = unix.AF_INET6
+	s := &socket{addr: addr, port: port, shared: shared, v6: addr.is6(), pktinfo: addr.isUnspecified(), batch: batch, uplinks: &uplinks{}}
+	if addr.zone != "" {
+		index, err := interfaceIndex(addr.zone)
+		if err != nil {
+			return nil, err
+		}
+		s.current.Store(index)
 	}
-	fd, err := unix.Socket(family, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	fd, err := s.open()
 	if err != nil {
 		return nil, err
 	}
 	s.fd = fd
-	if err := s.configure(port, shared); err != nil {
-		unix.Close(fd)
-		return nil, err
-	}
 	s.slots = make([]slot, batch)
 	s.replies = make([]byte, batch*maxReply)
 	s.in = make([]mmsghdr, batch)
@@ -102,52 +112,109 @@ func openSocket(addr ipAddr, port uint16, batch int, shared bool) (*socket, erro
 // receiveBuffer is what is asked of the kernel: a burst of 4,000 connects.
 const receiveBuffer = 4 << 20
 
-func (s *socket) configure(port uint16, shared bool) error {
-	if shared {
-		if err := unix.SetsockoptInt(s.fd, unix.SOL_SOCKET, unix.SO_REUSEPORT, 1); err != nil {
+// open makes a socket, and binds it unless its interface is not there.
+func (s *socket) open() (int, error) {
+	family := unix.AF_INET
+	if s.v6 {
+		family = unix.AF_INET6
+	}
+	fd, err := unix.Socket(family, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return -1, err
+	}
+	s.index = s.current.Load()
+	if s.addr.zone == "" || s.index != 0 {
+		// It may have gone since; then it will be told.
+		if err = s.configure(fd); err == unix.ENODEV && s.addr.zone != "" {
+			err = nil
+		}
+	}
+	if err != nil {
+		unix.Close(fd)
+		return -1, err
+	}
+	return fd, nil
+}
+
+func (s *socket) configure(fd int) error {
+	if s.shared {
+		if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEPORT, 1); err != nil {
 			return errNoSharing
 		}
 	}
 	// What the system refuses of the following, it does without.
-	_ = unix.SetsockoptInt(s.fd, unix.SOL_SOCKET, unix.SO_RCVBUF, receiveBuffer)
-	if n, err := unix.GetsockoptInt(s.fd, unix.SOL_SOCKET, unix.SO_RCVBUF); err == nil {
+	_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, receiveBuffer)
+	if n, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF); err == nil {
 		s.queue = n / 2 // the kernel doubles what it is asked for
 	}
-	_ = unix.SetsockoptSockFprog(s.fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, &requestFilter)
-	var sa unix.Sockaddr
-	if s.v6 {
-		if err := unix.SetsockoptInt(s.fd, unix.IPPROTO_IPV6, unix.IPV6_V6ONLY, 1); err != nil {
+	_ = unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, &requestFilter)
+	linkLocal := s.addr.isLinkLocal6()
+	if s.addr.zone != "" && !linkLocal {
+		if err := unix.BindToDevice(fd, s.addr.zone); err != nil {
 			return err
 		}
-		_ = unix.SetsockoptInt(s.fd, unix.IPPROTO_IPV6, unix.IPV6_MTU_DISCOVER, unix.IPV6_PMTUDISC_PROBE)
+	}
+	var sa unix.Sockaddr
+	level, freebind := unix.IPPROTO_IP, unix.IP_FREEBIND
+	if s.v6 {
+		level, freebind = unix.IPPROTO_IPV6, unix.IPV6_FREEBIND
+		if err := unix.SetsockoptInt(fd, level, unix.IPV6_V6ONLY, 1); err != nil {
+			return err
+		}
+		_ = unix.SetsockoptInt(fd, level, unix.IPV6_MTU_DISCOVER, unix.IPV6_PMTUDISC_PROBE)
 		if s.pktinfo {
-			if err := unix.SetsockoptInt(s.fd, unix.IPPROTO_IPV6, unix.IPV6_RECVPKTINFO, 1); err != nil {
+			if err := unix.SetsockoptInt(fd, level, unix.IPV6_RECVPKTINFO, 1); err != nil {
 				return err
 			}
 		}
-		sa6 := &unix.SockaddrInet6{Port: int(port)}
+		sa6 := &unix.SockaddrInet6{Port: int(s.port)}
 		copy(sa6.Addr[:], s.addr.ip)
-		if zone := s.addr.zone; zone != "" {
-			id, err := zoneIndex(s.fd, zone)
-			if err != nil {
-				return err
-			}
-			sa6.ZoneId = id
+		if linkLocal {
+			sa6.ZoneId = s.index // this needs no privilege on any kernel
 		}
 		sa = sa6
 	} else {
 		// Don't fragment, and don't believe a stranger's ICMP about the path.
-		_ = unix.SetsockoptInt(s.fd, unix.IPPROTO_IP, unix.IP_MTU_DISCOVER, unix.IP_PMTUDISC_PROBE)
+		_ = unix.SetsockoptInt(fd, level, unix.IP_MTU_DISCOVER, unix.IP_PMTUDISC_PROBE)
 		if s.pktinfo {
-			if err := unix.SetsockoptInt(s.fd, unix.IPPROTO_IP, unix.IP_PKTINFO, 1); err != nil {
+			if err := unix.SetsockoptInt(fd, level, unix.IP_PKTINFO, 1); err != nil {
 				return err
 			}
 		}
-		sa4 := &unix.SockaddrInet4{Port: int(port)}
+		sa4 := &unix.SockaddrInet4{Port: int(s.port)}
 		copy(sa4.Addr[:], s.addr.ip)
 		sa = sa4
 	}
-	return unix.Bind(s.fd, sa)
+	err := unix.Bind(fd, sa)
+	if err == unix.EADDRNOTAVAIL && unix.SetsockoptInt(fd, level, freebind, 1) == nil {
+		// What arrives once an interface has the address is ours.
+		s.early = true
+		err = unix.Bind(fd, sa)
+	}
+	return err
+}
+
+// follow tells the number that the socket's interface has now, 0 for none. Any
+// goroutine may call it.
+func (s *socket) follow(index uint32) {
+	if s.current.Swap(index) != index {
+		_ = unix.Shutdown(s.fd, unix.SHUT_RD) // wakes the worker, see stop
+	}
+}
+
+// rebind puts another socket in the place of one whose interface has changed.
+// (To bind one anew that is bound would take a privilege.)
+func (s *socket) rebind() error {
+	fd, err := s.open()
+	if err != nil {
+		return err
+	}
+	err = unix.Dup3(fd, s.fd, unix.O_CLOEXEC)
+	unix.Close(fd)
+	if s.stopping.Load() {
+		s.stop() // the earlier call may have met the old socket
+	}
+	return err
 }
 
 // errStopped says that a socket was stopped and has nothing left to take.
@@ -156,20 +223,11 @@ var errStopped = errors.New("stopped")
 // errNoSharing says that the kernel has no SO_REUSEPORT.
 var errNoSharing = errors.New("no SO_REUSEPORT")
 
-// zoneIndex is the number of the interface that an address's zone names.
-func zoneIndex(fd int, zone string) (uint32, error) {
-	if n, err := strconv.ParseUint(zone, 10, 32); err == nil {
-		return uint32(n), nil
-	}
-	ifr, err := unix.NewIfreq(zone)
-	if err != nil {
-		return 0, err
-	}
-	if err := unix.IoctlIfreq(fd, unix.SIOCGIFINDEX, ifr); err != nil {
-		return 0, err
-	}
-	return ifr.Uint32(), nil
-}
+// bindsInterfaces says whether a socket can be bound to an interface here.
+const bindsInterfaces = true
+
+// waits says whether the socket's interface is not there.
+func (s *socket) waits() bool { return s.addr.zone != "" && s.index == 0 }
 
 // requestFilter lets through what can be a request, and has the kernel drop
 // the rest before it is queued. Offsets count from the UDP header. It does not
@@ -221,6 +279,9 @@ func (s *socket) source(i int, key []byte) (link uint32) {
 	}
 	copy(key[:4], name[4:8])
 	copy(key[4:], name[2:4])
+	if key[0] == 169 && s.index != 0 {
+		return s.index
+	}
 	if key[0] == 169 && s.pktinfo {
 		return binary.NativeEndian.Uint32(s.slots[i].control[pktinfoAt:])
 	}
@@ -242,21 +303,53 @@ func (s *socket) reply(i int, b []byte) {
 	out.Iov.SetLen(len(b))
 	out.Control, out.Controllen = in.Control, in.Controllen
 	if s.pktinfo {
-		s.aim(&s.slots[i].control)
+		s.aim(&s.slots[i])
 	}
 }
 
 // aim makes the PKTINFO that came with a request fit for its reply: the same
-// address, but any interface, for the route back may be another. A link-local
-// address is good for its own link only.
-func (s *socket) aim(control *[controlSize]byte) {
-	if !s.v6 {
-		clear(control[pktinfoAt : pktinfoAt+4]) // in_pktinfo: interface, then addresses
-		return
+// address, and by which interface. Where the request came by an uplink, the
+// reply leaves by it: another, or a tunnel that has taken the default route,
+// may lead to a network that has no use for our address. Else the routes say,
+// since the way back may be another than the way here; for they need not have
+// one by the interface that the request came by, and IPv4 then believes that
+// its sender is on the link. What is link-local stays on its link.
+func (s *socket) aim(sl *slot) {
+	// in_pktinfo: interface, then addresses. in6_pktinfo: address, then interface.
+	index := sl.control[pktinfoAt : pktinfoAt+4]
+	near := sl.name[4] == 169 && sl.name[5] == 254
+	if s.v6 {
+		index = sl.control[pktinfoAt+16 : pktinfoAt+20]
+		near = sl.control[pktinfoAt] == 0xfe && sl.control[pktinfoAt+1]&0xc0 == 0x80
 	}
-	addr := control[pktinfoAt : pktinfoAt+16] // in6_pktinfo: address, then interface
-	if addr[0] != 0xfe || addr[1]&0xc0 != 0x80 {
-		clear(control[pktinfoAt+16 : pktinfoAt+20])
+	if !near && !s.uplinks.has(binary.NativeEndian.Uint32(index)) {
+		clear(index)
+	}
+}
+
+// uplinks are the interfaces that have a default route of an address family.
+type uplinks [8]atomic.Uint32
+
+func (u *uplinks) has(index uint32) bool {
+	for i := range u {
+		switch u[i].Load() {
+		case index:
+			return true
+		case 0:
+			return false
+		}
+	}
+	return false
+}
+
+// set has the first of the indexes take the place of those before.
+func (u *uplinks) set(indexes []uint32) {
+	for i := range u {
+		var index uint32
+		if i < len(indexes) {
+			index = indexes[i]
+		}
+		u[i].Store(index)
 	}
 }
 
@@ -280,6 +373,12 @@ func (s *socket) receive() (int, error) {
 		if errno == unix.EAGAIN {
 			if s.stopping.Load() {
 				return 0, errStopped
+			}
+			if s.current.Load() != s.index {
+				if err := s.rebind(); err != nil {
+					return 0, err
+				}
+				continue
 			}
 			n, errno = s.recvmmsg(unix.Syscall6, unix.MSG_WAITFORONE)
 		}

@@ -566,7 +566,6 @@ func TestSharedSockets(t *testing.T) {
 
 // TestZones: an unknown interface is an error, one by name or number is found.
 func TestZones(t *testing.T) {
-	s, _ := testSocket(t, "::1", 1)
 	index, err := os.ReadFile("/sys/class/net/lo/ifindex")
 	if err != nil {
 		t.Fatal(err)
@@ -575,20 +574,13 @@ func TestZones(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for zone, want := range map[string]int{"lo": lo, "7": 7} {
-		if got, err := zoneIndex(s.fd, zone); err != nil || int(got) != want {
+	for zone, want := range map[string]int{"lo": lo, "7": 7, "nosuch0": 0} {
+		if got, err := interfaceIndex(zone); err != nil || int(got) != want {
 			t.Errorf("%s: %d, %v", zone, got, err)
 		}
 	}
-	for _, zone := range []string{"nosuch0", strings.Repeat("x", 100)} {
-		if _, err := zoneIndex(s.fd, zone); err == nil {
-			t.Errorf("%q is an interface", zone)
-		}
-	}
-	addr, _ := parseAddress("fe80::1%nosuch0")
-	if s, err := openSocket(addr, freePort(t), 1, false); err == nil {
-		s.close()
-		t.Error("a socket on an interface that is not there")
+	if _, err := interfaceIndex(strings.Repeat("x", 100)); err == nil {
+		t.Error("a name that is too long is an interface")
 	}
 }
 
@@ -643,25 +635,53 @@ func TestSocketAllocs(t *testing.T) {
 	}
 }
 
-// TestAim: the reply's PKTINFO names no interface, but for a link-local
-// address.
+// TestAim: the reply's PKTINFO keeps the address, and the interface only where
+// it is an uplink or the reply must stay on the link.
 func TestAim(t *testing.T) {
-	data := unix.CmsgLen(0)
-	index := bytes.Repeat([]byte{7}, 4)
-	s := &socket{}
-	var control [controlSize]byte
-	copy(control[data:], concat(index, []byte{127, 0, 0, 2, 127, 0, 0, 1}))
-	s.aim(&control)
-	if want := concat(make([]byte, 4), []byte{127, 0, 0, 2, 127, 0, 0, 1}); !bytes.Equal(control[data:data+12], want) {
-		t.Errorf("IPv4: %x", control[data:])
-	}
-	s.v6 = true
-	for addr, kept := range map[string]bool{"fe80::1": true, "febf::1": true, "fec0::1": false, "2001:db8::1": false, "::1": false, "fe40::1": false} {
-		ip := netip.MustParseAddr(addr).AsSlice()
-		copy(control[data:], concat(ip, index))
-		s.aim(&control)
-		if !bytes.Equal(control[data:data+16], ip) || bytes.Equal(control[data+16:data+20], index) != kept {
-			t.Errorf("%s: %x", addr, control[data:])
+	number := func(n uint32) []byte { return binary.NativeEndian.AppendUint32(nil, n) }
+	none := number(0)
+	s := &socket{uplinks: &uplinks{}}
+	for _, c := range []struct {
+		uplinks []uint32
+		index   uint32
+		client  []byte // IPv4 only
+		addr    string
+		kept    bool
+	}{
+		{nil, 7, []byte{192, 0, 2, 1}, "127.0.0.1", false},
+		{[]uint32{7}, 7, []byte{192, 0, 2, 1}, "192.0.2.7", true},
+		{[]uint32{6, 7}, 7, []byte{192, 0, 2, 1}, "192.0.2.7", true},
+		{[]uint32{1, 2, 3, 4, 5, 6, 8, 7}, 7, []byte{192, 0, 2, 1}, "192.0.2.7", true},
+		{[]uint32{1, 2, 3, 4, 5, 6, 8, 9, 7}, 7, []byte{192, 0, 2, 1}, "192.0.2.7", false}, // more than are kept
+		{[]uint32{6, 8}, 7, []byte{192, 0, 2, 1}, "192.0.2.7", false},
+		{nil, 7, []byte{192, 0, 2, 1}, "192.0.2.7", false}, // it was one
+		{nil, 7, []byte{169, 254, 2, 1}, "169.254.0.1", true},
+		{nil, 7, []byte{169, 253, 2, 1}, "192.0.2.7", false},
+		{nil, 7, nil, "fe80::1", true},
+		{nil, 7, nil, "febf::1", true},
+		{nil, 7, nil, "fec0::1", false},
+		{nil, 7, nil, "fe40::1", false},
+		{nil, 7, nil, "::1", false},
+		{nil, 7, nil, "2001:db8::1", false},
+		{[]uint32{7}, 7, nil, "2001:db8::1", true},
+		{[]uint32{6}, 7, nil, "2001:db8::1", false},
+	} {
+		s.uplinks.set(c.uplinks)
+		index := none
+		if c.kept {
+			index = number(c.index)
+		}
+		addr := netip.MustParseAddr(c.addr)
+		ip := addr.AsSlice()
+		before, want := concat(ip, number(c.index)), concat(ip, index)
+		if s.v6 = addr.Is6(); !s.v6 {
+			before, want = concat(number(c.index), ip, ip), concat(index, ip, ip)
+		}
+		var sl slot
+		copy(sl.name[4:], c.client)
+		copy(sl.control[pktinfoAt:], before)
+		if s.aim(&sl); !bytes.Equal(sl.control[pktinfoAt:pktinfoAt+len(want)], want) {
+			t.Errorf("%s by interface %d, uplinks %d: %x, want %x", c.addr, c.index, c.uplinks, sl.control[pktinfoAt:], want)
 		}
 	}
 }

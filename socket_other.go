@@ -26,8 +26,9 @@ type socket struct {
 	conn     *net.UDPConn
 	addr     ipAddr
 	v6       bool
-	queue    int // bytes that the system keeps for us
-	batch    int // datagrams taken at once
+	queue    int  // bytes that the system keeps for us
+	batch    int  // datagrams taken at once
+	early    bool // of no meaning here
 	stopping atomic.Bool
 
 	from   netip.AddrPort
@@ -63,6 +64,12 @@ func openSocket(addr ipAddr, port uint16, _ int, shared bool) (*socket, error) {
 	}
 	return s, nil
 }
+
+// bindsInterfaces says whether a socket can be bound to an interface here.
+const bindsInterfaces = false
+
+// waits says whether the socket's interface is not there.
+func (*socket) waits() bool { return false }
 
 // receive waits for a datagram. After stop it takes what is queued, and then
 // returns errStopped.

@@ -71,8 +71,23 @@ func TestInitScriptReload(t *testing.T) {
 	compare(t, "testdata/init/reload.json", got)
 }
 
+// A network that is down has the device that it had when the service started.
+func TestInitScriptRemembersDevices(t *testing.T) {
+	scratch := t.TempDir()
+	if err := os.MkdirAll(scratch+"/run", 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(scratch+"/run/tun0.device", []byte("ppp3\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	got, err := record(t, "testdata/init/everything.config", scratch, "start_service")
+	if err != nil || !strings.Contains(got, `"-interface", "br-lan,pppoe-wan,ppp3"`) {
+		t.Errorf("%v: %s", err, got)
+	}
+}
+
 func TestInitScriptTriggers(t *testing.T) {
-	got, err := record(t, "testdata/init/enabled.config", t.TempDir(), "service_triggers")
+	got, err := record(t, "testdata/init/everything.config", t.TempDir(), "service_triggers")
 	if err != nil {
 		t.Error(err)
 	}

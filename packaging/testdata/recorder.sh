@@ -24,7 +24,7 @@ record() {
 for name in procd_open_instance procd_close_instance procd_set_param \
 	procd_append_param procd_add_jail procd_add_jail_mount procd_open_data \
 	procd_close_data procd_set_config_changed procd_add_reload_trigger \
-	procd_add_validation procd_send_signal json_add_array json_add_object \
+	procd_add_interface_trigger procd_add_validation procd_send_signal json_add_array json_add_object \
 	json_add_string json_close_array json_close_object logger; do
 	eval "$name() { record $name \"\$@\"; }"
 done
@@ -62,6 +62,23 @@ config_foreach() {
 	for entry in $sections; do
 		[ "${entry%%=*}" = "$type" ] && "$function" "${entry#*=}" "$@"
 	done
+}
+
+config_list_foreach() {
+	local section=$1 option=$2 function=$3 item
+	eval "set -- \${value_${section}_$option:-}"
+	for item in "$@"; do
+		"$function" "$item"
+	done
+}
+
+# Of the networks lan is up, as is wan, over PPPoE.
+network_get_device() {
+	case "$2" in
+	lan) eval "$1=br-lan" ;;
+	wan) eval "$1=pppoe-wan" ;;
+	*) return 1 ;;
+	esac
 }
 
 # valid TYPE VALUE: prints the value as the type has it, or fails.
@@ -138,7 +155,7 @@ validate_data() {
 . "$script"
 
 # shellcheck disable=SC2034 # the script reads them
-ETC=$scratch/etc RUN=$scratch/run VALIDATE=validate_data
+ETC=$scratch/etc RUN=$scratch/run VALIDATE=validate_data NETWORK=/dev/null
 if [ "$action" = make_secret ]; then
 	# shellcheck disable=SC2034
 	OWNER=$(id -u)

@@ -1,0 +1,310 @@
+//go:build linux && !portable
+
+package main
+
+import (
+	"encoding/binary"
+	"strconv"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// This file owns what the kernel tells of interfaces, addresses and default
+// routes, by rtnetlink(7). What it tells unasked is only a sign that something
+// has changed: how things are is asked anew, so that nothing is lost when signs
+// are.
+
+// netlink is a socket to the kernel. Its methods are for one goroutine, but for
+// wake.
+type netlink struct {
+	fd      int
+	seq     uint32 // of the last question
+	changed bool   // there was a sign since wait returned
+	buf     [8 << 10]byte
+}
+
+// netlinkGroups are what signs are wanted of.
+const netlinkGroups = unix.RTMGRP_LINK | unix.RTMGRP_IPV4_IFADDR | unix.RTMGRP_IPV6_IFADDR | unix.RTMGRP_IPV4_ROUTE | unix.RTMGRP_IPV6_ROUTE
+
+func openNetlink() (*netlink, error) {
+	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.NETLINK_ROUTE)
+	if err != nil {
+		return nil, err
+	}
+	if err := unix.Bind(fd, &unix.SockaddrNetlink{Family: unix.AF_NETLINK, Groups: netlinkGroups}); err != nil {
+		unix.Close(fd)
+		return nil, err
+	}
+	return &netlink{fd: fd}, nil
+}
+
+func (n *netlink) close() { unix.Close(n.fd) }
+
+// wait returns when something may have changed since it last did, or on wake.
+func (n *netlink) wait() error {
+	for !n.changed {
+		b, err := n.receive()
+		if err != nil {
+			return err
+		}
+		for m := (message{}); m.next(&b); {
+			n.changed = n.changed || m.isSign()
+		}
+	}
+	n.changed = false
+	return nil
+}
+
+// wake makes wait return: the kernel acknowledges what asks for nothing.
+func (n *netlink) wake() {
+	m := question{Len: unix.NLMSG_HDRLEN, Type: unix.NLMSG_NOOP, Flags: unix.NLM_F_REQUEST | unix.NLM_F_ACK}
+	_, _ = unix.Write(n.fd, m.bytes()[:unix.NLMSG_HDRLEN])
+}
+
+// receive waits for what the kernel has to say. What didn't fit into its queue
+// is lost, and a sign.
+func (n *netlink) receive() ([]byte, error) {
+	for {
+		k, err := unix.Read(n.fd, n.buf[:])
+		switch err {
+		case nil:
+			return n.buf[:k], nil
+		case unix.ENOBUFS:
+			n.changed = true
+			return nil, nil
+		case unix.EINTR:
+		default:
+			return nil, err
+		}
+	}
+}
+
+// question is a request for all of a kind. Its second half is long enough for
+// every kind of head.
+type question struct {
+	Len   uint32
+	Type  uint16
+	Flags uint16
+	Seq   uint32
+	Pid   uint32
+
+	Family uint8
+	_      [unix.SizeofRtMsg - 1]byte
+}
+
+func (q *question) bytes() []byte { return unsafe.Slice((*byte)(unsafe.Pointer(q)), unsafe.Sizeof(*q)) }
+
+// list asks for all of a kind, of a family, and has each answer taken.
+func (n *netlink) list(kind uint16, v6 bool, take func(*message)) error {
+	n.seq++
+	q := question{Type: kind, Flags: unix.NLM_F_REQUEST | unix.NLM_F_DUMP, Seq: n.seq, Family: familyOf(v6)}
+	q.Len = uint32(unsafe.Sizeof(q))
+	if _, err := unix.Write(n.fd, q.bytes()); err != nil {
+		return err
+	}
+	for {
+		b, err := n.receive()
+		if err != nil {
+			return err
+		}
+		for m := (message{}); m.next(&b); {
+			switch {
+			case m.seq != n.seq:
+				n.changed = n.changed || m.isSign()
+			case m.kind == unix.NLMSG_ERROR:
+				return m.failure()
+			case m.kind == unix.NLMSG_DONE:
+				return nil
+			default:
+				// It changed while it was told.
+				n.changed = n.changed || m.flags&unix.NLM_F_DUMP_INTR != 0
+				take(&m)
+			}
+		}
+	}
+}
+
+// defaultRoutes calls found for each default route of the main table: its
+// interface, and its metric, of which the least wins.
+func (n *netlink) defaultRoutes(v6 bool, found func(index, metric uint32)) error {
+	return n.list(unix.RTM_GETROUTE, v6, func(m *message) { m.defaultRoute(v6, found) })
+}
+
+// addresses calls found for each address of an interface that others may know
+// it by: neither temporary, nor going or coming, nor good for one link only.
+func (n *netlink) addresses(v6 bool, index uint32, found func(ip []byte)) error {
+	return n.list(unix.RTM_GETADDR, v6, func(m *message) { m.address(v6, index, found) })
+}
+
+// familyOf is the family in a head. A kernel without IPv6 tells of IPv4
+// whatever it is asked.
+func familyOf(v6 bool) uint8 {
+	if v6 {
+		return unix.AF_INET6
+	}
+	return unix.AF_INET
+}
+
+// message is one from the kernel.
+type message struct {
+	kind, flags uint16
+	seq         uint32
+	body        []byte
+}
+
+// next cuts the next message off b. What is malformed or cut ends it.
+func (m *message) next(b *[]byte) bool {
+	const head = unix.NLMSG_HDRLEN
+	if len(*b) < head {
+		return false
+	}
+	size := binary.NativeEndian.Uint32(*b)
+	if size < head || uint64(size) > uint64(len(*b)) {
+		return false
+	}
+	m.kind = binary.NativeEndian.Uint16((*b)[4:])
+	m.flags = binary.NativeEndian.Uint16((*b)[6:])
+	m.seq = binary.NativeEndian.Uint32((*b)[8:])
+	m.body = (*b)[head:size]
+	*b = (*b)[min(int(size+3)&^3, len(*b)):]
+	return true
+}
+
+// isSign says whether what was told unasked may matter. On a router with all
+// routes of the Internet most don't.
+func (m *message) isSign() bool {
+	if m.kind == unix.RTM_NEWROUTE || m.kind == unix.RTM_DELROUTE {
+		return len(m.body) < unix.SizeofRtMsg || m.body[1] == 0
+	}
+	return true
+}
+
+// failure is the error that the message tells, nil for none.
+func (m *message) failure() error {
+	if len(m.body) < 4 {
+		return unix.EPROTO
+	}
+	if code := int32(binary.NativeEndian.Uint32(m.body)); code != 0 {
+		return unix.Errno(-code)
+	}
+	return nil
+}
+
+// attribute is what follows a message's head, again and again.
+type attribute struct {
+	kind  uint16
+	value []byte
+}
+
+// next cuts the next attribute off b. What is malformed ends it.
+func (a *attribute) next(b *[]byte) bool {
+	const head = unix.SizeofRtAttr
+	if len(*b) < head {
+		return false
+	}
+	size := int(binary.NativeEndian.Uint16(*b))
+	if size < head || size > len(*b) {
+		return false
+	}
+	a.kind = binary.NativeEndian.Uint16((*b)[2:])
+	a.value = (*b)[head:size]
+	*b = (*b)[min((size+3)&^3, len(*b)):]
+	return true
+}
+
+// number is the value of an attribute that is one; 0 for any other.
+func (a *attribute) number() uint32 {
+	if len(a.value) != 4 {
+		return 0
+	}
+	return binary.NativeEndian.Uint32(a.value)
+}
+
+// defaultRoute calls found for the interfaces of a default route.
+func (m *message) defaultRoute(v6 bool, found func(index, metric uint32)) {
+	b := m.body
+	// struct rtmsg: family, bits of destination, of source, tos, table,
+	// protocol, scope, type.
+	if m.kind != unix.RTM_NEWROUTE || len(b) < unix.SizeofRtMsg || b[0] != familyOf(v6) || b[1] != 0 || b[4] != unix.RT_TABLE_MAIN || b[7] != unix.RTN_UNICAST {
+		return
+	}
+	var index, metric uint32
+	var hops []byte
+	b = b[unix.SizeofRtMsg:]
+	for a := (attribute{}); a.next(&b); {
+		switch a.kind {
+		case unix.RTA_OIF:
+			index = a.number()
+		case unix.RTA_PRIORITY:
+			metric = a.number()
+		case unix.RTA_MULTIPATH:
+			hops = a.value
+		}
+	}
+	if index != 0 {
+		found(index, metric)
+	}
+	// struct rtnexthop: size, flags, hops, interface; then attributes.
+	for len(hops) >= unix.SizeofRtNexthop {
+		size := int(binary.NativeEndian.Uint16(hops))
+		if size < unix.SizeofRtNexthop {
+			break
+		}
+		found(binary.NativeEndian.Uint32(hops[4:]), metric)
+		hops = hops[min((size+3)&^3, len(hops)):]
+	}
+}
+
+// address calls found for the address that the message tells, if it is one of
+// the interface and others may know it.
+func (m *message) address(v6 bool, index uint32, found func(ip []byte)) {
+	b := m.body
+	// struct ifaddrmsg: family, bits of prefix, flags, scope, interface.
+	if m.kind != unix.RTM_NEWADDR || len(b) < unix.SizeofIfAddrmsg || b[0] != familyOf(v6) || b[3] != unix.RT_SCOPE_UNIVERSE || binary.NativeEndian.Uint32(b[4:]) != index {
+		return
+	}
+	size := 4
+	passing := uint32(unix.IFA_F_TENTATIVE | unix.IFA_F_DADFAILED | unix.IFA_F_DEPRECATED)
+	if v6 {
+		size = 16
+		passing |= unix.IFA_F_TEMPORARY // on IPv4 the same bit is a secondary's
+	}
+	flags := uint32(b[2])
+	var ip []byte
+	b = b[unix.SizeofIfAddrmsg:]
+	for a := (attribute{}); a.next(&b); {
+		switch {
+		case a.kind == unix.IFA_FLAGS:
+			flags = a.number()
+		case a.kind == unix.IFA_LOCAL, a.kind == unix.IFA_ADDRESS && ip == nil:
+			// Where the two differ, IFA_ADDRESS is the other end of the line.
+			ip = a.value
+		}
+	}
+	if len(ip) == size && flags&passing == 0 {
+		found(ip)
+	}
+}
+
+// interfaceIndex is the number of an interface by name, or by its number; 0 if
+// there is none of that name.
+func interfaceIndex(name string) (uint32, error) {
+	if n, err := strconv.ParseUint(name, 10, 32); err == nil {
+		return uint32(n), nil
+	}
+	ifr, err := unix.NewIfreq(name)
+	if err != nil {
+		return 0, err
+	}
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return 0, err
+	}
+	defer unix.Close(fd)
+	err = unix.IoctlIfreq(fd, unix.SIOCGIFINDEX, ifr)
+	if err == unix.ENODEV {
+		return 0, nil
+	}
+	return ifr.Uint32(), err
+}

@@ -1,0 +1,201 @@
+//go:build linux && !portable
+
+package main
+
+import (
+	"bytes"
+	"encoding/binary"
+	"fmt"
+	"net"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// pad fills b up to a multiple of four, as netlink does behind everything.
+func pad(b []byte) []byte { return append(b, make([]byte, -len(b)&3)...) }
+
+func netlinkMessage(kind, flags uint16, seq uint32, body ...[]byte) []byte {
+	b := concat(body...)
+	head := binary.NativeEndian.AppendUint32(nil, uint32(unix.NLMSG_HDRLEN+len(b)))
+	head = binary.NativeEndian.AppendUint16(head, kind)
+	head = binary.NativeEndian.AppendUint16(head, flags)
+	head = binary.NativeEndian.AppendUint32(head, seq)
+	return pad(concat(head, make([]byte, 4), b))
+}
+
+func netlinkAttribute(kind uint16, value []byte) []byte {
+	b := binary.NativeEndian.AppendUint16(nil, uint16(4+len(value)))
+	return pad(append(binary.NativeEndian.AppendUint16(b, kind), value...))
+}
+
+func native(n uint32) []byte { return binary.NativeEndian.AppendUint32(nil, n) }
+
+// routeHead is a struct rtmsg.
+func routeHead(family, bits, table, kind byte) []byte {
+	return []byte{family, bits, 0, 0, table, 3, 0, kind, 0, 0, 0, 0}
+}
+
+// addressHead is a struct ifaddrmsg.
+func addressHead(family, flags, scope byte, index uint32) []byte {
+	return append([]byte{family, 24, flags, scope}, native(index)...)
+}
+
+// told lists what is understood of messages: routes of both families, addresses
+// of interface 7, and signs.
+func told(b []byte) (all []string) {
+	for m := (message{}); m.next(&b); {
+		for _, v6 := range []bool{false, true} {
+			m.defaultRoute(v6, func(index, metric uint32) {
+				all = append(all, fmt.Sprintf("%s route by %d at %d", familyName(v6), index, metric))
+			})
+			m.address(v6, 7, func(ip []byte) { all = append(all, ipAddr{ip: string(ip)}.String()) })
+		}
+		if m.isSign() {
+			all = append(all, "sign")
+		}
+		if m.kind == unix.NLMSG_ERROR {
+			all = append(all, fmt.Sprint(m.failure()))
+		}
+	}
+	return all
+}
+
+// TestNetlinkMessages: what the kernel says is understood, and what is cut off
+// anywhere is none the worse for it.
+func TestNetlinkMessages(t *testing.T) {
+	const new4, route = unix.AF_INET, unix.RTM_NEWROUTE
+	hop := func(index uint32, more ...byte) []byte {
+		return pad(concat(binary.NativeEndian.AppendUint16(nil, uint16(8+len(more))), make([]byte, 2), native(index), more))
+	}
+	oif := netlinkAttribute(unix.RTA_OIF, native(3))
+	local, peer := netlinkAttribute(unix.IFA_LOCAL, []byte{192, 0, 2, 1}), netlinkAttribute(unix.IFA_ADDRESS, []byte{192, 0, 2, 2})
+	ip6 := []byte("\x20\x01\x0d\xb8\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x01")
+	address6 := netlinkAttribute(unix.IFA_ADDRESS, ip6)
+	flags := func(n uint32) []byte { return netlinkAttribute(unix.IFA_FLAGS, native(n)) }
+	for _, c := range []struct {
+		message []byte
+		want    string
+	}{
+		{netlinkMessage(route, 0, 0, routeHead(new4, 0, 254, 1), oif), "IPv4 route by 3 at 0, sign"},
+		{netlinkMessage(route, 0, 0, routeHead(new4, 0, 254, 1), netlinkAttribute(unix.RTA_PRIORITY, native(9)), oif), "IPv4 route by 3 at 9, sign"},
+		{netlinkMessage(route, 0, 0, routeHead(unix.AF_INET6, 0, 254, 1), oif), "IPv6 route by 3 at 0, sign"},
+		{netlinkMessage(route, 0, 0, routeHead(new4, 24, 254, 1), oif), ""},
+		{netlinkMessage(route, 0, 0, routeHead(new4, 0, 253, 1), oif), "sign"},
+		{netlinkMessage(route, 0, 0, routeHead(new4, 0, 254, 7), oif), "sign"}, // unreachable
+		{netlinkMessage(route, 0, 0, routeHead(new4, 0, 254, 1)), "sign"},
+		{netlinkMessage(route, 0, 0, routeHead(new4, 0, 254, 1), netlinkAttribute(unix.RTA_OIF, native(3)[:3])), "sign"},
+		{netlinkMessage(route, 0, 0, routeHead(new4, 0, 254, 1), netlinkAttribute(unix.RTA_MULTIPATH, concat(hop(4, 1, 2, 3), hop(5)))),
+			"IPv4 route by 4 at 0, IPv4 route by 5 at 0, sign"},
+		{netlinkMessage(route, 0, 0, routeHead(new4, 0, 254, 1), netlinkAttribute(unix.RTA_MULTIPATH, []byte{7, 7, 0, 0, 4, 0, 0})), "sign"},
+		{netlinkMessage(route, 0, 0, routeHead(new4, 0, 254, 1), netlinkAttribute(unix.RTA_MULTIPATH, make([]byte, 16))), "sign"},
+		{netlinkMessage(unix.RTM_DELROUTE, 0, 0, routeHead(new4, 0, 254, 1), oif), "sign"},
+		{netlinkMessage(unix.RTM_DELROUTE, 0, 0, routeHead(new4, 1, 254, 1), oif), ""},
+		{netlinkMessage(unix.RTM_NEWLINK, 0, 0), "sign"},
+		{netlinkMessage(unix.RTM_NEWADDR, 0, 0, addressHead(new4, 0, 0, 7), peer, local), "192.0.2.1, sign"},
+		{netlinkMessage(unix.RTM_NEWADDR, 0, 0, addressHead(new4, unix.IFA_F_SECONDARY, 0, 7), local, peer), "192.0.2.1, sign"},
+		{netlinkMessage(unix.RTM_NEWADDR, 0, 0, addressHead(new4, 0, 0, 8), local), "sign"},
+		{netlinkMessage(unix.RTM_NEWADDR, 0, 0, addressHead(new4, 0, 253, 7), local), "sign"}, // of the link
+		{netlinkMessage(unix.RTM_NEWADDR, 0, 0, addressHead(unix.AF_INET6, 0, 0, 7), address6), "2001:db8::1, sign"},
+		{netlinkMessage(unix.RTM_NEWADDR, 0, 0, addressHead(unix.AF_INET6, 0, 0, 7), address6, flags(0x200)), "2001:db8::1, sign"},
+		{netlinkMessage(unix.RTM_NEWADDR, 0, 0, addressHead(unix.AF_INET6, 0, 0, 7), address6, flags(unix.IFA_F_TEMPORARY)), "sign"},
+		{netlinkMessage(unix.RTM_NEWADDR, 0, 0, addressHead(unix.AF_INET6, 0, 0, 7), address6, flags(unix.IFA_F_TENTATIVE)), "sign"},
+		{netlinkMessage(unix.RTM_NEWADDR, 0, 0, addressHead(unix.AF_INET6, unix.IFA_F_DEPRECATED, 0, 7), address6), "sign"},
+		{netlinkMessage(unix.RTM_NEWADDR, 0, 0, addressHead(new4, 0, 0, 7), address6), "sign"},
+		{netlinkMessage(unix.NLMSG_ERROR, 0, 0, native(0)), "sign, <nil>"},
+		{netlinkMessage(unix.NLMSG_ERROR, 0, 0, native(^uint32(0))), "sign, " + unix.EPERM.Error()},
+		{netlinkMessage(unix.NLMSG_ERROR, 0, 0), "sign, " + unix.EPROTO.Error()},
+		{native(15), ""},
+		{concat(native(1000), make([]byte, 12)), ""},
+		{concat(native(0xfffffffc), make([]byte, 12)), ""},
+	} {
+		if got := strings.Join(told(c.message), ", "); got != c.want {
+			t.Errorf("%x: %s, want %s", c.message, got, c.want)
+		}
+		// What comes behind is understood too.
+		if got := strings.Join(told(concat(netlinkMessage(unix.RTM_DELLINK, 0, 0), c.message)), ", "); strings.TrimPrefix(got, "sign") != strings.TrimSuffix(", "+c.want, ", ") {
+			t.Errorf("%x: %s behind another, want %s", c.message, got, c.want)
+		}
+		for n := range c.message {
+			if got := told(c.message[:n]); len(got) > 0 {
+				t.Errorf("%x: %s", c.message[:n], got)
+			}
+		}
+	}
+}
+
+// FuzzNetlink: nothing that the kernel says is read beyond its end, and what is
+// understood of it are addresses and interfaces.
+func FuzzNetlink(f *testing.F) {
+	f.Add(netlinkMessage(unix.RTM_NEWROUTE, 0, 0, routeHead(unix.AF_INET, 0, 254, 1), netlinkAttribute(unix.RTA_OIF, native(3))))
+	f.Add(netlinkMessage(unix.RTM_NEWROUTE, 0, 0, routeHead(unix.AF_INET6, 0, 254, 1), netlinkAttribute(unix.RTA_MULTIPATH, append([]byte{8, 0, 0, 0}, native(4)...))))
+	f.Add(netlinkMessage(unix.RTM_NEWADDR, 0, 0, addressHead(unix.AF_INET, 0, 0, 7), netlinkAttribute(unix.IFA_LOCAL, []byte{192, 0, 2, 1})))
+	f.Add(netlinkMessage(unix.NLMSG_ERROR, 0, 0, native(0)))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		// In memory of its own length, so that what lies behind is missed.
+		whole := told(slices.Clip(bytes.Clone(b)))
+		// A message says the same with another in front of it.
+		before := netlinkMessage(unix.RTM_NEWLINK, 0, 0)
+		if got := told(append(before, b...)); !slices.Equal(got[1:], whole) {
+			t.Errorf("%q, behind another %q", whole, got)
+		}
+	})
+}
+
+// TestNetlink asks the kernel under the test: lo has no address that others may
+// know it by, and of the routes and addresses of the rest only such come that
+// package net knows too.
+func TestNetlink(t *testing.T) {
+	n, err := openNetlink()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer n.close()
+	interfaces, err := net.Interfaces()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, v6 := range []bool{false, true} {
+		if err := n.defaultRoutes(v6, func(index, _ uint32) {
+			if !slices.ContainsFunc(interfaces, func(i net.Interface) bool { return uint32(i.Index) == index }) {
+				t.Errorf("a route by %d, which is no interface", index)
+			}
+		}); err != nil {
+			t.Errorf("%s routes: %v", familyName(v6), err)
+		}
+		for _, i := range interfaces {
+			known, err := i.Addrs()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := n.addresses(v6, uint32(i.Index), func(ip []byte) {
+				is := func(a net.Addr) bool { return a.(*net.IPNet).IP.Equal(ip) }
+				if (len(ip) == 16) != v6 || !slices.ContainsFunc(known, is) || net.IP(ip).IsLoopback() {
+					t.Errorf("%s has the address %v", i.Name, net.IP(ip))
+				}
+			}); err != nil {
+				t.Errorf("%s addresses: %v", familyName(v6), err)
+			}
+		}
+	}
+	woken := make(chan error, 1)
+	for range 3 {
+		go func() { woken <- n.wait() }()
+		n.wake()
+		select {
+		case err := <-woken:
+			if err != nil {
+				t.Error(err)
+			}
+		case <-time.After(deadline):
+			t.Fatal("it waits on")
+		}
+	}
+	// A question that the kernel refuses.
+	if err := n.list(unix.RTM_MAX+4, false, func(*message) { t.Error("it is answered") }); err == nil {
+		t.Error("the kernel's refusal is not seen")
+	}
+}
