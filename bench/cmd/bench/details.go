@@ -45,17 +45,12 @@ func (b *bench) details(c *contestant, w load.Workload, saturated float64) ([]no
 		if c.Name != subject.Pico || c.Address.Addr().Is6() {
 			length = min(length, shortLatency)
 		}
-		if _, err := c.generator.Renew(); err != nil {
-			return nil, err
-		}
 		collections := c.Collections()
-		r, err := c.generator.RunAt(w, saturated/2, length)
+		n, err := b.latencyAt(c, w, saturated/2, length)
 		if err != nil {
 			return nil, err
 		}
-		add("latency at half the rate", "%.0f announces a second for %v: p50 %v, p99 %v, p99.9 %v, max %v; %d lost, %d sent late or again",
-			saturated/2, length, round(r.Latency.Quantile(0.5)), round(r.Latency.Quantile(0.99)), round(r.Latency.Quantile(0.999)),
-			round(r.Latency.Max()), r.Lost(), r.Overrun+r.Resent)
+		notes = append(notes, n)
 		if c.Name == subject.Pico {
 			add("garbage collections", "%d in these %v, %d since the start", c.Collections()-collections, length, c.Collections())
 		}
@@ -88,6 +83,25 @@ func (b *bench) details(c *contestant, w load.Workload, saturated float64) ([]no
 		}
 	}
 	return notes, nil
+}
+
+// latencyAt measures how long replies take at a rate that the server is not filled by.
+func (b *bench) latencyAt(c *contestant, w load.Workload, rate float64, length time.Duration) (n note, err error) {
+	if _, err := c.generator.Renew(); err != nil {
+		return n, err
+	}
+	r, err := c.generator.RunAt(w, rate, length)
+	if err != nil {
+		return n, err
+	}
+	n = note{
+		About: family(c.Address.Addr().Is6()) + " latency", Subject: c.Name,
+		Figure: fmt.Sprintf("%.0f announces a second for %v: p50 %v, p99 %v, p99.9 %v, max %v; %d lost, %d sent late or again",
+			rate, length, round(r.Latency.Quantile(0.5)), round(r.Latency.Quantile(0.99)), round(r.Latency.Quantile(0.999)),
+			round(r.Latency.Max()), r.Lost(), r.Overrun+r.Resent),
+	}
+	b.say("%s, %s: %s", n.About, n.Subject, n.Figure)
+	return n, nil
 }
 
 // twoWorkers compares the processor time a request of one worker and of two, both free to use both

@@ -163,6 +163,7 @@ func (b *bench) compare(v6 bool, group []load.Workload) (all []*measurement, not
 		}
 	}
 
+	var announce subject.Sizes // of the first workload, announces
 	for _, w := range group {
 		line := servers
 		// A first run of each warms up; the first subject's says what the floor has to send.
@@ -182,6 +183,9 @@ func (b *bench) compare(v6 bool, group []load.Workload) (all []*measurement, not
 			if m.result.Scrape.Answered > 0 {
 				options.Sizes.Scrape = int(m.result.Scrape.BytesPerAnswer() + 0.5)
 			}
+		}
+		if announce == (subject.Sizes{}) {
+			announce = options.Sizes
 		}
 		if slices.Contains(names, subject.Floor) {
 			c, err := b.contestant(subject.Floor, options)
@@ -206,12 +210,28 @@ func (b *bench) compare(v6 bool, group []load.Workload) (all []*measurement, not
 	if !b.extras || group[0].Name != "announce" {
 		return all, nil, nil
 	}
+	saturated := func(name string) float64 {
+		return report.NewSpread(values(all, v6, group[0].Name, name, (*measurement).rate)).Median
+	}
 	for _, c := range servers {
-		more, err := b.details(c, group[0], report.NewSpread(values(all, v6, group[0].Name, c.Name, (*measurement).rate)).Median)
+		more, err := b.details(c, group[0], saturated(c.Name))
 		if err != nil {
 			return nil, nil, err
 		}
 		notes = append(notes, more...)
+	}
+	if b.latency > 0 && slices.Contains(names, subject.Pico) && slices.Contains(names, subject.Floor) {
+		// What of the tracker's latency is the machine's and the generator's.
+		options.Sizes = announce
+		c, err := b.contestant(subject.Floor, options)
+		if err != nil {
+			return nil, nil, err
+		}
+		n, err := b.latencyAt(c, group[0], saturated(subject.Pico)/2, min(b.latency, shortLatency))
+		if err = errors.Join(err, c.close()); err != nil {
+			return nil, nil, err
+		}
+		notes = append(notes, n)
 	}
 	if slices.Contains(names, subject.Pico) {
 		note, err := b.twoWorkers(group[0], options)
