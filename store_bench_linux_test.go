@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"runtime"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -139,4 +140,29 @@ func hold(b *testing.B, kind string, pages int) (held []time.Duration) {
 		}
 	}
 	return held
+}
+
+// BenchmarkParallel is BenchmarkAnnounce for several workers on one store, as
+// -cpu 1,2,4 says. What they wait for each other shows in -mutexprofile.
+func BenchmarkParallel(b *testing.B) {
+	const torrents, peers = 1000, 1000
+	s := newTestStore(b, 10000, 16)
+	populate(b, s, torrents, peers)
+	var worker atomic.Uint64
+	b.ResetTimer()
+	b.RunParallel(func(pb *testing.PB) {
+		dst := make([]byte, 0, maxReply)
+		rng := random{state: worker.Add(1)}
+		var hash infoHash
+		v := visit{hash: &hash, want: 50, now: 1}
+		for pb.Next() {
+			t, p := int(rng.below(torrents)), int(rng.below(peers))
+			hash = *testHash(t)
+			v.flags = meta(p % 4 / 3)
+			if _, _, o := announce(s, &v, testKey4(t*peers+p), &rng, dst); o != outcomeRefreshed {
+				b.Errorf("outcome %d", o)
+				return
+			}
+		}
+	})
 }
