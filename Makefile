@@ -180,9 +180,7 @@ test-race: ## the unit tests under the race detector
 
 .PHONY: fuzz
 fuzz: ## every fuzz target for a while (FUZZTIME=1m)
-	@for f in $$(go test -list '^Fuzz' . | grep '^Fuzz'); do \
-		go test -run '^$$' -fuzz "^$$f\$$" -fuzztime $(FUZZTIME) . || exit 1; \
-	done
+	@scripts/fuzz $(FUZZTIME)
 
 .PHONY: boards-system
 boards-system: ## the binary as the only service of machines in qemu; fetches Debian's kernels
@@ -198,6 +196,10 @@ bench: bench-tools ## speed beside the kernel, opentracker and a naive reference
 .PHONY: bench-memory
 bench-memory: bench-tools ## memory of torrents and swarms, and whether -memory holds (ARGS=...)
 	cd bench && go run ./cmd/bench -run memory,caps -out results $(ARGS)
+
+.PHONY: bench-flood
+bench-flood: bench-tools ## what honest clients get of it while it is flooded, beside opentracker (ARGS=...)
+	cd bench && go run ./cmd/bench -run flood -subjects pico-tracker,opentracker -out results $(ARGS)
 
 .PHONY: bench-tools
 bench-tools:

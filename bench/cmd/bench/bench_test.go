@@ -75,3 +75,30 @@ func TestSpeedTable(t *testing.T) {
 		t.Errorf("got  %q\nwant %q", table.Rows, want)
 	}
 }
+
+func TestFloodJudges(t *testing.T) {
+	served := &load.Result{Announce: load.Counts{Answered: 999, Lost: 1}, Elapsed: time.Second}
+	if s := share(served); s != 99.9 {
+		t.Errorf("a share of %v", s)
+	}
+	good := flooded{kind: "junk", subject: "pico-tracker", after: served, during: served, peak: 16 << 20}
+	if err := good.judge(); err != nil {
+		t.Error(err)
+	}
+	large, deaf := good, good
+	large.peak++
+	deaf.after = &load.Result{Announce: load.Counts{Answered: 998, Lost: 2}}
+	for _, bad := range []flooded{large, deaf} {
+		if bad.judge() == nil {
+			t.Errorf("%+v passes", bad)
+		}
+	}
+	// A connect costs 3 us: half of 2,000 are dropped before they are taken.
+	connects := flooded{kind: "connects", subject: "pico-tracker", sent: 1000, dropped: 1000, during: served, cpu: 3 * time.Millisecond}
+	for cpu, want := range map[time.Duration]bool{999 * time.Microsecond: true, 1100 * time.Microsecond: false} {
+		junk := flooded{kind: "junk", subject: "pico-tracker", sent: 1000, dropped: 1000, during: served, cpu: cpu}
+		if err := judgeJunk([]*flooded{&junk, &connects}); (err == nil) != want {
+			t.Errorf("junk of %v: %v", cpu, err)
+		}
+	}
+}

@@ -44,7 +44,7 @@ type settings struct {
 
 func main() {
 	var s settings
-	flag.StringVar(&s.run, "run", "speed", "what to measure, of `speed,memory,caps`")
+	flag.StringVar(&s.run, "run", "speed", "what to measure, of `speed,memory,caps,flood`")
 	flag.StringVar(&s.out, "out", "", "also write CSV, Markdown and charts into this `directory`")
 	flag.StringVar(&s.pico, "pico", "", "measure this `binary` of Pico Tracker; it is built when not given")
 	flag.StringVar(&s.families, "families", "v4,v6", "address `families`")
@@ -159,6 +159,8 @@ func inside(s settings, dir string) error {
 			err = b.memoryTable()
 		case "caps":
 			err = b.capTable()
+		case "flood":
+			err = b.floodTable()
 		default:
 			err = fmt.Errorf("-run has no %q", what)
 		}

@@ -42,12 +42,14 @@ func run() error {
 	each := flag.Int("each", 0, "instead of a workload, register swarms of this many `peers`")
 	zipf := flag.Int("zipf", 0, "instead of a workload, register this many `peers` over half as many torrents, by Zipf's law")
 	burst := flag.Int("burst", 0, "instead of a workload, send this many `connects` at once (with -pid: to a tracker that is stopped meanwhile)")
+	flood := flag.String("flood", "", "instead of a workload, flood for -seconds and read no answer; the `kind` is one of -list")
 	flag.Parse()
 
 	if *list {
 		for _, w := range load.Workloads() {
 			fmt.Printf("%-14s %s\n", w.Name, w.About)
 		}
+		fmt.Printf("floods: %q\n", load.Floods())
 		return nil
 	}
 	address, err := netip.ParseAddrPort(*server)
@@ -66,6 +68,10 @@ func run() error {
 		if err := proc.PinThread(*cpu); err != nil {
 			return err
 		}
+	}
+	length := time.Duration(*seconds * float64(time.Second))
+	if *flood != "" {
+		return runFlood(address, *flood, *cpu, length)
 	}
 	g, err := load.New(address)
 	if err != nil {
@@ -95,13 +101,25 @@ func run() error {
 	if _, err := g.Renew(); err != nil {
 		return err
 	}
-	length := time.Duration(*seconds * float64(time.Second))
 	return m.measure(func() (*load.Result, error) {
 		if *rate > 0 {
 			return g.RunAt(w, *rate, length)
 		}
 		return g.Run(w, *window, length)
 	})
+}
+
+// runFlood floods a tracker and says with how much.
+func runFlood(address netip.AddrPort, kind string, cpu int, length time.Duration) error {
+	f, err := load.NewFlood(address, kind, time.Now().UnixNano())
+	if err != nil {
+		return err
+	}
+	f.Start(max(cpu, 0))
+	time.Sleep(length)
+	sent, err := f.Stop()
+	fmt.Printf("%d datagrams of a flood of %s in %v\n", sent, kind, length)
+	return err
 }
 
 type meter struct {

@@ -57,6 +57,10 @@ type Generator struct {
 	hashes   [bep15.MaxHashes]bep15.Hash
 	connect  uint32
 	rng      uint64
+	// given is told of connection IDs of clients beyond the generator's own; nil: nobody is.
+	given func(source uint32, id uint64)
+	// Once has a request that got no answer counted as lost, and not sent again.
+	Once bool
 
 	w      *Workload
 	result *Result
@@ -336,6 +340,9 @@ func (g *Generator) begin(w *Workload, window int) {
 		g.slots[i].busy = false
 	}
 	g.staged, g.tries = 0, tries
+	if g.Once {
+		g.tries = 1
+	}
 }
 
 // closed sends what next gives, a window at a time, until next says that there is no more.
@@ -506,6 +513,8 @@ func (g *Generator) reply(b []byte, now time.Duration) {
 		var id uint64
 		if id, ok = bep15.ConnectReply(b); ok && s.source < Sources {
 			g.ids[s.source] = connectionID{id: id, from: now}
+		} else if ok && g.given != nil {
+			g.given(s.source, id)
 		}
 	case asked == bep15.Announce:
 		peers, ok = bep15.AnnounceReply(b, g.v6)

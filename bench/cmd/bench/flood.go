@@ -1,0 +1,241 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/fabricionaweb/pico-tracker/bench/internal/load"
+	"github.com/fabricionaweb/pico-tracker/bench/internal/population"
+	"github.com/fabricionaweb/pico-tracker/bench/internal/proc"
+	"github.com/fabricionaweb/pico-tracker/bench/internal/report"
+	"github.com/fabricionaweb/pico-tracker/bench/internal/subject"
+)
+
+const (
+	floodLength = 5 * time.Second
+	afterFlood  = 2 * time.Second
+	floodMemory = "16M" // full within a second of a flood of announces
+	// honestRate is how many announces a second honest clients make.
+	honestRate = 2000
+	// junkShare is what junk may cost, of a connect: the kernel drops it.
+	junkShare = 1.0 / 3
+)
+
+// honest are the clients that want to be served meanwhile.
+func honest() load.Workload {
+	return load.Workload{Population: population.Swarms(100, 100), Announces: 1, NumWant: 50}
+}
+
+// flooded is what a tracker did under a flood.
+type flooded struct {
+	kind, subject string
+	sent          uint64 // datagrams of the flood
+	dropped       uint64 // by the kernel, the honest among them
+	cpu           time.Duration
+	during, after *load.Result
+	drained       time.Duration // from the end of the flood until nothing waits any more
+	before, peak  int64         // memory, bytes
+}
+
+// taken is how many datagrams reached the tracker.
+func (f *flooded) taken() uint64 {
+	all := f.sent + f.during.Requests() + f.during.Lost()
+	return all - min(all, f.dropped)
+}
+
+func share(r *load.Result) float64 {
+	return 100 * float64(r.Announce.Answered) / float64(max(1, r.Requests()+r.Lost()+r.Overrun))
+}
+
+// floodTable floods each tracker with each kind, from both processors, while honest clients ask it.
+func (b *bench) floodTable() error {
+	t := report.Table{Names: []string{"flood", "subject", "sent a second", "taken a second", "us a datagram sent",
+		"honest answered", "latency p99", "queue empty after", "honest afterwards", "MiB before", "MiB at most"}}
+	var all []*flooded
+	var wrong []error
+	for _, kind := range load.Floods() {
+		for _, name := range b.chosen(false) {
+			if name == subject.Floor || name == subject.Naive {
+				continue // nothing is asked of these but speed
+			}
+			f, err := b.flood(kind, name)
+			if err != nil {
+				return err
+			}
+			all = append(all, f)
+			seconds := f.during.Elapsed.Seconds()
+			t.Add(kind, name, float64(f.sent)/seconds, float64(f.taken())/seconds, fmt.Sprintf("%.3f", f.perSent()),
+				fmt.Sprintf("%.1f %%", share(f.during)), round(f.during.Latency.Quantile(0.99)), round(f.drained),
+				fmt.Sprintf("%.1f %%", share(f.after)),
+				fmt.Sprintf("%.2f", mib(f.before)), fmt.Sprintf("%.2f", mib(f.peak)))
+			b.say("flood: %s", strings.Join(t.Rows[len(t.Rows)-1], " | "))
+			if name == subject.Pico {
+				wrong = append(wrong, f.judge())
+			}
+		}
+	}
+	wrong = append(wrong, judgeJunk(all))
+	var text strings.Builder
+	fmt.Fprintf(&text, "# Floods\n\n%s.\n\n", machine())
+	fmt.Fprintf(&text, "A flood comes from %d addresses for %v, as fast as a thread on each processor sends it, one of them the tracker's own, while honest clients\n"+
+		"make %d announces a second, none of them twice. What is taken is what the kernel has not dropped, by its counter of the socket (which has what the\n"+
+		"filter drops too); microseconds are the tracker's. Bad IDs have the date of today; announces have good IDs and fill the tracker. -memory is %s.\n\n",
+		load.FloodSources, floodLength, honestRate, floodMemory)
+	text.WriteString(t.Markdown())
+	if path := b.path("flood.csv"); path != "" {
+		if err := t.WriteCSV(path); err != nil {
+			return err
+		}
+	}
+	return errors.Join(b.publish("flood.md", text.String()), errors.Join(wrong...))
+}
+
+func (f *flooded) perSent() float64 {
+	return float64(f.cpu.Nanoseconds()) / 1e3 / float64(max(1, f.sent))
+}
+
+// judge says what must not be.
+func (f *flooded) judge() error {
+	limit, err := parseMemory(floodMemory)
+	if err != nil {
+		return err
+	}
+	if f.peak > limit {
+		return fmt.Errorf("a flood of %s took %.2f MiB", f.kind, mib(f.peak))
+	}
+	if share(f.after) < 99.9 {
+		return fmt.Errorf("after a flood of %s %.1f %% of the honest are answered", f.kind, share(f.after))
+	}
+	return nil
+}
+
+// judgeJunk compares what the tracker pays for junk with what it pays for a connect that it takes.
+func judgeJunk(all []*flooded) error {
+	var junk, connect float64
+	for _, f := range all {
+		switch {
+		case f.subject != subject.Pico:
+		case f.kind == "junk":
+			junk = f.perSent()
+		case f.kind == "connects":
+			connect = float64(f.cpu.Nanoseconds()) / 1e3 / float64(max(1, f.taken()))
+		}
+	}
+	if junk > connect*junkShare {
+		return fmt.Errorf("a datagram of junk costs %.3f us, a connect %.3f", junk, connect)
+	}
+	return nil
+}
+
+func (b *bench) flood(kind, name string) (f *flooded, err error) {
+	c, err := b.contestant(name, subject.Options{CPUs: []int{b.serverCPU}, Workers: 1, Memory: floodMemory, Torrents: load.FloodTorrents})
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, c.close()) }()
+	w := honest()
+	if err := b.register(c, w); err != nil {
+		return nil, err
+	}
+	if _, err := c.generator.Renew(); err != nil {
+		return nil, err
+	}
+	f = &flooded{kind: kind, subject: name}
+	memory, err := proc.ReadMemory(c.PID())
+	if err != nil {
+		return nil, err
+	}
+	f.before = memory.Resident
+
+	var floods []*load.Flood
+	for _, cpu := range []int{b.serverCPU, b.loadCPU} {
+		one, err := load.NewFlood(c.Address, kind, int64(cpu))
+		if err != nil {
+			return nil, err
+		}
+		floods = append(floods, one)
+	}
+	_, dropped, err := sockets(c)
+	if err != nil {
+		return nil, err
+	}
+	for i, cpu := range []int{b.serverCPU, b.loadCPU} {
+		floods[i].Start(cpu)
+	}
+	c.generator.Once = true
+	m, err := c.account(func() (*load.Result, error) {
+		r, err := c.generator.RunAt(w, honestRate, floodLength)
+		for _, one := range floods {
+			sent, stopped := one.Stop()
+			f.sent += sent
+			err = errors.Join(err, stopped)
+		}
+		return r, err
+	})
+	if err != nil {
+		return nil, err
+	}
+	f.during, f.cpu = m.result, m.cpu
+	if f.drained, err = drain(c); err != nil {
+		return nil, err
+	}
+	if f.after, err = c.generator.RunAt(w, honestRate, afterFlood); err != nil {
+		return nil, err
+	}
+	if _, f.dropped, err = sockets(c); err != nil {
+		return nil, err
+	}
+	f.dropped -= dropped
+	if memory, err = proc.ReadMemory(c.PID()); err != nil {
+		return nil, fmt.Errorf("%w\n%s", err, c.Log())
+	}
+	f.peak = memory.Peak
+	return f, nil
+}
+
+// drain waits until a server has taken what is in its queue, and returns how long that took.
+func drain(c *contestant) (time.Duration, error) {
+	const patience = 10 * time.Second
+	start := time.Now()
+	for {
+		queue, _, err := sockets(c)
+		if err != nil {
+			return 0, err
+		}
+		if since := time.Since(start); queue == 0 || since > patience {
+			return since, nil
+		}
+		time.Sleep(time.Millisecond)
+	}
+}
+
+// sockets asks the kernel about a server's sockets: the bytes that wait in them, and how many datagrams
+// were dropped that were meant for them.
+func sockets(c *contestant) (queue, dropped uint64, err error) {
+	text, err := os.ReadFile("/proc/net/udp")
+	if err != nil {
+		return 0, 0, err
+	}
+	port := fmt.Sprintf(":%04X", c.Address.Port())
+	for _, line := range strings.Split(string(text), "\n") {
+		fields := strings.Fields(line)
+		if len(fields) < 5 || !strings.HasSuffix(fields[1], port) {
+			continue
+		}
+		_, waiting, _ := strings.Cut(fields[4], ":") // tx_queue:rx_queue
+		n, err := strconv.ParseUint(waiting, 16, 64)
+		if err != nil {
+			return 0, 0, err
+		}
+		queue += n
+		if n, err = strconv.ParseUint(fields[len(fields)-1], 10, 64); err != nil {
+			return 0, 0, err
+		}
+		dropped += n
+	}
+	return queue, dropped, nil
+}
