@@ -38,6 +38,8 @@ A BitTorrent tracker over UDP (BEP 15) in a fixed amount of memory.
   -probe ADDRESS        ask a UDP tracker for a connection ID and exit: 0 when
                         it answers, 1 when not. HOST, HOST:PORT, [HOST]:PORT,
                         or self for what these flags would start
+  -probe-scrape HASH    have the probe ask for the counts of a torrent
+  -probe-announce HASH  have it announce a leecher, and take it back at once
   -version, -v          print the version
   -help, -h             print this
 
@@ -48,20 +50,21 @@ DEBUG. SIGHUP has the list file read again.
 
 // config is what the user has chosen.
 type config struct {
-	port         uint16
-	listen       []ipAddr
-	interfaces   []string
-	secret       []byte // nil: none given
-	whitelist    string
-	blacklist    string
-	memory       int // bytes; 0 is auto
-	interval     seconds
-	workers      int
-	connectLimit uint32
-	debug        bool
-	version      bool
-	help         bool
-	probe        string // a tracker to ask; "": serve
+	port                       uint16
+	listen                     []ipAddr
+	interfaces                 []string
+	secret                     []byte // nil: none given
+	whitelist                  string
+	blacklist                  string
+	memory                     int // bytes; 0 is auto
+	interval                   seconds
+	workers                    int
+	connectLimit               uint32
+	debug                      bool
+	version                    bool
+	help                       bool
+	probe                      string    // a tracker to ask; "": serve
+	probeScrape, probeAnnounce *infoHash // what to ask it for; nil: not
 
 	secretFile string
 	origins    map[string]string // flag name to where its value came from
@@ -76,6 +79,7 @@ func (e usageError) Error() string { return string(e) }
 type option struct {
 	name, short string
 	boolean     bool
+	command     bool   // asks for something else than serving: has no variable
 	list        bool   // given again it adds to what was given
 	wants       string // what a good value is
 	set         func(*config, string) error
@@ -134,12 +138,28 @@ var options = []option{
 		return err
 	}},
 	{name: "debug", short: "d", boolean: true, wants: "true or false", set: setBool(func(c *config) *bool { return &c.debug })},
-	{name: "probe", wants: "an address, as 127.0.0.1:1337 or [::1]:1337", set: setPath(func(c *config) *string { return &c.probe })},
-	{name: "version", short: "v", boolean: true, wants: "true or false", set: setBool(func(c *config) *bool { return &c.version })},
-	{name: "help", short: "h", boolean: true, wants: "true or false", set: setBool(func(c *config) *bool { return &c.help })},
+	{name: "probe", command: true, wants: "an address, as 127.0.0.1:1337 or [::1]:1337", set: setPath(func(c *config) *string { return &c.probe })},
+	{name: "probe-scrape", command: true, wants: wantsHash, set: setHash(func(c *config) **infoHash { return &c.probeScrape })},
+	{name: "probe-announce", command: true, wants: wantsHash, set: setHash(func(c *config) **infoHash { return &c.probeAnnounce })},
+	{name: "version", short: "v", command: true, boolean: true, wants: "true or false", set: setBool(func(c *config) *bool { return &c.version })},
+	{name: "help", short: "h", command: true, boolean: true, wants: "true or false", set: setBool(func(c *config) *bool { return &c.help })},
 }
 
-const maxWorkers = 64
+const (
+	maxWorkers = 64
+	wantsHash  = "an info hash: 40 hexadecimal digits, or 64"
+)
+
+func setHash(field func(*config) **infoHash) func(*config, string) error {
+	return func(c *config, v string) error {
+		h := new(infoHash)
+		if ok, err := parseLine([]byte(v), h); !ok || err != nil {
+			return errValue
+		}
+		*field(c) = h
+		return nil
+	}
+}
 
 func setPath(field func(*config) *string) func(*config, string) error {
 	return func(c *config, v string) error {
@@ -281,7 +301,7 @@ func parseConfig(args, env []string) (*config, error) {
 		o := &options[i]
 		v, ok := given[o.name]
 		origin := "-" + o.name
-		if !ok && o.name != "version" && o.name != "help" && o.name != "probe" {
+		if !ok && !o.command {
 			origin = variable(o.name)
 			// An empty variable is one that is not set: so compose files
 			// and init scripts can leave it out.
@@ -307,6 +327,9 @@ func parseConfig(args, env []string) (*config, error) {
 	}
 	if c.whitelist != "" && c.blacklist != "" {
 		return nil, usageError(c.origins["whitelist"] + " and " + c.origins["blacklist"] + ": give one of the two")
+	}
+	if c.probe == "" && (c.probeScrape != nil || c.probeAnnounce != nil) {
+		return nil, usageError("-probe-scrape and -probe-announce: want -probe to go with them")
 	}
 	if len(c.interfaces) > 0 {
 		c.listen = byInterface(c.listen, c.interfaces)

@@ -44,6 +44,10 @@ func (c *config) text(name string) string {
 		return fmt.Sprint(c.debug)
 	case "probe":
 		return c.probe
+	case "probe-scrape":
+		return fmt.Sprint(c.probeScrape)
+	case "probe-announce":
+		return fmt.Sprint(c.probeAnnounce)
 	case "version":
 		return fmt.Sprint(c.version)
 	case "help":

@@ -6,13 +6,14 @@ import (
 	"io"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 )
 
-// This file owns the probe: it asks a UDP tracker, this one or any other, for
-// a connection ID as a client would. How names are found and datagrams
-// exchanged is the platform's business. All of it is small before it is fast:
-// it takes flash on every router and runs once.
+// This file owns the probe: it asks a UDP tracker, this one or any other, as a
+// client would. How names are found and datagrams exchanged is the platform's
+// business. All of it is small before it is fast: it takes flash on every
+// router and runs once.
 
 const (
 	probeTries = 2
@@ -23,14 +24,17 @@ const (
 var probeWait = 2 * time.Second
 
 var (
-	errNoAnswer  = errors.New("no answer in 2 tries of 2 seconds")
-	errTarget    = errors.New("not an address")
-	errNoTracker = errors.New("what answers is no tracker")
-	errNotSelf   = errors.New("-interface keeps the machine's own requests out; lo lets them in")
+	errNoAnswer = errors.New("no answer in 2 tries of 2 seconds")
+	errClosed   = errors.New("refused: nothing listens there")
+	errTarget   = errors.New("not an address")
+	errNotSelf  = errors.New("-interface keeps the machine's own requests out; lo lets them in")
+	errCut      = errors.New("malformed reply: no room for an action and a transaction ID")
+	errStray    = errors.New("malformed reply: the transaction ID is not that of the request")
 )
 
-// probe writes a line when the tracker that c.probe names answers a connect.
-// Of a name's addresses one that answers is enough.
+// probe asks the tracker that c.probe names for a connection ID and what else
+// c wants of it, and writes a line for each answer. Of a name's addresses one
+// that gives an ID is enough; the rest is asked of that one.
 func probe(c *config, stdout io.Writer) error {
 	addrs, port, err := c.probeTargets()
 	failures := ""
@@ -38,12 +42,14 @@ func probe(c *config, stdout io.Writer) error {
 		failures = ": " + err.Error()
 	}
 	for i := 0; i < len(addrs) && i < probeMost; i++ {
-		to := endpoint{addrs[i], port}
-		if err = probeConnect(to); err == nil {
-			_, err = io.WriteString(stdout, to.String()+" answers\n")
-			return err
+		a := asker{to: endpoint{addrs[i], port}, stdout: stdout}
+		if err = a.askAll(c); err == nil {
+			return nil
 		}
-		failures += ": " + to.String() + ": " + err.Error()
+		failures += ": " + a.to.String() + ": " + err.Error()
+		if a.id != protocolID {
+			break
+		}
 	}
 	return errors.New("probe " + c.probe + failures)
 }
@@ -124,29 +130,131 @@ func splitTarget(v string, port uint16) (string, uint16, error) {
 	return host, port, nil
 }
 
-// probeConnect has a tracker answer a connect.
-func probeConnect(to endpoint) error {
-	request := make([]byte, 16)
-	binary.BigEndian.PutUint64(request, protocolID)
-	if err := randomBytes(request[12:]); err != nil {
-		return err
-	}
-	reply, err := exchange(to, request, func(b []byte) bool {
-		return len(b) >= 8 && string(b[4:8]) == string(request[12:])
-	})
-	if err != nil {
-		return err
-	}
-	return checkConnect(reply)
+// asker is a conversation with one tracker, from one socket: some give their
+// IDs to a port.
+type asker struct {
+	to     endpoint
+	stdout io.Writer
+	line   *line
+	id     uint64 // the connection ID; to get one, the protocol's
 }
 
-// checkConnect judges a reply with the transaction ID of our connect.
-func checkConnect(reply []byte) error {
-	switch action := binary.BigEndian.Uint32(reply); {
-	case action == actionConnect && len(reply) >= 16:
-		return nil
-	case action == actionError:
-		return errors.New("refused: " + strconv.Quote(string(reply[8:])))
+// askAll asks everything that c wants of a tracker.
+func (a *asker) askAll(c *config) (err error) {
+	a.id = protocolID
+	if a.line, err = dial(a.to); err != nil {
+		return err
 	}
-	return errNoTracker
+	defer a.line.close()
+	if err = a.ask("connect", actionConnect, nil, 8, func(reply []byte) (string, error) {
+		a.id = binary.BigEndian.Uint64(reply)
+		return "", nil
+	}); err != nil {
+		return err
+	}
+	if h := c.probeScrape; h != nil {
+		err = a.ask("scrape", actionScrape, h[:], scrapeEntry, func(reply []byte) (string, error) {
+			return field(reply, " seeders, ") + field(reply[8:], " leechers, ") + field(reply[4:], " downloads"), nil
+		})
+	}
+	if h := c.probeAnnounce; h != nil && err == nil {
+		err = a.announce("announce", h, eventStarted)
+		// It leaves, whatever the answer was: nobody shall be sent to what
+		// is no peer.
+		if left := a.announce("stop", h, eventStopped); err == nil {
+			err = left
+		}
+	}
+	return err
+}
+
+// announce is one announce as a leecher, who is told of everyone. Its port is
+// always the same, so that it can leave one peer behind at the most, and
+// discards what comes (RFC 863).
+func (a *asker) announce(what string, h *infoHash, event byte) error {
+	request := make([]byte, announceSize) // with the head, for its known offsets
+	copy(request[16:], h[:])
+	copy(request[36:], "-PT0000-comes-n-goes")
+	request[71] = 1 // left
+	request[83] = event
+	request[97] = 9
+	if event == eventStarted {
+		copy(request[92:], "\xff\xff\xff\xff") // as many peers as the tracker likes
+	}
+	return a.ask(what, actionAnnounce, request[headSize:], announceReply-8, func(reply []byte) (string, error) {
+		size := len(key4{})
+		if a.to.addr.is6() {
+			size = len(key6{})
+		}
+		interval := binary.BigEndian.Uint32(reply)
+		peers := reply[announceReply-8:]
+		switch {
+		case interval == 0:
+			return "", errors.New("malformed reply: the interval is 0")
+		case len(peers)%size != 0:
+			return "", errors.New("malformed reply: " + strconv.Itoa(len(peers)) + " bytes of peers, which take " + strconv.Itoa(size) + " each")
+		case event == eventStopped:
+			return "", nil
+		}
+		return field(reply[8:], " seeders, ") + field(reply[4:], " leechers, ") + strconv.Itoa(len(peers)/size) + " peers given, again in " +
+			(time.Duration(interval) * time.Second).String(), nil
+	})
+}
+
+// field is a count and what is counted.
+func field(b []byte, of string) string {
+	return strconv.FormatUint(uint64(binary.BigEndian.Uint32(b)), 10) + of
+}
+
+// ask sends one request, has read tell of the reply's body, which has at least
+// that many bytes, and writes the line.
+func (a *asker) ask(what string, action uint32, body []byte, least int, read func([]byte) (string, error)) error {
+	request := binary.BigEndian.AppendUint64(nil, a.id)
+	request = binary.BigEndian.AppendUint32(request, action)
+	request = append(request, 0, 0, 0, 0)
+	transaction := request[12:16]
+	if err := randomBytes(transaction); err != nil {
+		return err
+	}
+	began := time.Now()
+	reply, err := a.line.exchange(append(request, body...), func(b []byte) error {
+		switch {
+		case len(b) < 8:
+			return errCut
+		case string(b[4:8]) != string(transaction):
+			return errStray
+		}
+		return nil
+	})
+	took := int(time.Since(began) / (10 * time.Microsecond))
+	told := ""
+	if errors.Is(err, syscall.ECONNREFUSED) {
+		err = errClosed
+	}
+	if err == nil {
+		told, err = readReply(reply, action, least, read)
+	}
+	if err != nil {
+		return errors.New(what + ": " + err.Error())
+	}
+	if told != "" {
+		told = ": " + told
+	}
+	hundredths := strconv.Itoa(took%100 + 100)[1:]
+	_, err = io.WriteString(a.stdout, a.to.String()+" answers the "+what+" in "+strconv.Itoa(took/100)+"."+hundredths+" ms"+told+"\n")
+	return err
+}
+
+// readReply judges a reply with the request's transaction ID.
+func readReply(reply []byte, action uint32, least int, read func([]byte) (string, error)) (string, error) {
+	got, body := binary.BigEndian.Uint32(reply), reply[8:]
+	switch {
+	case got == actionError:
+		return "", errors.New("the tracker says: " + strconv.Quote(string(body)))
+	case got != action:
+		return "", errors.New("malformed reply: the action is " + field(reply, ", not ") + strconv.Itoa(int(action)))
+	case len(body) < least:
+		return "", errors.New("malformed reply: " + strconv.Itoa(len(reply)) + " bytes, which must be at least " + strconv.Itoa(8+least))
+	}
+	return read(body)
 }

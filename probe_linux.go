@@ -7,6 +7,7 @@ import (
 	"errors"
 	"strings"
 	"time"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -15,26 +16,27 @@ import (
 // its 300 KB: a datagram there and one back, and names from /etc/hosts and
 // from the name servers in /etc/resolv.conf.
 
-// exchange sends request, once more if need be, and returns the first datagram
-// from there that accept takes, or errNoAnswer.
-func exchange(to endpoint, request []byte, accept func([]byte) bool) ([]byte, error) {
-	var sa unix.Sockaddr
-	sa4 := unix.SockaddrInet4{Port: int(to.port)}
-	sa6 := unix.SockaddrInet6{Port: int(to.port)}
-	family := unix.AF_INET
+// line is a socket to one address.
+type line struct {
+	fd int
+	to endpoint
+	sa unix.Sockaddr
+}
+
+func dial(to endpoint) (*line, error) {
+	sa4 := &unix.SockaddrInet4{Port: int(to.port)}
+	sa6 := &unix.SockaddrInet6{Port: int(to.port)}
+	l := &line{to: to, sa: sa4}
+	family, level, option := unix.AF_INET, unix.SOL_IP, unix.IP_RECVERR
 	if to.addr.is6() {
 		copy(sa6.Addr[:], to.addr.ip)
-		family, sa = unix.AF_INET6, &sa6
+		l.sa = sa6
+		family, level, option = unix.AF_INET6, unix.SOL_IPV6, unix.IPV6_RECVERR
 	} else {
 		copy(sa4.Addr[:], to.addr.ip)
-		sa = &sa4
 	}
-	fd, err := unix.Socket(family, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		return nil, err
-	}
-	defer unix.Close(fd)
 	if zone := to.addr.zone; zone != "" {
+		var err error
 		if sa6.ZoneId, err = interfaceIndex(zone); err != nil {
 			return nil, err
 		}
@@ -42,32 +44,70 @@ func exchange(to endpoint, request []byte, accept func([]byte) bool) ([]byte, er
 			return nil, unix.ENODEV
 		}
 	}
-	// Connected: only what comes from there is received, and a refusal too.
-	if err := unix.Connect(fd, sa); err != nil {
+	var err error
+	if l.fd, err = unix.Socket(family, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0); err != nil {
 		return nil, err
 	}
+	// Not connected, to see an answer from a wrong address; so what ICMP says
+	// must be asked for. Without it the wait is longer, no more.
+	_ = unix.SetsockoptInt(l.fd, level, option, 1)
 	// Reads return now and then, so that strays can't keep us past the end.
 	tv := unix.NsecToTimeval(int64(probeWait / 8))
-	if err := unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &tv); err != nil {
+	if err := unix.SetsockoptTimeval(l.fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &tv); err != nil {
+		l.close()
 		return nil, err
 	}
+	return l, nil
+}
+
+func (l *line) close() { unix.Close(l.fd) }
+
+// exchange sends request, once more if need be, and returns the first datagram
+// from there with which accept finds no fault. Without one its error is the
+// last fault, or errNoAnswer.
+func (l *line) exchange(request []byte, accept func([]byte) error) ([]byte, error) {
+	fault := errNoAnswer
 	reply := make([]byte, 2048)
 	for try := 0; try < probeTries; try++ {
-		if _, err := unix.Write(fd, request); err != nil {
+		if err := unix.Sendto(l.fd, request, 0, l.sa); err != nil {
 			return nil, err
 		}
 		for began := time.Now(); time.Since(began) < probeWait; {
-			n, err := unix.Read(fd, reply)
+			n, from, errno := l.receive(reply)
+			if errno == unix.EAGAIN || errno == unix.EINTR {
+				continue
+			}
+			if errno != 0 {
+				return nil, errno
+			}
+			err := accept(reply[:n])
+			asked := from.addr.ip == l.to.addr.ip && from.port == l.to.port
 			switch {
-			case err == unix.EAGAIN || err == unix.EINTR:
-			case err != nil:
-				return nil, err
-			case accept(reply[:n]):
+			case asked && err == nil:
 				return reply[:n], nil
+			case asked:
+				fault = err
+			case err == nil:
+				fault = errors.New("the answer came from " + from.String() + ", which was not asked")
 			}
 		}
 	}
-	return nil, errNoAnswer
+	return nil, fault
+}
+
+// receive is recvfrom; the one of package unix knows 5 KB of kinds of address.
+func (l *line) receive(b []byte) (n int, from endpoint, errno unix.Errno) {
+	var sa unix.RawSockaddrInet6 // an IPv4 one is shorter, and has its port at the same place
+	size := uint32(unsafe.Sizeof(sa))
+	r, _, errno := unix.Syscall6(unix.SYS_RECVFROM, uintptr(l.fd), uintptr(unsafe.Pointer(&b[0])), uintptr(len(b)), 0,
+		uintptr(unsafe.Pointer(&sa)), uintptr(unsafe.Pointer(&size)))
+	raw := unsafe.Slice((*byte)(unsafe.Pointer(&sa)), unsafe.Sizeof(sa))
+	from.port = binary.BigEndian.Uint16(raw[2:])
+	from.addr.ip = string(raw[4:8])
+	if l.to.addr.is6() {
+		from.addr.ip = string(raw[8:24])
+	}
+	return int(r), from, errno
 }
 
 // lookup finds the addresses of a name: whole, for search domains are not
@@ -152,11 +192,7 @@ func ask(servers []ipAddr, port uint16, name string) (addrs []ipAddr, err error)
 	for _, kind := range []byte{dnsA, dnsAAAA} {
 		query[len(query)-3] = kind
 		for _, server := range servers {
-			reply, failure := exchange(endpoint{server, port}, query, func(b []byte) bool {
-				// The question comes back as it was asked.
-				return len(b) >= len(query) && b[2]&0x80 != 0 &&
-					string(b[:2]) == string(query[:2]) && string(b[dnsHead:len(query)]) == string(query[dnsHead:])
-			})
+			reply, failure := askOne(endpoint{server, port}, query)
 			if failure != nil || reply[3]&15 != 0 && reply[3]&15 != 3 {
 				continue
 			}
@@ -170,6 +206,23 @@ func ask(servers []ipAddr, port uint16, name string) (addrs []ipAddr, err error)
 		err = nil
 	}
 	return addrs, err
+}
+
+// askOne is the reply of one name server.
+func askOne(server endpoint, query []byte) ([]byte, error) {
+	l, err := dial(server)
+	if err != nil {
+		return nil, err
+	}
+	defer l.close()
+	return l.exchange(query, func(b []byte) error {
+		// The question comes back as it was asked.
+		if len(b) >= len(query) && b[2]&0x80 != 0 &&
+			string(b[:2]) == string(query[:2]) && string(b[dnsHead:len(query)]) == string(query[dnsHead:]) {
+			return nil
+		}
+		return errServer
+	})
 }
 
 // dnsAnswers are the addresses in a reply whose answers begin at byte at, up

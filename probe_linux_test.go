@@ -4,6 +4,7 @@ package main
 
 import (
 	"encoding/binary"
+	"net"
 	"net/netip"
 	"slices"
 	"strings"
@@ -32,6 +33,47 @@ func TestTable(t *testing.T) {
 	} {
 		if got := find(name); got != want {
 			t.Errorf("%s: %q, want %q", name, got, want)
+		}
+	}
+}
+
+// TestProbeWrongSource: an answer from another port than was asked is named as
+// that, unless the right one comes after all.
+func TestProbeWrongSource(t *testing.T) {
+	hurry(t)
+	for _, c := range []struct{ network, addr, target string }{{"udp4", "127.0.0.1:0", "127.0.0.1"}, {"udp6", "[::1]:0", "[::1]"}} {
+		elsewhere, err := net.ListenPacket(c.network, c.addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer elsewhere.Close()
+		here, err := net.ListenPacket(c.network, c.addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer here.Close()
+		var late atomic.Bool // answers from the right address follow
+		go func() {
+			b := make([]byte, 2048)
+			for {
+				n, from, err := here.ReadFrom(b)
+				if err != nil {
+					return
+				}
+				_, _ = elsewhere.WriteTo(connectReply(b[:n]), from)
+				if late.Load() {
+					_, _ = here.WriteTo(connectReply(b[:n]), from)
+				}
+			}
+		}()
+		port := uint16(here.LocalAddr().(*net.UDPAddr).Port)
+		_, err = runProbe(c.target, port)
+		if want := "connect: the answer came from " + elsewhere.LocalAddr().String() + ", which was not asked"; err == nil || !strings.HasSuffix(err.Error(), want) {
+			t.Errorf("%s: %v; want %s", c.network, err, want)
+		}
+		late.Store(true)
+		if _, err = runProbe(c.target, port); err != nil {
+			t.Errorf("%s: %v", c.network, err)
 		}
 	}
 }

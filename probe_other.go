@@ -13,36 +13,45 @@ import (
 // This file owns what the probe needs of the system: one datagram there and
 // one back, and names.
 
-// exchange sends request, once more if need be, and returns the first datagram
-// from there that accept takes, or errNoAnswer.
-func exchange(to endpoint, request []byte, accept func([]byte) bool) ([]byte, error) {
+// line is a socket to one address. It is connected: that is what all systems
+// know, so an answer from a wrong address is no answer here.
+type line struct{ *net.UDPConn }
+
+func dial(to endpoint) (*line, error) {
 	conn, err := net.DialUDP("udp", nil, &net.UDPAddr{IP: net.IP(to.addr.ip), Port: int(to.port), Zone: to.addr.zone})
-	if err != nil {
-		return nil, err
-	}
-	defer conn.Close()
+	return &line{conn}, err
+}
+
+func (l *line) close() { l.Close() }
+
+// exchange sends request, once more if need be, and returns the first datagram
+// from there with which accept finds no fault. Without one its error is the
+// last fault, or errNoAnswer.
+func (l *line) exchange(request []byte, accept func([]byte) error) ([]byte, error) {
+	fault := errNoAnswer
 	reply := make([]byte, 2048)
 	for try := 0; try < probeTries; try++ {
-		if err := conn.SetDeadline(time.Now().Add(probeWait)); err != nil {
+		if err := l.SetDeadline(time.Now().Add(probeWait)); err != nil {
 			return nil, err
 		}
-		if _, err := conn.Write(request); err != nil {
+		if _, err := l.Write(request); err != nil {
 			return nil, err
 		}
 		for {
-			n, err := conn.Read(reply)
+			n, err := l.Read(reply)
 			if errors.Is(err, os.ErrDeadlineExceeded) {
 				break
 			}
 			if err != nil {
 				return nil, err
 			}
-			if accept(reply[:n]) {
+			if err = accept(reply[:n]); err == nil {
 				return reply[:n], nil
 			}
+			fault = err
 		}
 	}
-	return nil, errNoAnswer
+	return nil, fault
 }
 
 // lookup finds the addresses of a name.

@@ -2,8 +2,11 @@ package main
 
 import (
 	"encoding/binary"
+	"encoding/hex"
 	"fmt"
 	"net"
+	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -118,9 +121,12 @@ func connectReply(req []byte) []byte {
 	return append([]byte{0, 0, 0, 0, req[12], req[13], req[14], req[15]}, "12345678"...)
 }
 
-func runProbe(target string, port uint16) (string, error) {
+func runProbe(target string, port uint16, more ...string) (string, error) {
 	var out strings.Builder
-	err := probe(&config{probe: target, port: port}, &out)
+	c, err := parseConfig(append([]string{"-probe", target, "-port", strconv.Itoa(int(port))}, more...), nil)
+	if err == nil {
+		err = probe(c, &out)
+	}
 	return out.String(), err
 }
 
@@ -136,44 +142,190 @@ func TestProbe(t *testing.T) {
 	} {
 		port := replyTo(t, c.network, c.addr, good)
 		out, err := runProbe(c.target, port)
-		if err != nil || !strings.HasSuffix(out, " answers\n") {
+		if err != nil || !regexp.MustCompile(`:\d+ answers the connect in \d+\.\d\d ms\n$`).MatchString(out) {
 			t.Errorf("%s: %q, %v", c.name, out, err)
 		}
 	}
 }
 
-func TestProbeOtherAnswers(t *testing.T) {
-	for _, c := range []struct {
-		name   string
-		answer func(req []byte) [][]byte
-		want   string // in the error; "": none
-	}{
-		{"strays first", func(req []byte) [][]byte {
-			other := connectReply(req)
-			other[7] ^= 1
-			return [][]byte{[]byte("x"), other, connectReply(req)}
-		}, ""},
-		{"an error", func(req []byte) [][]byte {
-			return [][]byte{append([]byte{0, 0, 0, 3, req[12], req[13], req[14], req[15]}, "go\x1baway"...)}
-		}, `refused: "go\x1baway"`},
-		{"no ID", func(req []byte) [][]byte { return [][]byte{connectReply(req)[:15]} }, "no tracker"},
-		{"another action", func(req []byte) [][]byte {
-			r := connectReply(req)
-			r[3] = 1
+// mischief is a tracker that answers connects well and what else it is asked
+// as the test likes. It keeps what it was asked.
+type mischief struct {
+	asked [][]byte // of the server alone, until the probe is done
+}
+
+func (m *mischief) start(t *testing.T, network, addr string, answer func(req []byte) []byte) uint16 {
+	return replyTo(t, network, addr, func(req []byte) [][]byte {
+		m.asked = append(m.asked, append([]byte(nil), req...))
+		if r := connectReply(req); r != nil {
 			return [][]byte{r}
-		}, "no tracker"},
+		}
+		if r := answer(req); r != nil {
+			return [][]byte{r}
+		}
+		return nil
+	})
+}
+
+// reply is a reply to req of that action and these words.
+func reply(req []byte, action uint32, words ...uint32) []byte {
+	b := append(binary.BigEndian.AppendUint32(nil, action), req[12:16]...)
+	for _, w := range words {
+		b = binary.BigEndian.AppendUint32(b, w)
+	}
+	return b
+}
+
+var probedHash = strings.Repeat("0123456789abcdef0123", 2)
+
+// TestProbeScrapeAndAnnounce: what is sent is what BEP 15 has, what is told is
+// what the tracker said, and the announce is taken back.
+func TestProbeScrapeAndAnnounce(t *testing.T) {
+	for _, c := range []struct {
+		network, addr, target string
+		peers                 int // bytes
+	}{{"udp4", "127.0.0.1:0", "127.0.0.1", 6}, {"udp6", "[::1]:0", "[::1]", 18}} {
+		var m mischief
+		port := m.start(t, c.network, c.addr, func(req []byte) []byte {
+			switch {
+			case req[11] == actionScrape:
+				return reply(req, actionScrape, 3, 12, 4)
+			case req[83] == eventStopped:
+				return reply(req, actionAnnounce, 900, 3, 4)
+			}
+			return append(reply(req, actionAnnounce, 905, 5, 3), make([]byte, 7*c.peers)...)
+		})
+		out, err := runProbe(c.target, port, "-probe-scrape", probedHash, "-probe-announce", probedHash)
+		to := regexp.QuoteMeta(c.target) + `:\d+`
+		want := `^` + to + ` answers the connect in \d+\.\d\d ms
+` + to + ` answers the scrape in \d+\.\d\d ms: 3 seeders, 4 leechers, 12 downloads
+` + to + ` answers the announce in \d+\.\d\d ms: 3 seeders, 5 leechers, 7 peers given, again in 15m5s
+` + to + ` answers the stop in \d+\.\d\d ms
+$`
+		if err != nil || !regexp.MustCompile(want).MatchString(out) {
+			t.Errorf("%s: %v, %q", c.network, err, out)
+			continue
+		}
+		if len(m.asked) != 4 {
+			t.Fatalf("%d requests", len(m.asked))
+		}
+		for i, action := range []byte{actionConnect, actionScrape, actionAnnounce, actionAnnounce} {
+			req := m.asked[i]
+			if req[11] != action || i > 0 && (string(req[:8]) != "12345678" || hex.EncodeToString(req[16:36]) != probedHash) {
+				t.Errorf("request %d: %x", i, req)
+			}
+		}
+		if len(m.asked[1]) != 36 || len(m.asked[2]) != announceSize || len(m.asked[3]) != announceSize {
+			t.Errorf("lengths: %q", m.asked)
+		}
+		first, last := parseAnnounce(m.asked[2]), parseAnnounce(m.asked[3])
+		if first.event != eventStarted || first.left != 1 || first.numWant != -1 || first.port != [2]byte{0, 9} ||
+			last.event != eventStopped || last.numWant != 0 || last.port != first.port ||
+			string(m.asked[2][36:56]) != string(m.asked[3][36:56]) || m.asked[2][36] == 0 {
+			t.Errorf("announced %+v, then %+v", first, last)
+		}
+	}
+}
+
+// TestProbeFailures: each way to fail has its words.
+func TestProbeFailures(t *testing.T) {
+	hurry(t)
+	good := func(req []byte) []byte {
+		switch {
+		case req[11] == actionConnect:
+			return connectReply(req)
+		case req[11] == actionScrape:
+			return reply(req, actionScrape, 3, 12, 4)
+		}
+		return reply(req, actionAnnounce, 900, 3, 4)
+	}
+	for _, c := range []struct {
+		name  string
+		spoil byte // the action that is not answered well
+		with  func(req []byte) []byte
+		want  string // the end of the error; "": there is none
+	}{
+		{"nothing spoilt", 9, nil, ""},
+		{"silence to the connect", actionConnect, func([]byte) []byte { return nil }, "connect: no answer in 2 tries of 2 seconds"},
+		{"silence to the scrape", actionScrape, func([]byte) []byte { return nil }, "scrape: no answer in 2 tries of 2 seconds"},
+		{"silence to the announce", actionAnnounce, func([]byte) []byte { return nil }, "announce: no answer in 2 tries of 2 seconds"},
+		{"silence to the stop", actionAnnounce, func(req []byte) []byte {
+			if req[83] == eventStopped {
+				return nil
+			}
+			return good(req)
+		}, "stop: no answer in 2 tries of 2 seconds"},
+		{"an error", actionConnect, func(req []byte) []byte { return append(reply(req, actionError), "go\x1baway"...) }, `connect: the tracker says: "go\x1baway"`},
+		{"an error without text", actionScrape, func(req []byte) []byte { return reply(req, actionError) }, `scrape: the tracker says: ""`},
+		{"an error to the announce", actionAnnounce, func(req []byte) []byte { return append(reply(req, actionError), "no"...) }, `announce: the tracker says: "no"`},
+		{"a byte", actionConnect, func([]byte) []byte { return []byte("x") }, "connect: malformed reply: no room for an action and a transaction ID"},
+		{"another transaction", actionScrape, func(req []byte) []byte {
+			r := good(req)
+			r[7] ^= 1
+			return r
+		}, "scrape: malformed reply: the transaction ID is not that of the request"},
+		{"another action", actionConnect, func(req []byte) []byte { return reply(req, actionAnnounce, 1, 2) }, "connect: malformed reply: the action is 1, not 0"},
+		{"half a connection ID", actionConnect, func(req []byte) []byte { return connectReply(req)[:15] }, "connect: malformed reply: 15 bytes, which must be at least 16"},
+		{"two counts of three", actionScrape, func(req []byte) []byte { return reply(req, actionScrape, 1, 2) }, "scrape: malformed reply: 16 bytes, which must be at least 20"},
+		{"no counts of peers", actionAnnounce, func(req []byte) []byte { return reply(req, actionAnnounce, 900) }, "announce: malformed reply: 12 bytes, which must be at least 20"},
+		{"no interval", actionAnnounce, func(req []byte) []byte { return reply(req, actionAnnounce, 0, 1, 1) }, "announce: malformed reply: the interval is 0"},
+		{"peers of 4 bytes", actionAnnounce, func(req []byte) []byte { return reply(req, actionAnnounce, 900, 1, 1, 0x7f000001) }, "announce: malformed reply: 4 bytes of peers, which take 6 each"},
 	} {
-		port := replyTo(t, "udp4", "127.0.0.1:0", c.answer)
-		out, err := runProbe("127.0.0.1", port)
+		port := replyTo(t, "udp4", "127.0.0.1:0", func(req []byte) [][]byte {
+			r := good
+			if req[11] == c.spoil {
+				r = c.with
+			}
+			if b := r(req); b != nil {
+				return [][]byte{b}
+			}
+			return nil
+		})
+		out, err := runProbe("127.0.0.1", port, "-probe-scrape", probedHash, "-probe-announce", probedHash)
 		if c.want == "" {
 			if err != nil {
 				t.Errorf("%s: %v", c.name, err)
 			}
 			continue
 		}
-		if err == nil || !strings.Contains(err.Error(), c.want) || out != "" {
+		if err == nil || !strings.HasSuffix(err.Error(), ": "+c.want) || strings.Contains(out, "answers the "+c.want[:3]) {
 			t.Errorf("%s: %q, %v; want %q", c.name, out, err, c.want)
 		}
+	}
+}
+
+// TestProbeAlwaysLeaves: an announce whose answer is lost or bad is taken back
+// too.
+func TestProbeAlwaysLeaves(t *testing.T) {
+	hurry(t)
+	for name, answer := range map[string]func([]byte) []byte{
+		"lost": func([]byte) []byte { return nil },
+		"bad":  func(req []byte) []byte { return reply(req, actionAnnounce, 1) },
+	} {
+		var m mischief
+		port := m.start(t, "udp4", "127.0.0.1:0", func(req []byte) []byte {
+			if req[83] == eventStopped {
+				return reply(req, actionAnnounce, 900, 0, 0)
+			}
+			return answer(req)
+		})
+		out, err := runProbe("127.0.0.1", port, "-probe-announce", probedHash)
+		last := m.asked[len(m.asked)-1]
+		if err == nil || !strings.Contains(out, "answers the stop") || len(last) != announceSize || last[83] != eventStopped {
+			t.Errorf("%s: %q, %v; the last request was %x", name, out, err, last)
+		}
+	}
+}
+
+// TestProbeStrays: what comes first and is not the reply is passed over.
+func TestProbeStrays(t *testing.T) {
+	port := replyTo(t, "udp4", "127.0.0.1:0", func(req []byte) [][]byte {
+		other := connectReply(req)
+		other[7] ^= 1
+		return [][]byte{[]byte("x"), other, connectReply(req)}
+	})
+	if out, err := runProbe("127.0.0.1", port); err != nil || out == "" {
+		t.Errorf("%q, %v", out, err)
 	}
 }
 
@@ -204,8 +356,8 @@ func TestProbeNothing(t *testing.T) {
 	}
 	port = uint16(conn.LocalAddr().(*net.UDPAddr).Port)
 	conn.Close()
-	if _, err := runProbe("127.0.0.1", port); err == nil {
-		t.Error("a port that is closed answers")
+	if _, err := runProbe("127.0.0.1", port); err == nil || !strings.HasSuffix(err.Error(), "connect: refused: nothing listens there") {
+		t.Errorf("a port that is closed: %v", err)
 	}
 }
 
@@ -232,11 +384,15 @@ func TestProbeExitCode(t *testing.T) {
 		{[]string{"-probe", "127.0.0.1:"}, exitFailure},
 		{[]string{"-probe"}, exitUsage},
 		{[]string{"-probe", ""}, exitUsage},
+		{[]string{"-probe", target, "-probe-scrape", "abc"}, exitUsage},
+		{[]string{"-probe", target, "-probe-announce", ""}, exitUsage},
+		{[]string{"-probe-scrape", probedHash}, exitUsage},
+		{[]string{"-probe-announce", probedHash}, exitUsage},
 	} {
 		var out, log strings.Builder
 		// The variable is not the flag's: a container's settings must not
 		// turn its tracker into a probe.
-		env := []string{"PICO_TRACKER__PROBE=192.0.2.1"}
+		env := []string{"PICO_TRACKER__PROBE=192.0.2.1", "PICO_TRACKER__PROBE_SCRAPE=" + probedHash}
 		if got := run(nil, c.args, env, &out, &log); got != c.want {
 			t.Errorf("%q: exit %d, want %d: %s", c.args, got, c.want, log.String())
 		}
