@@ -24,7 +24,7 @@ import (
 // first in the PATH.
 const python = "/usr/bin/python3"
 
-// peerPort is where every client listens.
+// peerPort is where the clients of a host listen that has no other.
 const peerPort = 6881
 
 //go:embed libtorrent_peer.py
@@ -129,7 +129,7 @@ func (p *peer) leave() {
 
 // address is where the others find the peer.
 func (p *peer) address(f family) netip.AddrPort {
-	return netip.AddrPortFrom(p.host.address(f), peerPort)
+	return netip.AddrPortFrom(p.host.address(f), uint16(p.peerPort))
 }
 
 // write makes a file for the peer's state and returns its path.
@@ -150,7 +150,7 @@ var aria2 = &client{
 		return []string{
 			"aria2c", "--no-conf", "--dir=" + p.dir,
 			"--enable-dht=true", "--enable-dht6=false", "--dht-file-path=" + filepath.Join(p.state(), "dht.dat"),
-			fmt.Sprintf("--dht-listen-port=%d", peerPort), fmt.Sprintf("--listen-port=%d", peerPort),
+			fmt.Sprintf("--dht-listen-port=%d", p.peerPort), fmt.Sprintf("--listen-port=%d", p.peerPort),
 			"--bt-enable-lpd=false", "--enable-peer-exchange=false",
 			"--check-integrity=true", "--allow-overwrite=true", "--seed-ratio=0.0", "--file-allocation=none",
 			"--console-log-level=notice", "--enable-color=false", "--summary-interval=0", "--log-level=info", "--log=" + p.state() + ".log",
@@ -170,7 +170,7 @@ var libtorrent = &client{
 		var listen []string
 		for _, ip := range []netip.Addr{p.ip4, p.ip6} {
 			if ip.IsValid() {
-				listen = append(listen, netip.AddrPortFrom(ip, peerPort).String())
+				listen = append(listen, netip.AddrPortFrom(ip, uint16(p.peerPort)).String())
 			}
 		}
 		return []string{
@@ -203,7 +203,7 @@ network.scgi.open_local = %[2]s/scgi
 log.open_file = log, %[2]s.log
 log.add_output = info, log
 log.add_output = tracker_debug, log
-`, p.dir, p.state(), peerPort)))
+`, p.dir, p.state(), p.peerPort)))
 		return []string{"rtorrent", "-n", "-o", "import=" + rc, p.torrent.path}
 	},
 	message: func(p *peer) string { return p.read(p.state() + ".log") },
@@ -247,7 +247,7 @@ var transmission = &client{
 	argv: func(p *peer) []string {
 		settings, err := json.Marshal(map[string]any{
 			"dht-enabled": false, "pex-enabled": false, "lpd-enabled": false, "utp-enabled": false,
-			"port-forwarding-enabled": false, "peer-port": peerPort, "download-dir": p.dir,
+			"port-forwarding-enabled": false, "peer-port": p.peerPort, "download-dir": p.dir,
 			"rpc-bind-address": "127.0.0.1", "rpc-whitelist-enabled": false, "rpc-authentication-required": false,
 		})
 		if err != nil {

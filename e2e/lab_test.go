@@ -28,14 +28,15 @@ var labs atomic.Int32
 // timers, on a machine that is busy with something else.
 const patience = 90 * time.Second
 
-// A lab is one Ethernet segment: a bridge in a namespace of its own and hosts,
-// each a namespace too, on its ports. There is no way out of it.
+// A lab is an Ethernet segment or more: bridges in a namespace of their own and
+// hosts, each a namespace too, on their ports. There is no way out of it.
 type lab struct {
 	*testing.T
 	dir       string // logs and files of the clients
-	bridge    string // the namespace of the bridge
+	bridge    string // the namespace of the bridges
 	prefix    string
 	hosts     []*host
+	ports     int // of the bridges, so far
 	processes []*process
 	patience  time.Duration // see await
 }
@@ -55,9 +56,13 @@ type host struct {
 	*lab
 	name      string
 	namespace string
-	port      string     // its port on the bridge
-	ip4, ip6  netip.Addr // not valid in a family that it doesn't have
+	port      string     // its first port on a bridge
+	ip4, ip6  netip.Addr // its first, not valid in a family that it doesn't have
+	peerPort  int        // where its clients listen
 }
+
+// firstSegment is the bridge that every lab has.
+const firstSegment = "br0"
 
 func newLab(t *testing.T) *lab {
 	t.Helper()
@@ -66,10 +71,16 @@ func newLab(t *testing.T) *lab {
 	l := &lab{T: t, dir: t.TempDir(), prefix: prefix, bridge: prefix + "bridge", patience: patience}
 	t.Cleanup(l.close)
 	l.ip("netns", "add", l.bridge)
-	// Snooping would hold back neighbour solicitations, as nobody here queries.
-	l.ip("-n", l.bridge, "link", "add", "br0", "type", "bridge", "mcast_snooping", "0")
-	l.ip("-n", l.bridge, "link", "set", "br0", "up")
+	l.segment(firstSegment)
 	return l
+}
+
+// segment adds an Ethernet segment.
+func (l *lab) segment(name string) {
+	l.Helper()
+	// Snooping would hold back neighbour solicitations, as nobody here queries.
+	l.ip("-n", l.bridge, "link", "add", name, "type", "bridge", "mcast_snooping", "0")
+	l.ip("-n", l.bridge, "link", "set", name, "up")
 }
 
 func (l *lab) close() {
@@ -90,26 +101,75 @@ func (l *lab) close() {
 	}
 }
 
-// host adds a host to the lab.
+// host adds a host to the lab, on its first segment.
 func (l *lab) host(name string, f family) *host {
 	l.Helper()
 	n := len(l.hosts) + 1
-	h := &host{lab: l, name: name, namespace: l.prefix + name, port: fmt.Sprintf("port%d", n)}
+	h := l.bare(name)
+	var addresses []string
+	if f&ipv4 != 0 {
+		addresses = append(addresses, fmt.Sprintf("198.18.0.%d/24", n))
+	}
+	if f&ipv6 != 0 {
+		addresses = append(addresses, fmt.Sprintf("2001:db8::%x/64", n))
+	}
+	h.plug("eth0", firstSegment, addresses...)
+	return h
+}
+
+// bare adds a host that has no network yet.
+func (l *lab) bare(name string) *host {
+	l.Helper()
+	h := &host{lab: l, name: name, namespace: l.prefix + name, peerPort: peerPort}
 	l.ip("netns", "add", h.namespace)
 	l.hosts = append(l.hosts, h)
 	l.ip("-n", h.namespace, "link", "set", "lo", "up")
-	l.ip("-n", l.bridge, "link", "add", h.port, "type", "veth", "peer", "name", "eth0", "netns", h.namespace)
-	l.ip("-n", l.bridge, "link", "set", h.port, "master", "br0", "up")
-	if f&ipv4 != 0 {
-		h.ip4 = netip.AddrFrom4([4]byte{198, 18, 0, byte(n)})
-		l.ip("-n", h.namespace, "addr", "add", h.ip4.String()+"/24", "dev", "eth0")
-	}
-	if f&ipv6 != 0 {
-		h.ip6 = netip.MustParseAddr(fmt.Sprintf("2001:db8::%x", n))
-		l.ip("-n", h.namespace, "addr", "add", h.ip6.String()+"/64", "dev", "eth0", "nodad")
-	}
-	l.ip("-n", h.namespace, "link", "set", "eth0", "up")
 	return h
+}
+
+// plug gives the host an interface on a segment, with addresses such as
+// 192.0.2.1/24.
+func (h *host) plug(device, segment string, addresses ...string) {
+	h.Helper()
+	h.ports++
+	port := fmt.Sprintf("port%d", h.ports)
+	if h.port == "" {
+		h.port = port
+	}
+	h.ip("-n", h.bridge, "link", "add", port, "type", "veth", "peer", "name", device, "netns", h.namespace)
+	h.ip("-n", h.bridge, "link", "set", port, "master", segment, "up")
+	for _, a := range addresses {
+		h.give(device, a)
+	}
+	h.ip("-n", h.namespace, "link", "set", device, "up")
+}
+
+// give adds an address to an interface.
+func (h *host) give(device, address string) {
+	h.Helper()
+	prefix := netip.MustParsePrefix(address)
+	args := []string{"-n", h.namespace, "addr", "add", address, "dev", device}
+	first := &h.ip4
+	if prefix.Addr().Is6() {
+		args = append(args, "nodad")
+		first = &h.ip6
+	}
+	if !first.IsValid() {
+		*first = prefix.Addr()
+	}
+	h.ip(args...)
+}
+
+// route adds a route.
+func (h *host) route(args ...string) {
+	h.Helper()
+	h.ip(append([]string{"-n", h.namespace, "route", "add"}, args...)...)
+}
+
+// sysctl sets a parameter of the host's network.
+func (h *host) sysctl(key, value string) {
+	h.Helper()
+	h.run("sh", "-c", fmt.Sprintf("echo %s >/proc/sys/net/%s", value, key))
 }
 
 // isolate keeps the host from all hosts that are isolated too.

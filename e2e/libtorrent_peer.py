@@ -1,4 +1,4 @@
-"""Run one torrent on libtorrent until SIGTERM, and print every alert.
+"""Run torrents on libtorrent until SIGTERM, and print every alert.
 
 Lines on standard input are what a user would click:
     announce        ask the trackers again now
@@ -14,14 +14,15 @@ import time
 import libtorrent as lt
 
 
-def obey(torrent):
+def obey(torrents):
     for line in sys.stdin:
         verb, *rest = line.split()
         print("told:", verb, *rest, flush=True)
-        if verb == "announce":
-            torrent.force_reannounce(0, -1, lt.reannounce_flags_t.ignore_min_interval)
-        elif verb == "upload":
-            torrent.set_upload_limit(int(rest[0]))
+        for torrent in torrents:
+            if verb == "announce":
+                torrent.force_reannounce(0, -1, lt.reannounce_flags_t.ignore_min_interval)
+            elif verb == "upload":
+                torrent.set_upload_limit(int(rest[0]))
 
 
 def main():
@@ -30,6 +31,7 @@ def main():
     parser.add_argument("--dir", required=True)
     parser.add_argument("--listen", required=True)
     parser.add_argument("--upload", type=int, default=0)
+    parser.add_argument("more", nargs="*", help="other torrents")
     args = parser.parse_args()
 
     stop = threading.Event()
@@ -60,14 +62,16 @@ def main():
             print(f"{alert.what()}: {alert.message()}", flush=True)
             yield alert
 
-    params = lt.add_torrent_params()
-    params.ti = lt.torrent_info(args.torrent)
-    params.save_path = args.dir
-    params.upload_limit = args.upload
-    params.flags &= ~lt.torrent_flags.auto_managed
-    params.flags &= ~lt.torrent_flags.paused
-    torrent = session.add_torrent(params)
-    threading.Thread(target=obey, args=(torrent,), daemon=True).start()
+    torrents = []
+    for path in [args.torrent, *args.more]:
+        params = lt.add_torrent_params()
+        params.ti = lt.torrent_info(path)
+        params.save_path = args.dir
+        params.upload_limit = args.upload
+        params.flags &= ~lt.torrent_flags.auto_managed
+        params.flags &= ~lt.torrent_flags.paused
+        torrents.append(session.add_torrent(params))
+    threading.Thread(target=obey, args=(torrents,), daemon=True).start()
 
     while not stop.is_set():
         for _ in alerts():
@@ -75,13 +79,14 @@ def main():
 
     # A session that is taken down may be gone before its goodbye is out. A pause
     # says goodbye too, and its answer can be waited for.
-    torrent.pause()
-    goodbyes, answers, paused = 0, 0, False
+    for torrent in torrents:
+        torrent.pause()
+    goodbyes, answers, paused = 0, 0, 0
     deadline = time.monotonic() + 10
-    while (not paused or answers < goodbyes) and time.monotonic() < deadline:
+    while (paused < len(torrents) or answers < goodbyes) and time.monotonic() < deadline:
         for alert in alerts():
             if isinstance(alert, lt.torrent_paused_alert):
-                paused = True
+                paused += 1
             elif isinstance(alert, lt.tracker_announce_alert):
                 goodbyes += alert.event == lt.event_t.stopped
             elif goodbyes and isinstance(alert, (lt.tracker_reply_alert, lt.tracker_error_alert)):

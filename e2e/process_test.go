@@ -128,9 +128,15 @@ func (l *lab) read(path string) string {
 // awaitLog waits until the process has printed text.
 func (p *process) awaitLog(text string) {
 	p.Helper()
+	p.awaitLogTimes(text, 1)
+}
+
+// awaitLogTimes waits until the process has printed text that often.
+func (p *process) awaitLogTimes(text string, times int) {
+	p.Helper()
 	p.await(fmt.Sprintf("%s says %q", p.name, text), func() error {
-		if !strings.Contains(p.read(p.log), text) {
-			return errors.New("not in its log")
+		if n := strings.Count(p.read(p.log), text); n < times {
+			return fmt.Errorf("%d times in its log, want %d", n, times)
 		}
 		return nil
 	})

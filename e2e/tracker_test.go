@@ -48,9 +48,7 @@ func (h *host) trackerBy(command []string, flags ...string) *tracker {
 	h.Helper()
 	tr := &tracker{flags: append([]string{"-interval", interval}, flags...)}
 	tr.process = h.start(slices.Concat(command, []string{trackerBinary}, tr.flags)...)
-	for _, wildcard := range []string{"0.0.0.0", "[::]"} {
-		tr.awaitLog(fmt.Sprintf("[INFO] listening on %s:%d", wildcard, trackerPort))
-	}
+	tr.awaitLog("[INFO] memory ") // its last word before it serves
 	return tr
 }
 
