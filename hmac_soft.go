@@ -70,19 +70,53 @@ func (s *sha256State) compress(block *[64]byte) {
 		w[i] = binary.BigEndian.Uint32(block[4*i:])
 	}
 	for i := 16; i < 64; i++ {
-		x, y := w[i-15], w[i-2]
-		w[i] = w[i-16] + w[i-7] +
+		v := (*[17]uint32)(w[i-16:])
+		x, y := v[1], v[14]
+		v[16] = v[0] + v[9] +
 			(bits.RotateLeft32(x, -7) ^ bits.RotateLeft32(x, -18) ^ x>>3) +
 			(bits.RotateLeft32(y, -17) ^ bits.RotateLeft32(y, -19) ^ y>>10)
 	}
 	a, b, c, d, e, f, g, h := s[0], s[1], s[2], s[3], s[4], s[5], s[6], s[7]
-	for i, k := range &sha256Round {
-		t1 := h + (bits.RotateLeft32(e, -6) ^ bits.RotateLeft32(e, -11) ^ bits.RotateLeft32(e, -25)) + (e&f ^ ^e&g) + k + w[i]
-		t2 := (bits.RotateLeft32(a, -2) ^ bits.RotateLeft32(a, -13) ^ bits.RotateLeft32(a, -22)) + (a&b ^ a&c ^ b&c)
-		a, b, c, d, e, f, g, h = t1+t2, a, b, c, d+t1, e, f, g
+	// Eight rounds at a time: the letters take turns instead of moving on.
+	for i := 0; i < 64; i += 8 {
+		k, m := (*[8]uint32)(sha256Round[i:]), (*[8]uint32)(w[i:])
+		h += upper1(e) + (g ^ e&(f^g)) + k[0] + m[0]
+		d += h
+		h += upper0(a) + (a&b ^ c&(a^b))
+		g += upper1(d) + (f ^ d&(e^f)) + k[1] + m[1]
+		c += g
+		g += upper0(h) + (h&a ^ b&(h^a))
+		f += upper1(c) + (e ^ c&(d^e)) + k[2] + m[2]
+		b += f
+		f += upper0(g) + (g&h ^ a&(g^h))
+		e += upper1(b) + (d ^ b&(c^d)) + k[3] + m[3]
+		a += e
+		e += upper0(f) + (f&g ^ h&(f^g))
+		d += upper1(a) + (c ^ a&(b^c)) + k[4] + m[4]
+		h += d
+		d += upper0(e) + (e&f ^ g&(e^f))
+		c += upper1(h) + (b ^ h&(a^b)) + k[5] + m[5]
+		g += c
+		c += upper0(d) + (d&e ^ f&(d^e))
+		b += upper1(g) + (a ^ g&(h^a)) + k[6] + m[6]
+		f += b
+		b += upper0(c) + (c&d ^ e&(c^d))
+		a += upper1(f) + (h ^ f&(g^h)) + k[7] + m[7]
+		e += a
+		a += upper0(b) + (b&c ^ d&(b^c))
 	}
 	s[0], s[1], s[2], s[3] = s[0]+a, s[1]+b, s[2]+c, s[3]+d
 	s[4], s[5], s[6], s[7] = s[4]+e, s[5]+f, s[6]+g, s[7]+h
+}
+
+// The two sums of FIPS 180-4 that have capital letters there.
+
+func upper0(x uint32) uint32 {
+	return bits.RotateLeft32(x, -2) ^ bits.RotateLeft32(x, -13) ^ bits.RotateLeft32(x, -22)
+}
+
+func upper1(x uint32) uint32 {
+	return bits.RotateLeft32(x, -6) ^ bits.RotateLeft32(x, -11) ^ bits.RotateLeft32(x, -25)
 }
 
 // The fractions of the square roots of the first eight primes, and of the cube
