@@ -125,7 +125,7 @@ func (k *keeper) tick(now moment) {
 		k.small = true // no huge pages here
 	}
 	k.watchFull(now)
-	if k.list != nil && now.mono-k.checked >= listEvery {
+	if k.list != nil && (k.list.busy || now.mono-k.checked >= listEvery) {
 		k.checked = now.mono
 		if k.list.changed() {
 			k.reload(now)

@@ -33,6 +33,7 @@ type accessList struct {
 	current atomic.Pointer[listInForce]
 	next    int       // the half to load into
 	state   fileState // of what was read last; zero: the file was not there
+	busy    bool      // the file was written to while it was read
 }
 
 // listInForce is a list in force. A nil set refuses every torrent.
@@ -102,7 +103,13 @@ func (l *accessList) load() bool {
 		if state, err = f.stat(); err == nil {
 			hashes, err = l.read(f)
 		}
+		// Half of a list that is being written is no list. (A pipe, which
+		// has no size, is written to while it is read.)
+		if after, statErr := f.stat(); err == nil && statErr == nil && after != state && after.size+state.size > 0 {
+			err = errListBusy
+		}
 	}
+	l.busy = err == errListBusy
 	if err != nil {
 		rest := "; the list that was read before stays in force"
 		if l.current.Load().all {
@@ -142,6 +149,8 @@ const (
 	maxBadLines = 10 // that are warned of one by one
 	maxLine     = 64 << 10
 )
+
+var errListBusy = errors.New("somebody is writing to it; it is read again in a second")
 
 var errListFull = errors.New("more info hashes than the memory set aside for the list holds; restart, or raise -memory")
 

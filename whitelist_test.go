@@ -286,6 +286,73 @@ func TestListCutOff(t *testing.T) {
 	}
 }
 
+// changingWriter does something when the first line is logged.
+type changingWriter struct {
+	*logLines
+	change func()
+}
+
+func (w *changingWriter) Write(b []byte) (int, error) {
+	if w.change != nil {
+		w.change()
+		w.change = nil
+	}
+	return w.logLines.Write(b)
+}
+
+// TestListBusy: a file that is cut off or written to while it is read changes
+// nothing, and is read again a second later.
+func TestListBusy(t *testing.T) {
+	text := "a line that is logged while the file is read\n"
+	for i := 0; i < 4000; i++ {
+		text += digits(i) + "\n"
+	}
+	for name, change := range map[string]func(path string) error{
+		"truncated": func(path string) error { return os.Truncate(path, 100000) },
+		"emptied":   func(path string) error { return os.Truncate(path, 0) },
+		"written to": func(path string) error {
+			f, err := os.OpenFile(path, os.O_APPEND|os.O_WRONLY, 0)
+			if err == nil {
+				_, err = f.WriteString(digits(5000) + "\n")
+				err = errors.Join(err, f.Close())
+			}
+			return err
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newService(t)
+			l, lines := testList(t, false, 10000)
+			writeFile(t, l.path, digits(9000))
+			l.load()
+			lines.take()
+			w := &changingWriter{logLines: lines, change: func() {
+				if err := change(l.path); err != nil {
+					t.Error(err)
+				}
+			}}
+			l.log = &logger{w: w}
+			k := &keeper{tracker: s.tracker, list: l, log: l.log}
+			writeFile(t, l.path, text)
+			k.tick(moment{mono: 300})
+			if !l.admits(testHash(9000)) || l.admits(testHash(1)) {
+				t.Error("the list that was in force is another")
+			}
+			if got := strings.Join(lines.take(), "\n"); !strings.Contains(got, "somebody is writing to it") {
+				t.Errorf("log: %s", got)
+			}
+			k.tick(moment{mono: 301})
+			if l.admits(testHash(9000)) || l.busy {
+				t.Error("the file was not read again")
+			}
+			lines.take()
+			k.tick(moment{mono: 302})
+			if got := lines.take(); len(got) != 0 {
+				t.Errorf("read once more: %q", got)
+			}
+		})
+	}
+}
+
 // TestListChanged looks at time and size. (A file of another inode: in the
 // tests for Linux.)
 func TestListChanged(t *testing.T) {

@@ -115,10 +115,10 @@ func runFlood(address netip.AddrPort, kind string, cpu int, length time.Duration
 	if err != nil {
 		return err
 	}
-	f.Start(max(cpu, 0))
+	f.Start(cpu)
 	time.Sleep(length)
 	sent, err := f.Stop()
-	fmt.Printf("%d datagrams of a flood of %s in %v\n", sent, kind, length)
+	fmt.Printf("%d datagrams, %d answers read: a flood of %s in %v\n", sent, f.Read, kind, length)
 	return err
 }
 

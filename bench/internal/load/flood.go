@@ -29,7 +29,7 @@ const (
 // Floods are the kinds of flood.
 func Floods() []string { return []string{"junk", "connects", "bad IDs", "announces"} }
 
-// Flood sends datagrams as fast as a processor can, and reads no answer.
+// Flood sends datagrams as fast as a processor can, and then reads no answer.
 type Flood struct {
 	kind string
 	conn *udp.Conn
@@ -39,6 +39,8 @@ type Flood struct {
 	done chan struct{}
 	sent uint64
 	err  error
+	// Read is how many answers were read before the flood began.
+	Read uint64
 }
 
 // NewFlood makes a flood of some kind: of junk, which is no request; of connects; of announces whose
@@ -64,7 +66,7 @@ func NewFlood(server netip.AddrPort, kind string, seed int64) (*Flood, error) {
 	return f, nil
 }
 
-// Start sends on a thread of its own, on one processor, until Stop.
+// Start sends on a thread of its own, on one processor or, if that is negative, on any, until Stop.
 func (f *Flood) Start(cpu int) { go f.run(cpu) }
 
 // Stop ends the flood, which must have been started, and says how many datagrams were sent.
@@ -89,6 +91,9 @@ func (f *Flood) connect(server netip.AddrPort) error {
 		source++
 		return source <= FloodSources
 	})
+	if err == nil {
+		f.Read = r.Requests() + r.Stray
+	}
 	if err == nil && r.Connect.Answered != FloodSources {
 		err = fmt.Errorf("of %d connects before the flood %d were answered", FloodSources, r.Connect.Answered)
 	}
@@ -98,7 +103,9 @@ func (f *Flood) connect(server netip.AddrPort) error {
 func (f *Flood) run(cpu int) {
 	defer close(f.done)
 	runtime.LockOSThread() // and not unlocked: the thread ends with the flood
-	if f.err = proc.PinThread(cpu); f.err != nil {
+	if cpu < 0 {
+		// wherever the kernel likes
+	} else if f.err = proc.PinThread(cpu); f.err != nil {
 		return
 	}
 	for !f.stop.Load() {
