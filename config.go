@@ -35,6 +35,8 @@ A BitTorrent tracker over UDP (BEP 15) in a fixed amount of memory.
   -connect-limit N      connects that an address and port may make in 2 minutes,
                         0 for no limit (default 10)
   -debug, -d            log every packet
+  -plan                 print what the memory is divided into, how much fits
+                        and how many requests that means, and exit
   -probe ADDRESS        ask a UDP tracker for a connection ID and exit: 0 when
                         it answers, 1 when not. HOST, HOST:PORT, [HOST]:PORT,
                         or self for what these flags would start
@@ -63,6 +65,7 @@ type config struct {
 	debug                      bool
 	version                    bool
 	help                       bool
+	plan                       bool
 	probe                      string    // a tracker to ask; "": serve
 	probeScrape, probeAnnounce *infoHash // what to ask it for; nil: not
 
@@ -138,6 +141,7 @@ var options = []option{
 		return err
 	}},
 	{name: "debug", short: "d", boolean: true, wants: "true or false", set: setBool(func(c *config) *bool { return &c.debug })},
+	{name: "plan", command: true, boolean: true, wants: "true or false", set: setBool(func(c *config) *bool { return &c.plan })},
 	{name: "probe", command: true, wants: "an address, as 127.0.0.1:1337 or [::1]:1337", set: setPath(func(c *config) *string { return &c.probe })},
 	{name: "probe-scrape", command: true, wants: wantsHash, set: setHash(func(c *config) **infoHash { return &c.probeScrape })},
 	{name: "probe-announce", command: true, wants: wantsHash, set: setHash(func(c *config) **infoHash { return &c.probeAnnounce })},

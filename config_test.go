@@ -42,6 +42,8 @@ func (c *config) text(name string) string {
 		return fmt.Sprint(c.connectLimit)
 	case "debug":
 		return fmt.Sprint(c.debug)
+	case "plan":
+		return fmt.Sprint(c.plan)
 	case "probe":
 		return c.probe
 	case "probe-scrape":

@@ -6,6 +6,7 @@
 // One mechanism a file. A file uses only what stands below it:
 //
 //	main        wiring, signals, exit codes
+//	plan        -plan: what fits into the memory
 //	probe       -probe: asks any UDP tracker
 //	config      flags, environment, and how -memory is divided
 //	server      the loops: receive, answer, send; the keeper; the clock

@@ -45,6 +45,11 @@ func run(signals <-chan os.Signal, args, env []string, stdout, stderr io.Writer)
 			_, err = io.WriteString(stdout, usage)
 		case c.version:
 			_, err = io.WriteString(stdout, "pico-tracker "+version+"\n")
+		case c.plan:
+			var l layout
+			if l, err = c.layout(); err == nil {
+				err = plan(c, &l, stdout)
+			}
 		case c.probe != "":
 			err = probe(c, stdout)
 		default:

@@ -21,6 +21,7 @@ import (
 var road = [][]string{
 	{"doc.go"},
 	{"main.go"},
+	{"plan.go"},
 	{"probe.go", "probe_linux.go", "probe_other.go"},
 	{"config.go"},
 	{"server.go"},

@@ -1,0 +1,101 @@
+package main
+
+import (
+	"io"
+	"strconv"
+	"strings"
+	"unsafe"
+)
+
+// This file owns -plan: what the memory is divided into, how much fits, and how
+// many requests that will send.
+
+// Peers of swarms that are larger than a leaf take about this many tenths of a
+// byte each: leaves are rarely full. What fits is up to 7 % more
+// (plan_test.go fills a store).
+const (
+	largePeer4 = 85
+	largePeer6 = 227
+)
+
+// population is torrents that all have as many peers, half of them seeders.
+type population struct {
+	peers int // of each torrent
+	v6    bool
+}
+
+var populations = []population{
+	{1, false}, {4, false}, {10, false}, {50, false}, {1000, false},
+	{1, true}, {10, true}, {50, true}, {1000, true},
+}
+
+// torrents is how many of them fit into that many pages.
+func (p population) torrents(pages int) int {
+	cost := int64(pageSize * 10 / pageTorrents) // of one, in tenths of a byte
+	cost += p.setCost(p.peers/2) + p.setCost(p.peers-p.peers/2)
+	return int(int64(pages) * pageSize * 10 / cost)
+}
+
+// setCost is what n peers in one role take, beyond the torrent's record.
+func (p population) setCost(n int) int64 {
+	most, class, large := leafCap[key4](maxLeaf), leafClass[key4](n), int64(largePeer4)
+	inRecord := fitsInline(uint32(p.peers), 0)
+	if p.v6 {
+		most, class, large = leafCap[key6](maxLeaf), leafClass[key6](n), largePeer6
+		inRecord = fitsInline(0, uint32(p.peers))
+	}
+	switch {
+	case inRecord || n == 0:
+		return 0
+	case n > most:
+		return int64(n) * large
+	}
+	return int64(pageSize * 10 / class.blocks())
+}
+
+// plan writes what a tracker with this configuration would make of its memory.
+func plan(c *config, l *layout, stdout io.Writer) error {
+	sockets := c.workers * len(c.listen)
+	var b []byte
+	row := func(name string, columns ...int) {
+		b = append(b, "  "...)
+		b = append(b, name...)
+		b = append(b, strings.Repeat(" ", max(0, 34-len(name)))...)
+		for _, n := range columns {
+			s := strconv.Itoa(n)
+			b = append(b, strings.Repeat(" ", max(0, 14-len(s)))...)
+			b = append(b, s...)
+		}
+		b = append(b, '\n')
+	}
+	b = append(b, "what takes the memory                            bytes\n"...)
+	limits := 24<<l.idBits + 3*l.limits
+	row("Go runtime and program", runtimeBytes)
+	row(strconv.Itoa(sockets)+" sockets", sockets*(l.perWorker-limits))
+	row("connection IDs and limiters", sockets*limits)
+	if l.listMax > 0 {
+		row("list of up to "+strconv.Itoa(l.listMax)+" torrents", listBytes(l.listMax))
+	}
+	row("table of torrents", l.pages*pageTorrents*bucketBytes)
+	row("table of pages", l.pages*int(unsafe.Sizeof(page{})))
+	row("torrents and peers", l.pages*pageSize)
+	row("in all", l.total)
+
+	b = append(b, "\nwhat fits, to within 7 %                      torrents         peers    announces/s\n"...)
+	for _, p := range populations {
+		family := " IPv4"
+		if p.v6 {
+			family = " IPv6"
+		}
+		n := p.torrents(l.pages)
+		row(strconv.Itoa(p.peers)+family+" each", n, n*p.peers, n*p.peers/int(c.interval))
+	}
+	b = append(b, "\nOf so many torrents that all have so many peers; a large swarm is as a thousand.\n"+
+		"Every peer announces once in "...)
+	b = strconv.AppendUint(b, uint64(c.interval), 10)
+	b = append(b, " seconds, most with a connect before it, so that\ntwice as many requests come. One IPv4 address or IPv6 /64 can have "...)
+	b = strconv.AppendUint(b, uint64(l.shareOf()), 10)
+	b = append(b, " peers.\n"...)
+	_, err := stdout.Write(b)
+	return err
+}

@@ -1,0 +1,113 @@
+package main
+
+import (
+	"encoding/binary"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+// planRows are the numbers in each row of a plan.
+func planRows(text string) map[string][]int {
+	rows := map[string][]int{}
+	for _, m := range regexp.MustCompile(`(?m)^  (\S.*?)((?: {2,}\d+)+)$`).FindAllStringSubmatch(text, -1) {
+		for _, s := range strings.Fields(m[2]) {
+			n, _ := strconv.Atoi(s)
+			rows[m[1]] = append(rows[m[1]], n)
+		}
+	}
+	return rows
+}
+
+// TestPlan: the parts add up to the whole, and a store of that layout that is
+// filled to the brim holds what the plan says, or up to 7 % more, or a few pages' worth less: what
+// is left over in the last page of each size.
+func TestPlan(t *testing.T) {
+	args := []string{"-memory=6M", "-workers=1", "-listen=0.0.0.0", "-interval=10m", "-plan"}
+	code, stdout, stderr := program(args, nil)
+	rows := planRows(stdout)
+	if code != 0 || stderr != "" || len(rows) != 7+len(populations) {
+		t.Fatalf("exit %d, %q, %q", code, stdout, stderr)
+	}
+	l, err := divide(6<<20, 1, -1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sum := 0
+	for name, n := range rows {
+		if len(n) == 1 && name != "in all" {
+			sum += n[0]
+		}
+	}
+	if all := rows["in all"][0]; all != 6<<20 || sum > all || sum <= all-pageCost {
+		t.Errorf("the parts are %d bytes of %d", sum, all)
+	}
+	if !strings.Contains(stdout, " can have "+strconv.Itoa(int(l.shareOf()))+" peers.") {
+		t.Errorf("no share of %d in %q", l.shareOf(), stdout)
+	}
+	for _, p := range populations {
+		name := strconv.Itoa(p.peers) + " IPv4 each"
+		if p.v6 {
+			name = strconv.Itoa(p.peers) + " IPv6 each"
+		}
+		n := rows[name]
+		if len(n) != 3 || n[1] != n[0]*p.peers || n[2] != n[1]/600 {
+			t.Errorf("%s: %d", name, n)
+			continue
+		}
+		got := fill(t, &l, p)
+		if float64(got) < 0.98*float64(n[1]) || float64(got) > 1.07*float64(n[1]) {
+			t.Errorf("%s: %d peers fit, %.3f times the plan's %d", name, got, float64(got)/float64(n[1]), n[1])
+		}
+	}
+}
+
+// fill stores torrents of that kind, one after the other, until there is no
+// room, and says how many peers.
+func fill(t *testing.T, l *layout, p population) int {
+	t.Helper()
+	s := newTestStore(t, l.pages, l.shards)
+	var rng random
+	for n := 0; ; n++ {
+		v := visit{hash: testHash(n / p.peers), now: 5, flags: meta(n%2) * metaSeeder}
+		var o outcome
+		if p.v6 {
+			_, _, o = announce(s, &v, testKey6(n), &rng, nil)
+		} else {
+			key := key4{4: 0x1a, 5: 0xe1}
+			binary.BigEndian.PutUint32(key[:], uint32(n))
+			_, _, o = announce(s, &v, &key, &rng, nil)
+		}
+		switch o {
+		case outcomeAdded:
+		case outcomeFull:
+			return n
+		default:
+			t.Fatalf("peer %d: outcome %d", n, o)
+		}
+	}
+}
+
+// TestPlanNeedsNoTracker: it neither binds nor looks for what start-up wants,
+// but counts the list.
+func TestPlanNeedsNoTracker(t *testing.T) {
+	list := t.TempDir() + "/list"
+	writeFile(t, list, strings.Repeat(probedHash+"\n", 100_000))
+	without := planRows(planOf(t, "-memory=64M", "-workers=1", "-listen=192.0.2.1"))
+	with := planRows(planOf(t, "-memory=64M", "-workers=1", "-listen=192.0.2.1", "-whitelist", list, "-secret-file=/nowhere"))
+	a, b := without["torrents and peers"][0], with["torrents and peers"][0]
+	if b >= a || len(with) != len(without)+1 {
+		t.Errorf("with a list %v, without %v", with, without)
+	}
+	expectUsageError(t, []string{"-plan", "-memory=1M", "-workers=1"}, nil, "-memory 1M: too little; at least ")
+}
+
+func planOf(t *testing.T, args ...string) string {
+	t.Helper()
+	code, stdout, stderr := program(append(args, "-plan"), nil)
+	if code != 0 || stderr != "" {
+		t.Fatalf("%q: exit %d, %q", args, code, stderr)
+	}
+	return stdout
+}
