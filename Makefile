@@ -28,6 +28,7 @@ STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 OLDEST_GO   := go1.23.12
 
 FUZZTIME ?= 1m
+SOAKTIME ?= 10m
 
 # One set of flags for builds and tests, so that they share the build cache.
 # The version comes from VERSION, not from what Go finds in .git.
@@ -181,6 +182,11 @@ test-race: ## the unit tests under the race detector
 .PHONY: fuzz
 fuzz: ## every fuzz target for a while (FUZZTIME=1m)
 	@scripts/fuzz $(FUZZTIME)
+
+.PHONY: soak
+soak: ## honest swarms while everything goes wrong, for a while (SOAKTIME=10m), with a verdict
+	@scripts/install $$(grep -hv '^#' e2e/packages.txt)
+	@PICO_SOAK_TIME=$(SOAKTIME) PICO_NO_SKIP=1 go test -count=1 -v -timeout 0 -run TestSoak ./e2e
 
 .PHONY: boards-system
 boards-system: ## the binary as the only service of machines in qemu; fetches Debian's kernels

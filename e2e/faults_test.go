@@ -39,10 +39,10 @@ type member struct {
 
 const membersEach = 3 // of a family
 
-// crowd makes a crowd on a host, and has everyone announce.
-func (h *host) crowd(tr *tracker) *crowd {
+// crowd makes a crowd of some name on a host, and has everyone announce.
+func (h *host) crowd(tr *tracker, name string) *crowd {
 	h.Helper()
-	c := &crowd{lab: h.lab, tracker: tr, hash: sha1.Sum([]byte("crowd"))}
+	c := &crowd{lab: h.lab, tracker: tr, hash: sha1.Sum([]byte(name))}
 	for i, f := range []family{ipv4, ipv6} {
 		for n := range membersEach {
 			c.members = append(c.members, &member{h.probe(tr.address(f)), uint16(5001 + n)})
@@ -66,10 +66,16 @@ func (m *member) self() netip.AddrPort {
 func (c *crowd) announce() {
 	c.Helper()
 	for _, m := range c.members {
-		if _, _, err := m.announce(c.hash, eventNone, m.port); err != nil {
+		if _, err := m.announce(c.hash); err != nil {
 			c.Fatalf("%s: %v", m.self(), err)
 		}
 	}
+}
+
+// announce announces a member, and returns whom it is told of.
+func (m *member) announce(hash [20]byte) ([]netip.AddrPort, error) {
+	peers, _, err := m.probe.announce(hash, eventNone, m.port)
+	return peers, err
 }
 
 // look says what is wrong with the swarm as strangers see it.
@@ -79,16 +85,25 @@ func (c *crowd) look() error {
 		if err != nil {
 			return err
 		}
-		var want []netip.AddrPort
-		for _, m := range c.members {
-			if m.tracker == p.tracker {
-				want = append(want, m.self())
-			}
+		if err := c.check(p, got); err != nil {
+			return err
 		}
-		slices.SortFunc(got, netip.AddrPort.Compare)
-		if !slices.Equal(got, want) {
-			return fmt.Errorf("%v has %v, want %v", p.tracker, got, want)
+	}
+	return nil
+}
+
+// check compares what a probe was told with whom it must be told of: all members
+// of its family but itself.
+func (c *crowd) check(p *probe, got []netip.AddrPort) error {
+	var want []netip.AddrPort
+	for _, m := range c.members {
+		if m.tracker == p.tracker && m.probe != p {
+			want = append(want, m.self())
 		}
+	}
+	slices.SortFunc(got, netip.AddrPort.Compare)
+	if !slices.Equal(got, want) {
+		return fmt.Errorf("%v has %v, want %v", p.tracker, got, want)
 	}
 	return nil
 }
@@ -198,7 +213,7 @@ var faults = []fault{
 		do:   func(s *scene) { s.host.run("sysctl", "-qw", "net.ipv6.conf.all.disable_ipv6=1") },
 		during: func(s *scene) {
 			for _, m := range s.members[:membersEach] {
-				if _, _, err := m.announce(s.hash, eventNone, m.port); err != nil {
+				if _, err := m.announce(s.hash); err != nil {
 					s.Errorf("over IPv4: %v", err)
 				}
 			}
@@ -219,12 +234,12 @@ var faults = []fault{
 		during: func(s *scene) {
 			m := s.refused()
 			m.tries, m.timeout = 3, 30*time.Millisecond
-			if _, _, err := m.announce(s.hash, eventNone, m.port); err == nil {
+			if _, err := m.announce(s.hash); err == nil {
 				s.Error("answered through a firewall that refuses it")
 			}
 			m.tries, m.timeout = 3, time.Second
 			for _, m := range s.members[1:] {
-				if _, _, err := m.announce(s.hash, eventNone, m.port); err != nil {
+				if _, err := m.announce(s.hash); err != nil {
 					s.Errorf("%s, which is not refused: %v", m.self(), err)
 				}
 			}
@@ -245,7 +260,7 @@ var faults = []fault{
 			for _, m := range s.members {
 				m.tries, m.timeout = 1, patience
 				go func() {
-					_, _, err := m.announce(s.hash, eventNone, m.port)
+					_, err := m.announce(s.hash)
 					answered <- err
 				}()
 			}
@@ -321,7 +336,7 @@ func TestFaults(t *testing.T) {
 	l := newLab(t)
 	h := l.host("tracker", dual)
 	tr := h.tracker()
-	s := &scene{crowd: l.host("crowd", dual).crowd(tr), host: h, wire: h.wire()}
+	s := &scene{crowd: l.host("crowd", dual).crowd(tr, "faults"), host: h, wire: h.wire()}
 	s.awaitWhole()
 	for _, f := range faults {
 		t.Log(f.name)
@@ -386,19 +401,6 @@ func TestListFaults(t *testing.T) {
 	const port = 5001
 	if _, _, err := p.announce(listed, eventNone, port); err != nil {
 		t.Fatal(err)
-	}
-	reload := func(says string) {
-		t.Helper()
-		before := strings.Count(tr.read(tr.log), says)
-		if err := tr.cmd.Process.Signal(syscall.SIGHUP); err != nil {
-			t.Fatal(err)
-		}
-		tr.await("the tracker says "+strconv.Quote(says), func() error {
-			if strings.Count(tr.read(tr.log), says) == before {
-				return errors.New("it does not")
-			}
-			return nil
-		})
 	}
 	// inForce checks whether the torrent is allowed, and its peer still there.
 	inForce := func(want bool) {
@@ -469,16 +471,16 @@ func TestListFaults(t *testing.T) {
 	} {
 		t.Log(c.name)
 		c.do()
-		reload(c.says)
+		tr.reload(c.says)
 		inForce(true)
 	}
 
 	t.Log("gone, and back")
 	remove()
-	reload("every torrent is refused until it is there")
+	tr.reload("every torrent is refused until it is there")
 	inForce(false)
 	write(good)
-	reload("list: 1 torrents")
+	tr.reload("list: 1 torrents")
 	if _, _, err := p.announce(listed, eventNone, port); err != nil {
 		t.Error(err)
 	}

@@ -35,6 +35,7 @@ type probe struct {
 	id      uint64 // connection ID; 0 is none yet
 	tries   int    // how often a request is sent that nobody answers
 	timeout time.Duration
+	again   int // requests that were sent again
 }
 
 // A trackerError is the reason in a tracker's error reply.
@@ -70,7 +71,10 @@ func (p *probe) roundTrip(id uint64, action uint32, body []byte) ([]byte, error)
 	request = binary.BigEndian.AppendUint32(request, transaction)
 	request = append(request, body...)
 	buffer := make([]byte, 1<<16)
-	for range p.tries {
+	for try := range p.tries {
+		if try > 0 {
+			p.again++
+		}
 		if _, err := p.conn.WriteTo(request, net.UDPAddrFromAddrPort(p.tracker)); err != nil {
 			return nil, err
 		}

@@ -8,6 +8,8 @@ import (
 	"os"
 	"os/exec"
 	"slices"
+	"strings"
+	"syscall"
 )
 
 const (
@@ -59,4 +61,14 @@ func (tr *tracker) address(f family) netip.AddrPort {
 
 func (tr *tracker) url(f family) string {
 	return fmt.Sprintf("udp://%v/announce", tr.address(f))
+}
+
+// reload has the tracker read its list, and waits until it says so.
+func (tr *tracker) reload(says string) {
+	tr.Helper()
+	before := strings.Count(tr.read(tr.log), says)
+	if err := tr.cmd.Process.Signal(syscall.SIGHUP); err != nil {
+		tr.Fatal(err)
+	}
+	tr.awaitLogTimes(says, before+1)
 }

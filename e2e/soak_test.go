@@ -1,0 +1,340 @@
+//go:build linux
+
+package e2e
+
+import (
+	"bytes"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// The soak has honest swarms announce without end while everything goes wrong, one
+// thing after another, and ends with a verdict.
+
+const (
+	// soakEnv is how long; make soak sets it.
+	soakEnv   = "PICO_SOAK_TIME"
+	soakShort = 15 * time.Second
+
+	soakMemory = 16 << 20
+	soakCrowds = 3
+	// soakPace is how often a member announces, and soakQuiet how long there
+	// is peace between two misfortunes.
+	soakPace  = 50 * time.Millisecond
+	soakQuiet = time.Second
+)
+
+// A ledger is what became of the honest announces, by what went wrong meanwhile.
+type ledger struct {
+	mu    sync.Mutex
+	now   string // what goes wrong
+	lines map[string]*ledgerLine
+	wrong []string // answers that must not be
+}
+
+type ledgerLine struct{ answered, again, lost int }
+
+const quiet = "nothing"
+
+// goes notes what goes wrong from now on.
+func (l *ledger) goes(what string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.now = what
+}
+
+// keepAnnouncing announces a member until stop is closed, and checks that it is
+// told of all the others each time.
+func (l *ledger) keepAnnouncing(c *crowd, m *member, stop <-chan struct{}) {
+	tick := time.NewTicker(soakPace)
+	defer tick.Stop()
+	for {
+		select {
+		case <-stop:
+			return
+		case <-tick.C:
+		}
+		l.mu.Lock()
+		began := l.now
+		l.mu.Unlock()
+		again := m.again
+		peers, err := m.announce(c.hash)
+		l.mu.Lock()
+		// What began in peace and was answered in trouble is the trouble's.
+		if began == quiet {
+			began = l.now
+		}
+		line := l.lines[began]
+		if line == nil {
+			line = &ledgerLine{}
+			l.lines[began] = line
+		}
+		line.again += m.again - again
+		if err != nil {
+			line.lost++
+			l.wrong = append(l.wrong, fmt.Sprintf("%s, while %s went wrong: %v", m.self(), began, err))
+		} else {
+			line.answered++
+			if err := c.check(m.probe, peers); err != nil {
+				l.wrong = append(l.wrong, err.Error())
+			}
+		}
+		l.mu.Unlock()
+	}
+}
+
+// usage is what the tracker's process takes.
+type usage struct {
+	at               time.Duration
+	resident         int
+	threads, handles int
+}
+
+func (tr *tracker) usage(since time.Time) usage {
+	tr.Helper()
+	proc := fmt.Sprintf("/proc/%d/", tr.cmd.Process.Pid)
+	threads, err := os.ReadDir(proc + "task")
+	if err != nil {
+		tr.Fatal(err)
+	}
+	handles, err := os.ReadDir(proc + "fd")
+	if err != nil {
+		tr.Fatal(err)
+	}
+	return usage{time.Since(since), tr.status("VmRSS"), len(threads), len(handles)}
+}
+
+// listFaults are what befalls the list of a soak. In between it is good.
+var listFaults = []struct {
+	name, says string
+	do         func(path string) error
+}{
+	{"a list that is a directory", "is a directory", func(path string) error { return os.Mkdir(path, 0o755) }},
+	{"a list that can't be read", "input/output error", func(path string) error { return os.Symlink("/proc/self/mem", path) }},
+	{"a list that is too large", "more info hashes than the memory set aside", func(path string) error {
+		var text bytes.Buffer
+		for i := range 200_000 {
+			fmt.Fprintf(&text, "%040x\n", i)
+		}
+		return os.WriteFile(path, text.Bytes(), 0o644)
+	}},
+}
+
+func TestSoak(t *testing.T) {
+	length := soakShort
+	if text := os.Getenv(soakEnv); text != "" {
+		var err error
+		if length, err = time.ParseDuration(text); err != nil {
+			t.Fatalf("%s: %v", soakEnv, err)
+		}
+	} else {
+		t.Parallel()
+	}
+	l := newLab(t)
+	list := filepath.Join(l.dir, "list")
+	if err := os.WriteFile(list, []byte(strings.Repeat("f", 40)), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	h := l.host("tracker", dual)
+	tr := h.tracker("-memory", strconv.Itoa(soakMemory), "-blacklist", list)
+	s := &scene{crowd: l.host("strangers", dual).crowd(tr, "strangers"), host: h, wire: h.wire()}
+
+	book := &ledger{now: quiet, lines: map[string]*ledgerLine{}}
+	stop := make(chan struct{})
+	var honest sync.WaitGroup
+	for i := range soakCrowds {
+		c := l.host(fmt.Sprintf("honest%d", i), dual).crowd(tr, fmt.Sprintf("honest %d", i))
+		c.impatient(180, 500*time.Millisecond)
+		for _, m := range c.members {
+			honest.Add(1)
+			go func() {
+				defer honest.Done()
+				book.keepAnnouncing(c, m, stop)
+			}()
+		}
+	}
+	stopHonest := sync.OnceFunc(func() { close(stop); honest.Wait() })
+	defer stopHonest()
+
+	// Everything that can go wrong, in another order each time round.
+	type misfortune struct {
+		name string
+		do   func()
+	}
+	var all []misfortune
+	for _, f := range faults {
+		all = append(all, misfortune{f.name, func() { f.do(s); f.during(s); f.undo(s) }})
+	}
+	var read uint64 // answers that the floods' clients got on the tracker's host
+	floodTime := min(5, length.Seconds()/20)
+	for _, kind := range []string{"junk", "connects", "bad IDs", "announces"} {
+		all = append(all, misfortune{"a flood of " + kind, func() {
+			_, n := h.flood(kind, floodTime).over()
+			read += n
+		}})
+	}
+	for _, f := range listFaults {
+		all = append(all, misfortune{f.name, func() {
+			err := os.Remove(list)
+			if err == nil {
+				err = f.do(list)
+			}
+			if err == nil {
+				tr.reload(f.says)
+				err = os.RemoveAll(list)
+			}
+			if err == nil {
+				err = os.WriteFile(list, []byte(strings.Repeat("f", 40)), 0o644)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			tr.reload("list: 1 torrents")
+		}})
+	}
+	if length >= 5*time.Minute {
+		all = append(all, misfortune{"stopped for a minute", func() {
+			h.run("sh", "-c",
+				fmt.Sprintf("kill -STOP %[1]d; sleep 60; kill -CONT %[1]d", tr.cmd.Process.Pid))
+		}})
+	}
+
+	start := time.Now()
+	samples := []usage{tr.usage(start)}
+	rng := rand.New(rand.NewPCG(uint64(start.UnixNano()), 0))
+	rounds := 0
+	for ; rounds == 0 || time.Since(start) < length; rounds++ {
+		rng.Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] })
+		for _, m := range all {
+			if rounds > 0 && time.Since(start) > length {
+				break
+			}
+			book.goes(m.name)
+			m.do()
+			s.impatient(8, time.Second)
+			s.awaitWhole()
+			book.goes(quiet)
+			peace := time.NewTimer(min(soakQuiet, length/100))
+			<-peace.C
+			samples = append(samples, tr.usage(start))
+		}
+	}
+	stopHonest()
+	s.awaitWhole()
+	samples = append(samples, tr.usage(start))
+	peak := tr.status("VmHWM")
+	tr.stop(syscall.SIGTERM)
+	if tr.err != nil {
+		t.Errorf("the tracker, told to stop: %v", tr.err)
+	}
+
+	t.Logf("%v, %d rounds of %d misfortunes", time.Since(start).Round(time.Second), rounds, len(all))
+	book.judge(t)
+	judgeUsage(t, samples, peak)
+	h.judgeCounters(lastLine(tr.read(tr.log)), read)
+}
+
+// judge says what became of the honest announces.
+func (l *ledger) judge(t *testing.T) {
+	t.Helper()
+	var names []string
+	for name := range l.lines {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	total := ledgerLine{}
+	for _, name := range names {
+		line := l.lines[name]
+		t.Logf("%-34s %6d announces answered, %5d sent again, %d lost", name+":", line.answered, line.again, line.lost)
+		total.answered += line.answered
+	}
+	if total.answered == 0 {
+		t.Error("no announce was answered")
+	}
+	if line := l.lines[quiet]; line == nil || line.again > 2+line.answered/50 {
+		t.Errorf("where nothing went wrong: %+v", line)
+	}
+	for i, text := range l.wrong {
+		if i == 10 {
+			t.Errorf("and %d more", len(l.wrong)-i)
+			break
+		}
+		t.Error(text)
+	}
+}
+
+// judgeUsage wants memory, threads and descriptors flat: no more in the last third
+// than in the second.
+func judgeUsage(t *testing.T, samples []usage, peak int) {
+	t.Helper()
+	end := samples[len(samples)-1].at
+	var most [3]usage
+	for _, u := range samples {
+		third := &most[min(2, int(3*u.at/(end+1)))]
+		third.resident = max(third.resident, u.resident)
+		third.threads = max(third.threads, u.threads)
+		third.handles = max(third.handles, u.handles)
+	}
+	t.Logf("at most, by thirds of the time: %+v; resident ever: %d", most, peak)
+	if peak > soakMemory {
+		t.Errorf("%d bytes resident, want at most %d", peak, soakMemory)
+	}
+	const noise = 512 << 10
+	before, after := most[1], most[2]
+	if after.resident > max(before.resident, most[0].resident)+noise && end > time.Minute {
+		t.Errorf("resident memory grows: %+v", most)
+	}
+	// The runtime adds a thread where one is stuck in a call.
+	if after.threads > max(before.threads, most[0].threads)+2 {
+		t.Errorf("threads: %+v", most)
+	}
+	if first, last := samples[0].handles, samples[len(samples)-1].handles; last != first {
+		t.Errorf("%d descriptors in the end, %d in the beginning", last, first)
+	}
+}
+
+// judgeCounters compares what the tracker says it received with what the kernel
+// has handed out on its host, less what others there have read.
+func (h *host) judgeCounters(stopped string, othersRead uint64) {
+	h.Helper()
+	out, err := h.command("sh", "-c", "cat /proc/net/snmp /proc/net/snmp6").Output()
+	if err != nil {
+		h.Fatal(err)
+	}
+	handed := uint64(0)
+	lines := strings.Split(string(out), "\n")
+	for i, line := range lines {
+		f := strings.Fields(line)
+		switch {
+		case len(f) == 2 && f[0] == "Udp6InDatagrams":
+			handed += parse(h.T, f[1])
+		case len(f) > 1 && f[0] == "Udp:" && f[1] == "InDatagrams":
+			handed += parse(h.T, strings.Fields(lines[i+1])[1])
+		}
+	}
+	_, text, _ := strings.Cut(stopped, "stopped: ")
+	text, _, _ = strings.Cut(text, " ")
+	if received := parse(h.T, text); received+othersRead != handed {
+		h.Errorf("the tracker counts %d datagrams, others on its host %d; the kernel %d", received, othersRead, handed)
+	} else {
+		h.Logf("%d datagrams received, as the kernel says", received)
+	}
+}
+
+func parse(t *testing.T, text string) uint64 {
+	t.Helper()
+	n, err := strconv.ParseUint(text, 10, 64)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
