@@ -1,0 +1,60 @@
+package main
+
+import (
+	"os"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+// TestFlagsEverywhere: where flags and variables are listed, all of them are,
+// and none that isn't one.
+func TestFlagsEverywhere(t *testing.T) {
+	var names, variables, settings []string
+	for i := range options {
+		o := &options[i]
+		name := "-" + o.name
+		if o.short != "" {
+			name += " -" + o.short
+		}
+		names = append(names, name)
+		if o.command {
+			continue
+		}
+		variables = append(variables, variable(o.name))
+		switch o.name {
+		case "secret", "secret-file": // the service's are fixed
+		default:
+			settings = append(settings, variable(o.name))
+		}
+	}
+	for _, c := range []struct {
+		file, pattern string // the groups are what is listed
+		want          []string
+	}{
+		{"README.md", "(?m)^\\| `(-[a-z-]+)`(?:, `(-[a-z])`)? \\|", names},
+		{"README.md", "(?m)^\\| `-.*\\| `(PICO_TRACKER__[A-Z_]+)`(?:, `DEBUG`)? \\|", variables},
+		{"packaging/pico-tracker.8", `(?m)^\\fB(\\-[a-z\\-]+)\\fR(?:, \\fB(\\-[a-z])\\fR)?(?: \\fI[A-Z]+\\fR)?$`, names},
+		{"config.go", `(?m)^  (-[a-z-]+)(?:, (-[a-z]))?(?: [A-Z]+)?(?:  | ?$)`, names},
+		{"packaging/debian/default", `(?m)^#(PICO_TRACKER__[A-Z_]+)=.`, settings},
+	} {
+		text, err := os.ReadFile(c.file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		left := map[string]bool{}
+		for _, w := range c.want {
+			left[w] = true
+		}
+		for _, m := range regexp.MustCompile(c.pattern).FindAllStringSubmatch(string(text), -1) {
+			found := strings.TrimSpace(strings.ReplaceAll(strings.Join(m[1:], " "), `\-`, "-"))
+			if !left[found] {
+				t.Errorf("%s has %q, which is none or there twice", c.file, found)
+			}
+			delete(left, found)
+		}
+		for w := range left {
+			t.Errorf("%s lacks %s", c.file, w)
+		}
+	}
+}
