@@ -132,12 +132,14 @@ func (c *crowd) move(to netip.Addr) {
 	c.stranger[0].tracker = netip.AddrPortFrom(to, trackerPort)
 }
 
-// run runs a command on the host.
-func (h *host) run(argv ...string) {
+// run runs a command on the host to its end and returns what it printed.
+func (h *host) run(argv ...string) string {
 	h.Helper()
-	if out, err := h.command(argv...).CombinedOutput(); err != nil {
+	out, err := h.command(argv...).CombinedOutput()
+	if err != nil {
 		h.Fatalf("%s: %v: %s", strings.Join(argv, " "), err, out)
 	}
+	return string(out)
 }
 
 // A fault is done to the host of a tracker, and undone again.

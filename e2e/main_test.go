@@ -13,7 +13,8 @@
 //
 // Swarms of clients are tested in swarm_test.go, what befalls the network and the
 // tracker's host in faults_test.go, floods in flood_test.go, forged packets in
-// loop_test.go, and all of it at once and for long in soak_test.go.
+// loop_test.go, trackers that share the torrents in cluster_test.go, and all that
+// goes wrong at once and for long in soak_test.go.
 //
 // The clients have DHT, peer exchange and local discovery off, and every
 // torrent is private, so a client knows no peer that the tracker did not name.
