@@ -83,6 +83,12 @@ func guest() error {
 		return fmt.Errorf("SIGHUP: %w\n%s", err, t.log())
 	}
 	fmt.Println(verdict + "SIGHUP changes the list")
+	for _, args := range [][]string{nil, {"-secret", strings.Repeat("s", 32)}} {
+		if err := checkClock(args...); err != nil {
+			return fmt.Errorf("the clock is set, %q: %w", args, err)
+		}
+	}
+	fmt.Println(verdict + "nobody minds when the clock is set")
 	if text, _, err = resident(t.cmd.Process.Pid); err != nil {
 		return err
 	}
@@ -92,6 +98,48 @@ func guest() error {
 	}
 	fmt.Println(verdict + "SIGTERM ends it with 0")
 	return nil
+}
+
+// checkClock sets the machine's clock forth and back, as boards without a battery
+// do when the time arrives. Connection IDs stay good, and peers stay.
+func checkClock(args ...string) error {
+	t, err := launch(exec.Command("/pico-tracker", append(args, "-memory", "16M")...))
+	if err != nil {
+		return err
+	}
+	h := randomHash()
+	c, err := dial(pair4[0], t.port)
+	if err != nil {
+		return err
+	}
+	defer c.close()
+	if _, err := c.announce(h, 1); err != nil {
+		return err
+	}
+	const day = 24 * 60 * 60 // Linux takes no time before the machine was started
+	for _, to := range []int64{day, 1_800_000_000, 1_800_000_000 - 3600, 2_000_000_000, day} {
+		now := unix.NsecToTimeval(to * 1e9)
+		if err := unix.Settimeofday(&now); err != nil {
+			return err
+		}
+		counts, err := c.scrape(h)
+		if err == nil && counts != [3]uint32{0, 0, 1} {
+			err = fmt.Errorf("counts %v of one leecher", counts)
+		}
+		if err != nil {
+			return fmt.Errorf("to %d, an ID from before: %w\n%s", to, err, t.log())
+		}
+		fresh, err := dial(pair4[0], t.port)
+		if err != nil {
+			return fmt.Errorf("to %d, connect: %w", to, err)
+		}
+		c.id = fresh.id
+		fresh.close()
+		if a, err := c.announce(h, 1); err != nil || a.leechers != 1 {
+			return fmt.Errorf("to %d, an ID from after: %+v, %w", to, a, err)
+		}
+	}
+	return t.stop()
 }
 
 func loopbackUp() error {
