@@ -19,7 +19,7 @@ type world struct {
 	issued   map[netip.Addr]map[string]seconds // IDs that were sent to an address, and when
 	told     map[infoHash]map[host]bool        // peers that were announced by who they are
 	replies  [][]byte                          // the last ones
-	jumped   bool                              // the wall clock was set
+	jumped   bool                              // the wall clock was set, and IDs are dated by it
 	verdicts [numVerdicts]int
 	stored   [2]uint64 // peers, IPv4 and IPv6, by the verdicts alone
 }
@@ -205,7 +205,7 @@ func (w *world) run(data []byte) {
 			w.pass(1)
 			if b := next(); b >= 0xe0 {
 				w.now.wall += uint32(b)<<24 | uint32(next())
-				w.jumped = true
+				w.jumped = !w.v4.cookies.steady
 			}
 		case 14:
 			now, ttl := w.now.mono, w.ttl(w.store.pool.fill())
@@ -258,7 +258,9 @@ func FuzzHandle(f *testing.F) {
 		f.Add(seed, uint8(i))
 	}
 	f.Fuzz(func(t *testing.T, data []byte, how uint8) {
-		newWorld(t, []int{1, 2, 8}[how%3], []uint32{1000, 4}[how/3%2]).run(data)
+		w := newWorld(t, []int{1, 2, 8}[how%3], []uint32{1000, 4}[how/3%2])
+		w.v4.cookies.steady, w.v6.cookies.steady = how/6%2 == 1, how/6%2 == 1
+		w.run(data)
 	})
 }
 
@@ -274,6 +276,7 @@ func TestHandleSequences(t *testing.T) {
 		data := make([]byte, 3000)
 		rand.New(rand.NewSource(int64(n))).Read(data)
 		w := newWorld(t, 1+n%3, []uint32{1000, 3}[n%2])
+		w.v4.cookies.steady, w.v6.cookies.steady = n%4 < 2, n%4 < 2
 		w.run(data)
 		for v, n := range w.verdicts {
 			met[v] += n
