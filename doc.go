@@ -21,7 +21,8 @@
 //	whitelist   the access list
 //	torrents    from info hash to swarm: the table, its records, the sweep
 //	share       how much of the store one source has
-//	peers       peers packed into fixed-size blocks; choosing some for a reply
+//	choice      which peers go into a reply
+//	peers       peers packed into fixed-size blocks
 //	scope       how far an address can be reached
 //	pool        the slab and its blocks
 //	mem         memory from the system

@@ -5,11 +5,12 @@ import (
 	"unsafe"
 )
 
-// This file owns how the peers of one torrent are packed, found, chosen for a
-// reply and expired. It knows blocks, but not how a torrent is found. All of
-// it runs under the lock of the torrent's shard.
+// This file owns how the peers of one torrent are packed, found and expired.
+// It knows blocks, but not how a torrent is found. All of it runs under the
+// lock of the torrent's shard.
 //
-// The first few peers live in the torrent record itself. Beyond that a torrent has four sets, family by role. A set is an
+// The first few peers live in the torrent record itself. Beyond that a torrent
+// has four sets, family by role. A set is an
 // extendible hash: nothing, one leaf, or a tree of nodes with eight references
 // and eight counts over leaves of up to 1 KiB. Three bits of the peer's hash
 // choose a reference at each level. A leaf of depth d (0 to 3) fills 8>>d
@@ -22,6 +23,12 @@ import (
 // thousand, and no step moves more than a leaf. The counts give every peer of
 // a set a rank, so that a run of ranks from a random one on is a fair choice
 // in a set of any size.
+//
+// Ranks go by scope first. While all peers of a set are of one scope, as on a
+// public tracker or in a private network, that takes nothing. In a set that is
+// mixed the hash begins with three bits for the scope, so that the root tells
+// scopes apart and each has below it the tree that it would have alone; the
+// peers of a leaf, which may be of several, are in the order of their scopes.
 
 // peerKey is a peer's address and port in wire form: 6 bytes for IPv4, 18 for
 // IPv6. It identifies a peer, and is what a reply carries of it.
@@ -73,6 +80,19 @@ func isV6[K peerKey]() bool {
 	return len(k) == len(key6{})
 }
 
+// bytesOf is a key as bytes.
+func bytesOf[K peerKey](key *K) []byte {
+	return unsafe.Slice((*byte)(unsafe.Pointer(key)), len(*key))
+}
+
+// scopeOf is the scope of a peer's address.
+func scopeOf[K peerKey](key *K) scope {
+	if isV6[K]() {
+		return scope6((*key6)(unsafe.Pointer(key)))
+	}
+	return scope4((*key4)(unsafe.Pointer(key)))
+}
+
 // setOf is where a peer with these flags belongs.
 func setOf[K peerKey](m meta) int {
 	i := leechers4
@@ -91,7 +111,20 @@ type body struct {
 	data    [33]byte
 }
 
-// setsAt and v6At are where sets and IPv6 peers begin in data.
+// mixed stands for the scope of a set whose peers are of several, or of links.
+const mixed = scopeLink
+
+// kind is the scope of the peers of set i, or mixed. It means nothing while
+// the set is empty.
+func (b *body) kind(i int) scope { return scope(b.data[0] >> (2 * uint(i)) & 3) }
+
+func (b *body) setKind(i int, k scope) {
+	at := 2 * uint(i)
+	b.data[0] = b.data[0]&^(3<<at) | byte(k)<<at
+}
+
+// setsAt and v6At are where sets and IPv6 peers begin in data. Before the sets
+// are two bits for the kind of each.
 const (
 	setsAt = 1
 	v6At   = 2 * unsafe.Sizeof(peer[key4]{})
@@ -133,6 +166,7 @@ var (
 	_ [36]byte               = [unsafe.Sizeof(body{})]byte{}
 	_ [maxPeers]byte         = [(1024 - unsafe.Sizeof(leaf{})) / unsafe.Sizeof(peer[key4]{})]byte{}
 	_ [numSets]byte          = [unsafe.Sizeof(body{}.data) / unsafe.Sizeof(set{})]byte{}
+	_ [4]byte                = [numScopes]byte{}
 )
 
 // leafCap is how many peers a leaf of class c holds: 8 to 145, or 2 to 53.
@@ -198,9 +232,18 @@ type swarm struct {
 func (w *swarm) leaf(r ref) *leaf { return at[leaf](w.arena.pool, r) }
 func (w *swarm) node(r ref) *node { return at[node](w.arena.pool, r&^nodeFlag) }
 
-func hashPeer[K peerKey](k hashKey, key *K) uint64 {
-	return k.sum(unsafe.Slice((*byte)(unsafe.Pointer(key)), len(*key)))
+// hashPeer is the hash by which a peer is found in set i.
+func hashPeer[K peerKey](w *swarm, i int, key *K) uint64 {
+	h := w.hash.sum(bytesOf(key))
+	if w.kind(i) == mixed {
+		h = uint64(branch(scopeOf(key)))<<61 | h>>3
+	}
+	return h
 }
+
+// branch is the reference that leads to the peers of a scope in the root of a
+// set that is mixed: 0, 1, 2 and 4. The first half has all that are not global.
+func branch(s scope) int { return 1 << s >> 1 }
 
 // path is the way from the root of a set to a leaf.
 type path struct {
@@ -345,49 +388,46 @@ func scan6(peers []peer[key6], key *key6) int {
 	return -1
 }
 
-// appendPeers appends the keys of up to want peers, but not the asker, to dst,
-// whose capacity must suffice.
-func appendPeers[K peerKey](dst []byte, peers []peer[K], asker *K, want int) []byte {
-	if isV6[K]() {
-		return appendPeers6(dst, as[peer[key6]](peers), (*key6)(unsafe.Pointer(asker)), want)
+// firstOf is the place of the first peer of that scope, or a wider one, among
+// peers in the order of their scopes.
+func firstOf[K peerKey](peers []peer[K], s scope) int {
+	low, high := 0, len(peers)
+	for low < high {
+		mid := (low + high) / 2
+		if scopeOf(&peers[mid].key) < s {
+			low = mid + 1
+		} else {
+			high = mid
+		}
 	}
-	return appendPeers4(dst, as[peer[key4]](peers), (*key4)(unsafe.Pointer(asker)), want)
+	return low
 }
 
-func appendPeers4(dst []byte, peers []peer[key4], asker *key4, want int) []byte {
-	self, at := *asker, len(dst)
-	out := dst[:cap(dst)]
-	for i := range peers {
-		k := &peers[i].key
-		if same4(k, &self) {
-			continue
-		}
-		if want == 0 {
-			break
-		}
-		want--
-		*(*key4)(out[at:]) = *k
-		at += len(key4{})
+// rankOf is the rank in set i of the first peer of that scope, or a wider one.
+func rankOf[K peerKey](w *swarm, i int, s scope) uint32 {
+	set := &w.sets()[i]
+	kind := w.kind(i)
+	switch {
+	case set.n == 0 || s == 0:
+		return 0
+	case kind != mixed && s <= kind:
+		return 0
+	case kind != mixed || s == numScopes:
+		return set.n
 	}
-	return out[:at]
-}
-
-func appendPeers6(dst []byte, peers []peer[key6], asker *key6, want int) []byte {
-	self, at := *asker, len(dst)
-	out := dst[:cap(dst)]
-	for i := range peers {
-		k := &peers[i].key
-		if same6(k, &self) {
-			continue
+	r, rank := set.root, uint32(0)
+	if r&nodeFlag != 0 {
+		nd, at := w.node(r), branch(s)
+		// Only the first leaf can have peers before and behind that place.
+		if r = nd.refs[0]; r == 0 || r&nodeFlag != 0 || nd.refs[at] != r {
+			for _, n := range nd.counts[:at] {
+				rank += n
+			}
+			return rank
 		}
-		if want == 0 {
-			break
-		}
-		want--
-		*(*key6)(out[at:]) = *k
-		at += len(key6{})
 	}
-	return out[:at]
+	l := w.leaf(r)
+	return uint32(firstOf(peersOf[K](l, int(l.n)), s))
 }
 
 // find is the stored peer in set i, or nil. Only a set with nodes has the key
@@ -396,7 +436,7 @@ func find[K peerKey](w *swarm, i int, key *K) *peer[K] {
 	r := w.sets()[i].root
 	if r&nodeFlag != 0 {
 		var p path
-		w.walk(&p, i, hashPeer(w.hash, key))
+		w.walk(&p, i, hashPeer(w, i, key))
 		r = p.leaf
 	}
 	if r == 0 {
@@ -529,7 +569,11 @@ func (w *swarm) unspill() {
 // pool is full; the set then holds what it held.
 func add[K peerKey](w *swarm, i int, pe peer[K]) bool {
 	var p path
-	w.walk(&p, i, hashPeer(w.hash, &pe.key))
+	s := scopeOf(&pe.key)
+	if !w.mix(i, s) {
+		return false
+	}
+	w.walk(&p, i, hashPeer(w, i, &pe.key))
 	if p.leaf == 0 && !hang[K](w, &p, i) {
 		return false
 	}
@@ -538,7 +582,12 @@ func add[K peerKey](w *swarm, i int, pe peer[K]) bool {
 		n := int(l.n)
 		if n < leafCap[K](l.class) {
 			l.n++
-			peersOf[K](l, n+1)[n] = pe
+			peers, at := peersOf[K](l, n+1), n
+			if w.kind(i) == mixed {
+				at = firstOf(peers[:n], s+1)
+				copy(peers[at+1:], peers[at:n])
+			}
+			peers[at] = pe
 			w.count(&p, l.depth, 1)
 			return true
 		}
@@ -554,6 +603,58 @@ func add[K peerKey](w *swarm, i int, pe peer[K]) bool {
 		w.walk(&p, i, p.hash)
 		if p.leaf == 0 && !hang[K](w, &p, i) {
 			return false
+		}
+	}
+}
+
+// mix makes set i fit for a peer of that scope. It returns false when the pool
+// is full, and has changed nothing then.
+func (w *swarm) mix(i int, s scope) bool {
+	set, kind := &w.sets()[i], w.kind(i)
+	switch {
+	case set.n == 0:
+		w.setKind(i, s)
+		return true
+	case kind == s || kind == mixed:
+		return true
+	}
+	if set.root&nodeFlag != 0 {
+		// What is there goes below a new root.
+		r := w.arena.alloc(classNode)
+		if r == 0 {
+			return false
+		}
+		nd := w.node(r)
+		*nd = node{}
+		nd.refs[branch(kind)], nd.counts[branch(kind)] = set.root, set.n
+		set.root = r | nodeFlag
+	}
+	w.setKind(i, mixed)
+	return true
+}
+
+// unmix makes set i one of a single scope again, if it is.
+func unmix[K peerKey](w *swarm, i int) {
+	set := &w.sets()[i]
+	if set.n == 0 || w.kind(i) != mixed {
+		return
+	}
+	if set.root&nodeFlag == 0 {
+		l := w.leaf(set.root)
+		peers := peersOf[K](l, int(l.n))
+		if s := scopeOf(&peers[0].key); s == scopeOf(&peers[len(peers)-1].key) {
+			w.setKind(i, s)
+		}
+		return
+	}
+	nd := w.node(set.root)
+	for s := scopeHost; s < numScopes; s++ {
+		// What hangs there may be a leaf: the next removal flattens it.
+		if at := branch(s); nd.counts[at] == set.n && nd.refs[at]&nodeFlag != 0 {
+			w.arena.release(set.root&^nodeFlag, classNode, w.now)
+			set.root = nd.refs[at]
+			w.setKind(i, s)
+			return
 		}
 	}
 }
@@ -606,7 +707,11 @@ func split[K peerKey](w *swarm, p *path) bool {
 	if deeper {
 		level, depth = p.len, 0
 	}
-	if level == maxLevels {
+	most := maxLevels
+	if w.kind(int(old.set)) != mixed {
+		most-- // it may yet go below another node
+	}
+	if level == most {
 		return false
 	}
 
@@ -615,7 +720,7 @@ func split[K peerKey](w *swarm, p *path) bool {
 	var upper [maxPeers]bool
 	var sizes [2]int
 	for i := range peers {
-		upper[i] = hashPeer(w.hash, &peers[i].key)>>bit&1 != 0
+		upper[i] = hashPeer(w, int(old.set), &peers[i].key)>>bit&1 != 0
 		if upper[i] {
 			sizes[1]++
 		} else {
@@ -679,7 +784,7 @@ const maxPeers = 145
 // remove takes the peer key out of set i, where it is.
 func remove[K peerKey](w *swarm, i int, key *K) {
 	var p path
-	w.walk(&p, i, hashPeer(w.hash, key))
+	w.walk(&p, i, hashPeer(w, i, key))
 	cull(w, &p, func(pe *peer[K]) bool { return same(&pe.key, key) })
 }
 
@@ -687,6 +792,7 @@ func remove[K peerKey](w *swarm, i int, key *K) {
 // from the neighbours that are merged with it. What is left is moved to a
 // smaller block where that pays.
 func cull[K peerKey](w *swarm, p *path, gone func(*peer[K]) bool) {
+	defer unmix[K](w, int(w.leaf(p.leaf).set))
 	for {
 		l := w.leaf(p.leaf)
 		n := keep(peersOf[K](l, int(l.n)), gone)
@@ -708,17 +814,17 @@ func cull[K peerKey](w *swarm, p *path, gone func(*peer[K]) bool) {
 	}
 }
 
-// keep moves the peers that are not gone to the front and says how many they
-// are.
-func keep[K peerKey](peers []peer[K], gone func(*peer[K]) bool) int {
-	n := len(peers)
-	for j := 0; j < n; {
+// keep moves the peers that are not gone to the front, in their order, and says
+// how many they are.
+func keep[K peerKey](peers []peer[K], gone func(*peer[K]) bool) (n int) {
+	for j := range peers {
 		if gone(&peers[j]) {
-			n--
-			peers[j] = peers[n]
-		} else {
-			j++
+			continue
 		}
+		if n < j {
+			peers[n] = peers[j]
+		}
+		n++
 	}
 	return n
 }
@@ -776,7 +882,12 @@ func merge[K peerKey](w *swarm, p *path) bool {
 			}
 			l = w.leaf(p.leaf)
 		}
-		copy(peersOf[K](l, total)[l.n:], peersOf[K](o, int(o.n)))
+		peers, to := peersOf[K](l, total), l.n
+		if other < mine { // the order of scopes
+			copy(peers[o.n:], peers[:l.n])
+			to = 0
+		}
+		copy(peers[to:], peersOf[K](o, int(o.n)))
 		l.n = uint8(total)
 		w.freeLeaf(r)
 	}
@@ -843,7 +954,7 @@ func (w *swarm) dismantle(n int, gone4 func(*peer[key4]) bool, gone6 func(*peer[
 func cullLeaf[K peerKey](w *swarm, r ref, gone func(*peer[K]) bool) {
 	l := w.leaf(r)
 	var p path
-	w.walk(&p, int(l.set), hashPeer(w.hash, &peersOf[K](l, 1)[0].key))
+	w.walk(&p, int(l.set), hashPeer(w, int(l.set), &peersOf[K](l, 1)[0].key))
 	cull(w, &p, gone)
 }
 
@@ -860,87 +971,4 @@ func (w *swarm) locate(s *set, rank uint32) (ref, int) {
 		r = nd.refs[i]
 	}
 	return r, int(rank)
-}
-
-// choose appends up to want peers to dst, whose capacity must suffice: a run
-// of ranks from a random one on, without the asker. A seeder gets leechers
-// only; a leecher gets both.
-func choose[K peerKey](w *swarm, dst []byte, want int, asker *K, seeder bool, rng *random) []byte {
-	if !w.spilled {
-		return chooseInline(w, dst, want, asker, seeder, rng)
-	}
-	sets := [2]*set{&w.sets()[setOf[K](0)], &w.sets()[setOf[K](metaSeeder)]}
-	total := sets[0].n
-	if !seeder {
-		total += sets[1].n
-	}
-	if total == 0 || want <= 0 {
-		return dst
-	}
-	self := *asker
-	rank, left := rng.below(total), total
-	for tries := 8; left > 0; {
-		s, r := sets[0], rank
-		if r >= s.n {
-			s, r = sets[1], r-s.n
-		}
-		block, j := w.locate(s, r)
-		l := w.leaf(block)
-		peers := peersOf[K](l, int(l.n))[j:]
-		if left == total && tries > 0 && same(&peers[0].key, &self) {
-			// A run that begins with the asker would favour its neighbour.
-			rank = rng.below(total)
-			tries--
-			continue
-		}
-		if len(peers) > int(left) {
-			peers = peers[:left]
-		}
-		before := len(dst)
-		dst = appendPeers(dst, peers, &self, want)
-		if want -= (len(dst) - before) / len(self); want == 0 {
-			return dst
-		}
-		left -= uint32(len(peers))
-		if rank += uint32(len(peers)); rank == total {
-			rank = 0
-		}
-	}
-	return dst
-}
-
-// chooseInline is choose for the peers of the record.
-func chooseInline[K peerKey](w *swarm, dst []byte, want int, asker *K, seeder bool, rng *random) []byte {
-	var fit [4]peer[K]
-	n := 0
-	peers := inline[K](w.body)
-	for i := range peers {
-		if pe := &peers[i]; !same(&pe.key, asker) && !(seeder && pe.meta&metaSeeder != 0) {
-			fit[n] = *pe
-			n++
-		}
-	}
-	if n == 0 || want <= 0 {
-		return dst
-	}
-	at, size := int(rng.below(uint32(n))), len(*asker)
-	was := len(dst)
-	dst = appendPeers(dst, fit[at:n], asker, want)
-	return appendPeers(dst, fit[:at], asker, want-(len(dst)-was)/size)
-}
-
-// random is a small generator (SplitMix64) for choices that need no secrecy.
-type random struct{ state uint64 }
-
-func (r *random) next() uint64 {
-	r.state += 0x9e3779b97f4a7c15
-	z := r.state
-	z = (z ^ z>>30) * 0xbf58476d1ce4e5b9
-	z = (z ^ z>>27) * 0x94d049bb133111eb
-	return z ^ z>>31
-}
-
-// below is a number from 0 to n-1.
-func (r *random) below(n uint32) uint32 {
-	return uint32(uint64(uint32(r.next()>>32)) * uint64(n) >> 32)
 }

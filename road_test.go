@@ -36,6 +36,7 @@ var road = [][]string{
 	{"whitelist.go"},
 	{"torrents.go"},
 	{"share.go"},
+	{"choice.go"},
 	{"peers.go"},
 	{"scope.go"},
 	{"pool.go"},

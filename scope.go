@@ -19,32 +19,34 @@ const (
 	numScopes
 )
 
-// scope4 is the scope of an IPv4 address, as it comes or as it is kept.
-func scope4(a *[6]byte) scope {
-	switch a[0] {
-	case 10:
-		return scopePrivate
-	case 100:
-		if a[1]&0xc0 == 64 {
-			return scopePrivate
-		}
-	case 127:
-		return scopeHost
-	case 169:
-		if a[1] == 254 {
-			return scopeLink
-		}
-	case 172:
-		if a[1]&0xf0 == 16 {
-			return scopePrivate
-		}
-	case 192:
-		if a[1] == 168 {
-			return scopePrivate
+// range4 is what an IPv4 address's second byte must be, under mask, for the
+// address to be of that scope. Else it is global.
+type range4 struct {
+	mask, second byte
+	scope        scope
+}
+
+// ranges4 is by the first byte.
+var ranges4 = func() (t [256]range4) {
+	for i := range t {
+		t[i].scope = scopeGlobal
+		if i >= 224 { // as a link's peers are kept
+			t[i].scope = scopeLink
 		}
 	}
-	if a[0] >= 224 {
-		return scopeLink
+	t[127].scope = scopeHost
+	t[169] = range4{0xff, 254, scopeLink}
+	t[10].scope = scopePrivate
+	t[100] = range4{0xc0, 64, scopePrivate}
+	t[172] = range4{0xf0, 16, scopePrivate}
+	t[192] = range4{0xff, 168, scopePrivate}
+	return t
+}()
+
+// scope4 is the scope of an IPv4 address, as it comes or as it is kept.
+func scope4(a *[6]byte) scope {
+	if r := &ranges4[a[0]]; a[1]&r.mask == r.second {
+		return r.scope
 	}
 	return scopeGlobal
 }
@@ -80,6 +82,36 @@ func nobody6(a *[18]byte) bool {
 	mark := [2]byte(a[10:12])
 	return mark == [2]byte{0xff, 0xff} || mark == [2]byte{} && scope6(a) != scopeHost
 }
+
+// settled4 makes of the address that a packet on a link came from the one that
+// is kept. It returns false where no host can have it, and where the link's
+// number is too large to be kept.
+func settled4(a *[6]byte, link uint32) bool {
+	if nobody4(a) {
+		return false
+	}
+	if scope4(a) == scopeLink {
+		a[0], a[1] = 0xe0|byte(link>>8), byte(link)
+		return link < 1<<13
+	}
+	return true
+}
+
+// settled6 is settled4 for IPv6.
+func settled6(a *[18]byte, link uint32) bool {
+	if nobody6(a) {
+		return false
+	}
+	if scope6(a) == scopeLink {
+		a[4], a[5], a[6], a[7] = byte(link>>24), byte(link>>16), byte(link>>8), byte(link)
+	}
+	return true
+}
+
+// unbind4 and unbind6 make of a link's address that is kept the one that it
+// was.
+func unbind4(a *[6]byte)  { a[0], a[1] = 169, 254 }
+func unbind6(a *[18]byte) { a[4], a[5], a[6], a[7] = 0, 0, 0, 0 }
 
 // external is the addresses under which the world knows this network, without
 // a port; zeros where there is none.

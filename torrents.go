@@ -253,9 +253,9 @@ func (s *store) move(sh *shard, c class, r ref, now seconds) bool {
 	w := s.swarmOf(sh, l.torrent, now)
 	var p path
 	if l.set < leechers6 {
-		w.walk(&p, int(l.set), hashPeer(w.hash, &peersOf[key4](l, 1)[0].key))
+		w.walk(&p, int(l.set), hashPeer(&w, int(l.set), &peersOf[key4](l, 1)[0].key))
 	} else {
-		w.walk(&p, int(l.set), hashPeer(w.hash, &peersOf[key6](l, 1)[0].key))
+		w.walk(&p, int(l.set), hashPeer(&w, int(l.set), &peersOf[key6](l, 1)[0].key))
 	}
 	to := sh.arena.alloc(c)
 	copyBlock(s.pool, to, r, c)
@@ -312,6 +312,8 @@ type visit struct {
 	flags   meta // metaSeeder, metaCompleted
 	stopped bool
 	want    int // peers wanted
+	reach   reach
+	outside *external // this network as the world knows it; nil: not known
 	now     seconds
 }
 
@@ -355,7 +357,7 @@ func announce[K peerKey](s *store, v *visit, key *K, rng *random, dst []byte) ([
 		if downloaded {
 			t.completed++
 		}
-		dst = choose(&w, dst, v.want, key, v.flags&metaSeeder != 0, rng)
+		dst = choose(&w, dst, v.want, key, v.flags&metaSeeder != 0, v.reach, v.outside, rng)
 	}
 	after := t.counts()
 	sh.tally(before, after)

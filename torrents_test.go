@@ -7,7 +7,9 @@ import (
 	"math"
 	"math/bits"
 	"math/rand"
+	"net/netip"
 	"slices"
+	"strings"
 	"testing"
 	"unsafe"
 )
@@ -54,6 +56,47 @@ func testKey6(i int) *key6 {
 	k := key6{0x20, 0x01, 0x0d, 0xb8}
 	binary.BigEndian.PutUint32(k[4:], uint32(i))
 	k[17] = 1
+	return &k
+}
+
+// testOutside is the network as the world knows it: some of the peers of
+// scopedKey4 and scopedKey6 come from there.
+var testOutside = &external{v4: key4{198, 51, 100, 77}, v6: key6{0: 0x20, 1: 0x01, 2: 0x0d, 3: 0xb8, 4: 0xff, 15: 1}}
+
+// scopedKey4 is the i-th of peers of all scopes, as they are kept: 256 of a
+// scope, some with the ports of others.
+func scopedKey4(i int) *key4 {
+	k := key4{203, 0, byte(i >> 8), byte(i), 0x1a, byte(i % 40)}
+	switch i >> 8 & 3 {
+	case 0:
+		if i%16 == 15 {
+			copy(k[:4], testOutside.v4[:])
+		}
+	case 1:
+		copy(k[:2], [4]string{"\x0a\x00", "\xac\x1f", "\xc0\xa8", "\x64\x7f"}[i&3])
+	case 2:
+		k[0] = 127
+	case 3:
+		k[0], k[1] = 0xe0, byte(1+i&1)
+	}
+	return &k
+}
+
+// scopedKey6 is scopedKey4 for IPv6.
+func scopedKey6(i int) *key6 {
+	k := key6{0: 0x20, 1: 0x01, 2: 0x0d, 3: 0xb8, 8: byte(i >> 8), 9: byte(i), 16: 0x1a, 17: byte(i % 40)}
+	switch i >> 8 & 3 {
+	case 0:
+		if i%16 == 15 {
+			copy(k[:16], testOutside.v6[:])
+		}
+	case 1:
+		k[0] = 0xfc + byte(i&1)
+	case 2: // a host has only one
+		k = key6{15: 1, 16: 0x1b, 17: byte(i)}
+	case 3:
+		copy(k[:8], []byte{0xfe, 0x80, 0, 0, 0, 0, 0, byte(1 + i&1)})
+	}
 	return &k
 }
 
@@ -188,6 +231,9 @@ func checkSwarm(t testing.TB, s *store, sh *shard, r ref, reach func(ref, class)
 			t.Fatalf("set %d: root %d, %d peers", i, set.root, set.n)
 		}
 		if set.root != 0 {
+			if w.kind(i) == mixed {
+				checkRanks(t, &w, i)
+			}
 			if got := checkTree(t, &w, i, set.root, 0, 0, 0, reach); got != set.n {
 				t.Fatalf("set %d has %d peers, and counts %d", i, got, set.n)
 			}
@@ -242,6 +288,40 @@ func checkTree(t testing.TB, w *swarm, i int, r ref, depth uint8, prefix uint64,
 	return total
 }
 
+// checkRanks checks that the ranks of set i go by scope, and where each begins.
+func checkRanks(t testing.TB, w *swarm, i int) {
+	set := &w.sets()[i]
+	var begin [numScopes + 1]uint32
+	last := scope(0)
+	for rank := uint32(0); rank < set.n; {
+		r, j := w.locate(set, rank)
+		l := w.leaf(r)
+		for ; j < int(l.n); j++ {
+			var s scope
+			if i < leechers6 {
+				s = scopeOf(&peersOf[key4](l, int(l.n))[j].key)
+			} else {
+				s = scopeOf(&peersOf[key6](l, int(l.n))[j].key)
+			}
+			for rank++; last < s; last++ {
+				begin[last+1] = rank - 1
+			}
+		}
+	}
+	for ; last < numScopes; last++ {
+		begin[last+1] = set.n
+	}
+	for s, want := range begin {
+		got := rankOf[key4](w, i, scope(s))
+		if i >= leechers6 {
+			got = rankOf[key6](w, i, scope(s))
+		}
+		if got != want {
+			t.Fatalf("scope %d of set %d begins at rank %d, found at %d", s, i, want, got)
+		}
+	}
+}
+
 func checkLeaf[K peerKey](t testing.TB, w *swarm, peers []peer[K], i int, prefix uint64, have uint) {
 	seen := map[K]bool{}
 	for j := range peers {
@@ -250,8 +330,13 @@ func checkLeaf[K peerKey](t testing.TB, w *swarm, peers []peer[K], i int, prefix
 			t.Fatalf("peer %x stands twice in a leaf", *k)
 		}
 		seen[*k] = true
-		if have > 0 && hashPeer(w.hash, k)>>(64-have) != prefix {
+		if have > 0 && hashPeer(w, i, k)>>(64-have) != prefix {
 			t.Fatalf("peer %x is in the wrong leaf", *k)
+		}
+		if s := scopeOf(k); s != w.kind(i) && w.kind(i) != mixed {
+			t.Fatalf("peer %x of scope %d is in set %d of scope %d", *k, s, i, w.kind(i))
+		} else if j > 0 && scopeOf(&peers[j-1].key) > s {
+			t.Fatalf("peer %x is not in the order of scopes", *k)
 		}
 		if setOf[K](peers[j].meta) != i {
 			t.Fatalf("peer %x with flags %b is in set %d", *k, peers[j].meta&metaFlags, i)
@@ -301,6 +386,9 @@ type checker struct {
 	dst   []byte
 	every int // invariants are checked after that many operations
 	ops   int
+
+	scoped  bool // peers are given by scope
+	outside *external
 }
 
 func newChecker(t testing.TB, pages, shards int, weak uint64) *checker {
@@ -336,6 +424,10 @@ func check[K peerKey](c *checker, hash *infoHash, key *K, flags meta, stopped bo
 	c.t.Helper()
 	c.note("now %d: announce %x %x flags %b stopped %v want %d", c.now, *hash, *key, flags, stopped, want)
 	v := visit{hash: hash, flags: flags, stopped: stopped, want: want, now: c.now}
+	if c.scoped {
+		v.outside = c.outside
+		v.reach = reachOf(key, c.outside)
+	}
 	dst, got, o := announce(c.s, &v, key, &c.rng, c.dst[:0])
 	c.note("  -> outcome %d %+v, %d bytes", o, got, len(dst))
 
@@ -401,30 +493,168 @@ func check[K peerKey](c *checker, hash *infoHash, key *K, flags meta, stopped bo
 
 // checkReply holds the peers of a reply against the model.
 func checkReply[K peerKey](c *checker, mt *modelTorrent, key *K, seeder, stopped bool, want int, dst []byte) {
+	c.t.Helper()
 	size := len(*key)
 	if len(dst)%size != 0 {
 		c.fatalf("%d bytes of peers", len(dst))
 	}
-	fit := 0
+	var got []string
+	for ; len(dst) > 0; dst = dst[size:] {
+		got = append(got, string(dst[:size]))
+	}
+	var fit []string
 	if mt != nil && !stopped {
 		for k, p := range mt.peers {
 			if len(k) == size && k != keyString(key) && !(seeder && p.seeder) {
-				fit++
+				fit = append(fit, k)
 			}
 		}
 	}
-	if n := len(dst) / size; n != max(0, min(fit, want)) {
-		c.fatalf("%d peers, want %d of %d", n, want, fit)
+	if want <= 0 {
+		fit = nil
 	}
-	seen := map[string]bool{}
-	for ; len(dst) > 0; dst = dst[size:] {
-		k := string(dst[:size])
-		p := mt.peers[k]
-		if p == nil || seen[k] || k == keyString(key) || seeder && p.seeder {
-			c.fatalf("peer %x should not be in the list", k)
+	for _, problem := range c.expectation(keyString(key), fit, got).compare(got, want) {
+		c.fatalf("%s asks for %d of %d:%s", keyText(keyString(key)), want, len(fit), problem)
+	}
+}
+
+// expectation is what a list must be: of each part in turn all that there is,
+// until the list is full. An entry of the last part may be one of many names.
+type expectation struct {
+	parts []map[string]bool
+	loose bool // too many that don't pass: there may be fewer
+}
+
+// expectation makes that of the peers that are in the swarm, by the words of
+// docs/router.md. Of whom the list has a peer of this network, it does not have
+// the peer of the same port outside.
+func (c *checker) expectation(asker string, fit, got []string) (e expectation) {
+	part := func(f func(k string) (string, bool)) map[string]bool {
+		m := map[string]bool{}
+		failed := 0
+		for _, k := range fit {
+			if k, ok := f(k); ok && !m[k] {
+				m[k] = true
+			} else {
+				failed++
+			}
 		}
-		seen[k] = true
+		e.parts = append(e.parts, m)
+		return m
 	}
+	if !c.scoped {
+		part(func(k string) (string, bool) { return k, true })
+		return e
+	}
+	outside := ""
+	if c.outside != nil {
+		k := outsideOf[key4](c.outside)
+		outside = string(k[:4])
+		if len(asker) == 18 {
+			k := outsideOf[key6](c.outside)
+			outside = string(k[:16])
+		}
+	}
+	host := func(k string) string { return k[:len(k)-2] }
+	port := func(k string) string { return k[len(k)-2:] }
+	own := modelScope(asker)
+	inside := own != "global" || host(asker) == outside
+	if !inside {
+		repeated := 0
+		all := part(func(k string) (string, bool) {
+			switch s := modelScope(k); {
+			case s == "global":
+				return k, true
+			case (s == "private" || s == "host") && outside != "":
+				repeated++
+				return outside + port(k), true
+			}
+			return "", false
+		})
+		e.loose = len(all) < repeated && repeated > patience || len(fit)-len(all) > patience
+		return e
+	}
+	if strings.HasPrefix(own, "link") {
+		same := part(func(k string) (string, bool) { return unboundString(k), modelScope(k) == own })
+		e.loose = len(fit)-len(same) > patience
+	}
+	part(func(k string) (string, bool) {
+		s := modelScope(k)
+		return k, (s == "private" || s == "host" && own == "host") && !(host(asker) == outside && port(k) == port(asker))
+	})
+	near := map[string]bool{port(asker): true}
+	for _, k := range got {
+		if e.has(k) {
+			near[port(k)] = true
+		}
+	}
+	part(func(k string) (string, bool) {
+		return k, modelScope(k) == "global" && !(host(k) == outside && near[port(k)])
+	})
+	return e
+}
+
+func (e expectation) has(k string) bool {
+	return slices.ContainsFunc(e.parts, func(part map[string]bool) bool { return part[k] })
+}
+
+// compare says what is wrong with a list.
+func (e expectation) compare(got []string, want int) (problems []string) {
+	seen := map[string]bool{}
+	list := got
+	for i, part := range e.parts {
+		n := max(0, min(want, len(part)))
+		want -= n
+		if len(list) < n {
+			if !e.loose {
+				return []string{fmt.Sprintf(" %d of part %d, want %d", len(list), i, n)}
+			}
+			n = len(list)
+		}
+		for _, k := range list[:n] {
+			if !part[k] && !(e.loose && e.has(k)) {
+				problems = append(problems, fmt.Sprintf(" %s does not belong into part %d", keyText(k), i))
+			}
+			if seen[k] {
+				problems = append(problems, fmt.Sprintf(" %s is in the list twice", keyText(k)))
+			}
+			seen[k] = true
+		}
+		list = list[n:]
+	}
+	if len(list) > 0 {
+		problems = append(problems, fmt.Sprintf(" %d too many", len(list)))
+	}
+	return problems
+}
+
+// unboundString is a link-local peer's key as it was before it was kept.
+func unboundString(k string) string {
+	if len(k) == 6 {
+		return "\xa9\xfe" + k[2:]
+	}
+	return k[:4] + "\x00\x00\x00\x00" + k[8:]
+}
+
+// modelScope is the scope of a peer's key as it is kept; for a link with which.
+func modelScope(k string) string {
+	a, _ := netip.AddrFromSlice([]byte(k[:len(k)-2]))
+	switch {
+	case a.Is4() && a.As4()[0] >= 224:
+		return "link" + k[:2]
+	case a.Is6() && a.IsLinkLocalUnicast():
+		return "link" + k[4:8]
+	case a.IsLoopback():
+		return "host"
+	case a.IsPrivate(), netip.MustParsePrefix("100.64.0.0/10").Contains(a):
+		return "private"
+	}
+	return "global"
+}
+
+func keyText(k string) string {
+	a, _ := netip.AddrFromSlice([]byte(k[:len(k)-2]))
+	return netip.AddrPortFrom(a, binary.BigEndian.Uint16([]byte(k[len(k)-2:]))).String()
 }
 
 func keyString[K peerKey](key *K) string {
@@ -509,6 +739,10 @@ func (c *checker) run(data []byte) {
 		hash := testHash(a % 16)
 		who := b<<2 | d&3
 		flags := meta(d>>2) & metaFlags
+		testKey4, testKey6 := testKey4, testKey6
+		if a&8 != 0 {
+			testKey4, testKey6 = scopedKey4, scopedKey6
+		}
 		switch {
 		case op < 100:
 			check(c, hash, testKey4(who), flags, false, d>>3)
@@ -546,7 +780,7 @@ var poolSizes = []int{1, 2, 3, 64}
 // one shard or several, under hashes that are good, poor or always 0.
 func FuzzStore(f *testing.F) {
 	f.Add([]byte("\x00\x00\x00\x00\x00\x00\x01\x05\xd0\x00\x00\x00\xf0\xff\xff\x00"), uint8(0))
-	for how := 0; how < 32; how += 5 {
+	for how := 0; how < 128; how += 5 {
 		b := make([]byte, 200)
 		rand.New(rand.NewSource(int64(how))).Read(b)
 		f.Add(b, uint8(how))
@@ -556,8 +790,12 @@ func FuzzStore(f *testing.F) {
 	f.Add([]byte("\xbe\x01\x00\xff\xbf\x01\x20\xff\xf0\xff\xff\x00\x00\x01\x00\x00\xf0\xff\xff\x00\xfa\x01\x00\x00"), uint8(3))
 	f.Fuzz(func(t *testing.T, data []byte, how uint8) {
 		weak := []uint64{0, ^uint64(0), 0, ^uint64(0) >> 6}[how>>2&3]
-		c := newChecker(t, poolSizes[how&3], 1<<(how>>4&3), weak)
+		c := newChecker(t, poolSizes[how&3], 1<<(how>>4&1), weak)
 		c.every = 8
+		c.scoped = how>>5&1 != 0
+		if how>>6&1 != 0 {
+			c.outside = testOutside
+		}
 		c.run(data)
 		checkInvariants(t, c.s)
 	})
@@ -585,8 +823,17 @@ func TestStoreModel(t *testing.T) {
 						c.now += seconds(r.Intn(400))
 						c.sweep(1000)
 						c.s.trim(c.now, 100, 1000)
+						c.scoped = r.Intn(4) != 0
+						if c.outside = nil; r.Intn(2) == 0 {
+							c.outside = testOutside
+						}
 					}
-					h, who := testHash(r.Intn(torrents)), r.Intn(people)
+					torrent, who := r.Intn(torrents), r.Intn(people)
+					h := testHash(torrent)
+					testKey4, testKey6 := testKey4, testKey6
+					if torrent&1 == 0 {
+						testKey4, testKey6 = scopedKey4, scopedKey6
+					}
 					flags := meta(r.Intn(4))
 					stopped := r.Intn(8) == 0
 					if r.Intn(2) == 0 {

@@ -115,20 +115,31 @@ func network[K peerKey](from *K) []byte {
 	if isV6[K]() {
 		n = 8
 	}
-	return unsafe.Slice((*byte)(unsafe.Pointer(from)), n)
+	return bytesOf(from)[:n]
 }
 
 // address is the source without its port.
 func address[K peerKey](from *K) []byte {
-	return unsafe.Slice((*byte)(unsafe.Pointer(from)), len(*from)-2)
+	return bytesOf(from)[:len(*from)-2]
 }
 
-// nobody says whether no host can have the address.
-func nobody[K peerKey](from *K) bool {
+// unsettled says whether settled would do something with a source. Most are
+// plain ones.
+func unsettled[K peerKey](from *K) bool {
+	first := (*from)[0]
 	if isV6[K]() {
-		return nobody6((*key6)(unsafe.Pointer(from)))
+		return first&0xe0 != 0x20
 	}
-	return nobody4((*key4)(unsafe.Pointer(from)))
+	return first == 0 || first == 169 || first >= 224
+}
+
+// settled makes of a source on a link the one that is kept, and says whether a
+// host can have it.
+func settled[K peerKey](from *K, link uint32) bool {
+	if isV6[K]() {
+		return settled6((*key6)(unsafe.Pointer(from)), link)
+	}
+	return settled4((*key4)(unsafe.Pointer(from)), link)
 }
 
 // handle answers a request from an address and UDP port. The reply is appended
@@ -139,8 +150,15 @@ func handle[K peerKey](d *desk, dst, req []byte, from *K, link uint32, now momen
 	if len(req) < headSize {
 		return dst, dropShort
 	}
-	if port := unsafe.Slice((*byte)(unsafe.Pointer(from)), len(*from))[len(*from)-2:]; port[0]|port[1] == 0 || d.scopes && nobody(from) {
+	if port := bytesOf(from)[len(*from)-2:]; port[0]|port[1] == 0 {
 		return dst, dropSource
+	}
+	if d.scopes && unsettled(from) {
+		key := *from
+		if !settled(&key, link) {
+			return dst, dropSource
+		}
+		from = &key
 	}
 	// Every reply begins with its action, a request with the protocol's ID or
 	// the date of its own. What begins like a reply may be one: were it
@@ -176,7 +194,7 @@ func connect[K peerKey](d *desk, dst, req []byte, from *K, now moment) ([]byte, 
 		return dst, dropMagic
 	}
 	transaction := requestTransaction(req)
-	if !d.connects.allow(unsafe.Slice((*byte)(unsafe.Pointer(from)), len(*from)), now.mono) {
+	if !d.connects.allow(bytesOf(from), now.mono) {
 		if !d.errors.allow(network(from), now.mono) {
 			return dst, dropErrors
 		}
@@ -209,7 +227,11 @@ func answerAnnounce[K peerKey](d *desk, dst, req []byte, from *K, now moment) ([
 		v.flags = metaSeeder | metaCompleted
 	}
 	key := *from
-	copy(unsafe.Slice((*byte)(unsafe.Pointer(&key)), len(key))[len(key)-2:], a.port[:])
+	copy(bytesOf(&key)[len(key)-2:], a.port[:])
+	if d.scopes {
+		v.outside = d.external.Load()
+		v.reach = reachOf(&key, v.outside)
+	}
 
 	start := len(dst)
 	out, c, o := announce(d.store, &v, &key, &d.rng, dst[:start+announceReply])

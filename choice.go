@@ -1,0 +1,415 @@
+package main
+
+import "unsafe"
+
+// This file owns the choice of peers for a reply: which of a swarm's an asker
+// may have, by how far both can be reached, and a fair choice among those.
+//
+// The ranks of a set go by scope (see peers.go), so that what an asker may have
+// is a range of ranks, found at the same price in a swarm of fifty and of five
+// hundred thousand, however few of them it may have.
+
+// reach is how far an asker reaches.
+type reach uint8
+
+const (
+	reachAll reach = iota // scopes don't matter
+	reachLink
+	reachHost
+	reachPrivate
+	reachGlobal
+)
+
+// reachOf is how far an asker reaches, in the network that the world knows as
+// e, nil where that isn't known. Who comes by the address of the network itself
+// is inside.
+func reachOf[K peerKey](asker *K, e *external) reach {
+	s := scopeOf(asker)
+	if s == scopeGlobal && e != nil {
+		if out := outsideOf[K](e); sameHost(asker, &out) {
+			s = scopePrivate
+		}
+	}
+	return reachLink + reach(s)
+}
+
+// band is a range of scopes: from one to before another.
+type band struct{ from, to scope }
+
+// inside is what a forward of the router can lead to.
+var inside, beyond = band{scopeHost, scopeGlobal}, band{scopeGlobal, numScopes}
+
+// bands is what an asker is given, by its reach: what is near, and then the
+// rest. Whoever is on a link is taken to be in the private network too.
+var bands = [...][]band{
+	reachAll:     {{scopeLink, numScopes}},
+	reachLink:    {{scopeLink, scopeHost}, {scopePrivate, scopeGlobal}, beyond},
+	reachHost:    {inside, beyond},
+	reachPrivate: {{scopePrivate, scopeGlobal}, beyond},
+	reachGlobal:  {beyond},
+}
+
+// least is the narrowest scope of peers that an asker is given, by its reach,
+// but for those of its link.
+var least = [...]scope{reachAll: 0, reachLink: scopePrivate, reachHost: scopeHost, reachPrivate: scopePrivate, reachGlobal: scopeGlobal}
+
+// stretch is a run of ranks of a set.
+type stretch struct {
+	set   *set
+	lo, n uint32
+}
+
+// choose appends up to want peers to dst, whose capacity must suffice. A seeder
+// gets leechers only; a leecher gets both. e is the network as the world knows
+// it, nil where that isn't known.
+func choose[K peerKey](w *swarm, dst []byte, want int, asker *K, seeder bool, reach reach, e *external, rng *random) []byte {
+	if want <= 0 {
+		return dst
+	}
+	if !w.spilled {
+		return chooseFrom(w, dst, want, asker, seeder, reach, e, rng)
+	}
+	i := setOf[K](0)
+	leechers, seeders := &w.sets()[i], &w.sets()[i+1]
+	runs := [2]stretch{{leechers, 0, leechers.n}, {seeders, 0, seeders.n}}
+	kind := w.kind(i)
+	switch {
+	case seeder || seeders.n == 0:
+		runs[1].n = 0
+	case leechers.n == 0 || kind == w.kind(i+1):
+		kind = w.kind(i + 1)
+	default:
+		kind = mixed
+	}
+	inner := reach != reachGlobal
+	switch {
+	case reach == reachAll:
+	case kind == mixed, e != nil && (inner != (kind < scopeGlobal) || inner && scopeOf(asker) == scopeGlobal):
+		return chooseFrom(w, dst, want, asker, seeder, reach, e, rng)
+	case kind < least[reach]:
+		return dst
+	}
+	// All go in as they are.
+	return draw(w, dst, want, &runs, asker, nil, rng)
+}
+
+// sieve is what happens to peers on their way into a list.
+type sieve uint8
+
+const (
+	sievePlain   sieve = iota // they go in
+	sieveLink                 // those on the asker's link do, with their addresses as they were
+	sieveForward              // they do as ports of outside, each once
+	sieveOnce                 // those do that aren't in the list by another address
+)
+
+// list is a reply's peers in the making, where they are not all that there is.
+type list[K peerKey] struct {
+	asker   K
+	inner   bool // the asker is inside
+	outside K    // this network as the world knows it, without a port
+	how     sieve
+	start   int // of the peers in the reply
+	world   int // of those that are global
+}
+
+// chooseFrom is choose where it matters who is who.
+func chooseFrom[K peerKey](w *swarm, dst []byte, want int, asker *K, seeder bool, reach reach, e *external, rng *random) []byte {
+	l := list[K]{asker: *asker, inner: reach != reachGlobal, start: len(dst), world: len(dst)}
+	plain := sievePlain
+	forward := false
+	if e != nil && reach != reachAll {
+		l.outside = outsideOf[K](e)
+		forward = !l.inner && bandSize(w, asker, seeder, inside) > 0 && l.outside != *new(K)
+		if forward || l.inner {
+			plain = sieveOnce
+		}
+	}
+	end := len(dst) + want*len(l.asker)
+	missing := func() int { return (end - len(dst)) / len(l.asker) }
+	if forward {
+		l.how = sieveForward
+		dst = take(w, dst, fairShare(w, asker, seeder, want, rng), seeder, inside, &l, rng)
+	}
+	for _, b := range bands[reach] {
+		l.how = plain
+		if b.to == scopeHost {
+			l.how = sieveLink
+		} else if b.from == scopeGlobal {
+			l.world = len(dst)
+		}
+		dst = take(w, dst, missing(), seeder, b, &l, rng)
+	}
+	if forward { // where peers turned out to be one
+		l.how = sieveForward
+		dst = take(w, dst, missing(), seeder, inside, &l, rng)
+	}
+	return dst
+}
+
+// fairShare is how many of the peers that a global asker wants are to be from
+// inside. It is rounded up as often as is fair.
+func fairShare[K peerKey](w *swarm, asker *K, seeder bool, want int, rng *random) int {
+	n := uint64(bandSize(w, asker, seeder, inside))
+	all := n + uint64(bandSize(w, asker, seeder, beyond))
+	if all <= uint64(want) {
+		return want
+	}
+	return int((uint64(want)*n + uint64(rng.below(uint32(all)))) / all)
+}
+
+// stretches is where the peers of a band are in a swarm's sets.
+func stretches[K peerKey](w *swarm, seeder bool, b band) (runs [2]stretch) {
+	for role := range runs {
+		if role == int(metaSeeder) && seeder {
+			break
+		}
+		i := setOf[K](meta(role))
+		lo := rankOf[K](w, i, b.from)
+		runs[role] = stretch{&w.sets()[i], lo, rankOf[K](w, i, b.to) - lo}
+	}
+	return runs
+}
+
+// inlineOf copies the peers of a band out of the record.
+func inlineOf[K peerKey](w *swarm, asker *K, seeder bool, b band, fit *[4]peer[K]) (n int) {
+	peers := inline[K](w.body)
+	for i := range peers {
+		pe := &peers[i]
+		if seeder && pe.meta&metaSeeder != 0 || same(&pe.key, asker) {
+			continue
+		}
+		if s := scopeOf(&pe.key); b.from <= s && s < b.to {
+			fit[n] = *pe
+			n++
+		}
+	}
+	return n
+}
+
+// bandSize is how many peers of a band a swarm has.
+func bandSize[K peerKey](w *swarm, asker *K, seeder bool, b band) int {
+	if !w.spilled {
+		var fit [4]peer[K]
+		return inlineOf(w, asker, seeder, b, &fit)
+	}
+	runs := stretches[K](w, seeder, b)
+	return int(runs[0].n + runs[1].n)
+}
+
+// take appends up to want peers of a band.
+func take[K peerKey](w *swarm, dst []byte, want int, seeder bool, b band, l *list[K], rng *random) []byte {
+	if want <= 0 {
+		return dst
+	}
+	if !w.spilled {
+		var fit [4]peer[K]
+		if n := inlineOf(w, &l.asker, seeder, b, &fit); n > 0 {
+			at, before := int(rng.below(uint32(n))), len(dst)
+			dst = l.append(dst, fit[at:n], want)
+			dst = l.append(dst, fit[:at], want-(len(dst)-before)/len(l.asker))
+		}
+		return dst
+	}
+	runs := stretches[K](w, seeder, b)
+	return draw(w, dst, want, &runs, &l.asker, l, rng)
+}
+
+// patience is how many peers are looked at in vain for a band of a list.
+const patience = 256
+
+// draw appends up to want peers of two sets: a run of ranks from a random one
+// on. Where l is nil they are as they are.
+func draw[K peerKey](w *swarm, dst []byte, want int, runs *[2]stretch, asker *K, l *list[K], rng *random) []byte {
+	total := runs[0].n + runs[1].n
+	if total == 0 {
+		return dst
+	}
+	self := *asker
+	rank, left := rng.below(total), total
+	for tries, spare := 8, patience; left > 0 && spare > 0; {
+		run, r := &runs[0], rank
+		if r >= run.n {
+			run, r = &runs[1], r-run.n
+		}
+		block, j := w.locate(run.set, run.lo+r)
+		lf := w.leaf(block)
+		peers := peersOf[K](lf, int(lf.n))[j:]
+		if left == total && tries > 0 && (same(&peers[0].key, &self) || l != nil && l.how == sieveLink && !sameLink(&peers[0].key, &self)) {
+			// A run that begins with one who isn't given would favour its
+			// neighbour.
+			rank = rng.below(total)
+			tries--
+			continue
+		}
+		if most := min(left, run.n-r); len(peers) > int(most) {
+			peers = peers[:most]
+		}
+		before := len(dst)
+		if l == nil {
+			dst = appendPeers(dst, peers, &self, want)
+		} else {
+			dst = l.append(dst, peers, want)
+		}
+		n := (len(dst) - before) / len(self)
+		if want -= n; want == 0 {
+			return dst
+		}
+		if l != nil {
+			spare -= len(peers) - n
+		}
+		left -= uint32(len(peers))
+		if rank += uint32(len(peers)); rank == total {
+			rank = 0
+		}
+	}
+	return dst
+}
+
+// append appends up to want of those peers that pass.
+func (l *list[K]) append(dst []byte, peers []peer[K], want int) []byte {
+	if l.how == sievePlain {
+		return appendPeers(dst, peers, &l.asker, want)
+	}
+	for i := 0; i < len(peers) && want > 0; i++ {
+		k := peers[i].key
+		if !same(&k, &l.asker) && l.passes(dst, &k) {
+			dst = append(dst, bytesOf(&k)...)
+			want--
+		}
+	}
+	return dst
+}
+
+// passes says whether a peer that is not the asker itself goes into the list
+// dst, and makes of it what the list shows. A peer of this network and one of
+// outside with the same port are one.
+func (l *list[K]) passes(dst []byte, k *K) bool {
+	switch port := portOf(k); {
+	case l.how == sieveLink:
+		if !sameLink(k, &l.asker) {
+			return false
+		}
+		unbind(k)
+	case l.how == sieveForward:
+		*k = l.outside
+		copy(bytesOf(k)[len(*k)-2:], port[:])
+		return !l.has(dst, bytesOf(k))
+	case sameHost(k, &l.outside):
+		if !l.inner {
+			return !l.has(dst[:l.world], bytesOf(k))
+		}
+		return port != portOf(&l.asker) && !l.has(dst[:l.world], port[:])
+	case l.inner && sameHost(&l.asker, &l.outside) && scopeOf(k) < scopeGlobal:
+		return port != portOf(&l.asker)
+	}
+	return true
+}
+
+// has says whether a peer that ends with tail stands in dst.
+func (l *list[K]) has(dst, tail []byte) bool {
+	size := len(l.asker)
+	for at := l.start + size; at <= len(dst); at += size {
+		if string(dst[at-len(tail):at]) == string(tail) {
+			return true
+		}
+	}
+	return false
+}
+
+// outsideOf is the address of e in the family of K.
+func outsideOf[K peerKey](e *external) (k K) {
+	if isV6[K]() {
+		copy(bytesOf(&k), e.v6[:])
+	} else {
+		copy(bytesOf(&k), e.v4[:])
+	}
+	return k
+}
+
+func portOf[K peerKey](k *K) [2]byte { return [2]byte(bytesOf(k)[len(*k)-2:]) }
+
+func sameHost[K peerKey](a, b *K) bool {
+	n := len(*a) - 2
+	return string(bytesOf(a)[:n]) == string(bytesOf(b)[:n])
+}
+
+// sameLink says whether two link-local addresses, as they are kept, are of one
+// link.
+func sameLink[K peerKey](a, b *K) bool {
+	n := 2
+	if isV6[K]() {
+		n = 8
+	}
+	return string(bytesOf(a)[:n]) == string(bytesOf(b)[:n])
+}
+
+// unbind makes of a link-local address that is kept the one that it was.
+func unbind[K peerKey](k *K) {
+	if isV6[K]() {
+		unbind6((*key6)(unsafe.Pointer(k)))
+	} else {
+		unbind4((*key4)(unsafe.Pointer(k)))
+	}
+}
+
+// appendPeers appends the keys of up to want peers, but not the asker, to dst,
+// whose capacity must suffice.
+func appendPeers[K peerKey](dst []byte, peers []peer[K], asker *K, want int) []byte {
+	if isV6[K]() {
+		return appendPeers6(dst, as[peer[key6]](peers), (*key6)(unsafe.Pointer(asker)), want)
+	}
+	return appendPeers4(dst, as[peer[key4]](peers), (*key4)(unsafe.Pointer(asker)), want)
+}
+
+func appendPeers4(dst []byte, peers []peer[key4], asker *key4, want int) []byte {
+	self, at := *asker, len(dst)
+	out := dst[:cap(dst)]
+	for i := range peers {
+		k := &peers[i].key
+		if same4(k, &self) {
+			continue
+		}
+		if want == 0 {
+			break
+		}
+		want--
+		*(*key4)(out[at:]) = *k
+		at += len(key4{})
+	}
+	return out[:at]
+}
+
+func appendPeers6(dst []byte, peers []peer[key6], asker *key6, want int) []byte {
+	self, at := *asker, len(dst)
+	out := dst[:cap(dst)]
+	for i := range peers {
+		k := &peers[i].key
+		if same6(k, &self) {
+			continue
+		}
+		if want == 0 {
+			break
+		}
+		want--
+		*(*key6)(out[at:]) = *k
+		at += len(key6{})
+	}
+	return out[:at]
+}
+
+// random is a small generator (SplitMix64) for choices that need no secrecy.
+type random struct{ state uint64 }
+
+func (r *random) next() uint64 {
+	r.state += 0x9e3779b97f4a7c15
+	z := r.state
+	z = (z ^ z>>30) * 0xbf58476d1ce4e5b9
+	z = (z ^ z>>27) * 0x94d049bb133111eb
+	return z ^ z>>31
+}
+
+// below is a number from 0 to n-1.
+func (r *random) below(n uint32) uint32 {
+	return uint32(uint64(uint32(r.next()>>32)) * uint64(n) >> 32)
+}
