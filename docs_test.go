@@ -1,10 +1,12 @@
 package main
 
 import (
+	"fmt"
 	"os"
 	"regexp"
 	"strings"
 	"testing"
+	"unsafe"
 )
 
 // TestFlagsEverywhere: where flags and variables are listed, all of them are,
@@ -56,5 +58,35 @@ func TestFlagsEverywhere(t *testing.T) {
 		for w := range left {
 			t.Errorf("%s lacks %s", c.file, w)
 		}
+	}
+}
+
+// TestMemoryDocument: the sizes in docs/memory.md are the code's.
+func TestMemoryDocument(t *testing.T) {
+	text, err := os.ReadFile("docs/memory.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var leaves []string
+	for c := classLeaf; c <= maxLeaf; c++ {
+		leaves = append(leaves, fmt.Sprint(c.units()*unit))
+	}
+	for what, size := range map[string]any{
+		"page": pageSize, "page's entry in the table of pages": unsafe.Sizeof(page{}),
+		"torrent: its record, with up to four IPv4 peers, or one IPv6 and two IPv4": unsafe.Sizeof(torrent{}),
+		"torrent's place in the table":                                              bucketBytes,
+		"leaf of a larger swarm, by how many peers it has":                          strings.Join(leaves, ", "),
+		"of that its head":                        unsafe.Sizeof(leaf{}),
+		"IPv4 peer: address, port, age and flags": unsafe.Sizeof(peer[key4]{}),
+		"IPv6 peer":                               unsafe.Sizeof(peer[key6]{}),
+		"node above the leaves":                   unsafe.Sizeof(node{}),
+	} {
+		if row := fmt.Sprintf("| %s | %v |\n", what, size); !strings.Contains(string(text), row) {
+			t.Errorf("docs/memory.md lacks %s", row)
+		}
+	}
+	largest := fmt.Sprintf("The largest leaf has %d IPv4 or %d IPv6 peers.", leafCap[key4](maxLeaf), leafCap[key6](maxLeaf))
+	if !strings.Contains(string(text), largest) {
+		t.Errorf("docs/memory.md lacks %q", largest)
 	}
 }

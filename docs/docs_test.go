@@ -1,0 +1,173 @@
+//go:build linux
+
+// Package docs has the tests of what the documents say: the commands run, the
+// links lead somewhere.
+package docs
+
+import (
+	"bytes"
+	"context"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+)
+
+// documents are what is read, from the top of the repository.
+func documents(t *testing.T) map[string]string {
+	t.Helper()
+	texts := map[string]string{}
+	for _, pattern := range []string{"../*.md", "*.md", "../bench/*.md"} {
+		names, err := filepath.Glob(pattern)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, name := range names {
+			b, err := os.ReadFile(name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			texts[name] = string(b)
+		}
+	}
+	if texts["../README.md"] == "" {
+		t.Fatal("no README.md")
+	}
+	return texts
+}
+
+// TestLinks: what a document refers to in the repository is there, as are the
+// targets of make and the headings.
+func TestLinks(t *testing.T) {
+	makefile, err := os.ReadFile("../Makefile")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, text := range documents(t) {
+		for _, m := range regexp.MustCompile(`\]\(([^)\s]+)\)`).FindAllStringSubmatch(text, -1) {
+			file, heading, _ := strings.Cut(m[1], "#")
+			switch {
+			case strings.Contains(m[1], "://"):
+			case file == "":
+				if !hasHeading(text, heading) {
+					t.Errorf("%s: no heading for #%s", name, heading)
+				}
+			default:
+				if _, err := os.Stat(filepath.Join(filepath.Dir(name), file)); err != nil {
+					t.Errorf("%s: %v", name, err)
+				}
+			}
+		}
+		for _, m := range regexp.MustCompile("(?m)(?:`|^)make ([a-z][a-z0-9-]*)(?:[^/a-z0-9-]|$)").FindAllStringSubmatch(text, -1) {
+			target := `(?m)^` + m[1] + `:|^\$\(addprefix binary-,`
+			if !strings.HasPrefix(m[1], "binary-") {
+				target = `(?m)^` + m[1] + `:`
+			}
+			if !regexp.MustCompile(target).Match(makefile) && m[1] != "defconfig" { // OpenWrt's
+				t.Errorf("%s: make has no target %s", name, m[1])
+			}
+		}
+	}
+}
+
+// hasHeading says whether text has a heading that GitHub would call that.
+func hasHeading(text, anchor string) bool {
+	for _, m := range regexp.MustCompile(`(?m)^#+ (.*)$`).FindAllStringSubmatch(text, -1) {
+		if strings.ReplaceAll(strings.ToLower(m[1]), " ", "-") == anchor {
+			return true
+		}
+	}
+	return false
+}
+
+var shBlock = regexp.MustCompile("(?ms)^```sh\n(.*?)^```$")
+
+// TestCommands runs every block of commands that is marked as sh: the first of
+// the README, which starts the tracker, in a fresh clone, and beside it all the
+// others. (What takes another machine is marked as console; docs/packaging.md
+// says where it was run.) Network and processes are a namespace's own.
+func TestCommands(t *testing.T) {
+	t.Parallel()
+	if os.Getuid() != 0 {
+		t.Skip("needs root, for a namespace")
+	}
+	for _, p := range []string{"git", "make", "unshare", "ip"} {
+		if _, err := exec.LookPath(p); err != nil {
+			t.Skip(p + " is not installed")
+		}
+	}
+	scratch := t.TempDir()
+	const home = "https://github.com/fabricionaweb/pico-tracker"
+	snapshot(t, scratch+"/origin")
+
+	blocks := shBlock.FindAllStringSubmatch(documents(t)["../README.md"], -1)
+	if len(blocks) < 3 || !strings.Contains(blocks[0][1], "make run") {
+		t.Fatalf("the README's first block starts no tracker: %q", blocks)
+	}
+	var script strings.Builder
+	script.WriteString("set -eux\nip link set lo up\ncd " + scratch + "\n" +
+		"(\n" + blocks[0][1] + ") &\n" +
+		// Until it answers: go is not fast everywhere.
+		"until pico-tracker/pico-tracker -probe 127.0.0.1; do sleep 0.1; done 2>/dev/null\n" +
+		"cd pico-tracker\n")
+	for _, b := range blocks[1:] {
+		script.WriteString(b[1])
+	}
+	for name, text := range documents(t) {
+		for _, b := range shBlock.FindAllStringSubmatch(text, -1) {
+			if name != "../README.md" {
+				script.WriteString(b[1])
+			}
+		}
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, "unshare", "--net", "--pid", "--fork", "--kill-child", "sh", "-c", script.String())
+	cmd.Env = append(os.Environ(), "GOPROXY=off", "HOME="+scratch,
+		"GOMODCACHE="+goEnv(t, "GOMODCACHE"), "GOCACHE="+goEnv(t, "GOCACHE"),
+		"GIT_CONFIG_COUNT=1", "GIT_CONFIG_KEY_0=url."+scratch+"/origin.insteadOf", "GIT_CONFIG_VALUE_0="+home)
+	var out bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &out
+	cmd.WaitDelay = 5 * time.Second
+	if err := cmd.Run(); err != nil {
+		t.Fatalf("%v\n%s", err, out.String())
+	}
+	// What docs/memory.md shows of a plan is what a processor of 64 bits
+	// prints.
+	if m := regexp.MustCompile("(?ms)^```text\n(.*?)^```$").FindStringSubmatch(documents(t)["memory.md"]); m == nil {
+		t.Error("memory.md shows no plan")
+	} else if strconv.IntSize == 64 && !strings.Contains(out.String(), m[1]) {
+		t.Errorf("memory.md shows another plan:\n%s", out.String())
+	}
+	for _, want := range []string{"listening on 0.0.0.0:1337", "answers the connect", "answers the scrape", "answers the stop", "what fits"} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("no %q in what was printed:\n%s", want, out.String())
+		}
+	}
+}
+
+// snapshot makes a repository of the files as they are here.
+func snapshot(t *testing.T, dir string) {
+	t.Helper()
+	out, err := exec.Command("sh", "-ec", `
+		mkdir "$0"; cd ..
+		git ls-files -co --exclude-standard | tar -c -T - | tar -x -C "$0"
+		cd "$0"; git init -q; git add -A
+		git -c user.name=test -c user.email=test@example.invalid commit -qm snapshot`, dir).CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+}
+
+func goEnv(t *testing.T, name string) string {
+	t.Helper()
+	out, err := exec.Command("go", "env", name).Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.TrimSpace(string(out))
+}
