@@ -19,6 +19,7 @@ import (
 // wake.
 type netlink struct {
 	fd      int
+	woken   int    // an eventfd
 	seq     uint32 // of the last question
 	changed bool   // there was a sign since wait returned
 	buf     [8 << 10]byte
@@ -27,23 +28,48 @@ type netlink struct {
 // netlinkGroups are what signs are wanted of.
 const netlinkGroups = unix.RTMGRP_LINK | unix.RTMGRP_IPV4_IFADDR | unix.RTMGRP_IPV6_IFADDR | unix.RTMGRP_IPV4_ROUTE | unix.RTMGRP_IPV6_ROUTE
 
+// netlinkPatience is how long the kernel may take with an answer.
+var netlinkPatience = unix.Timeval{Sec: 2}
+
 func openNetlink() (*netlink, error) {
-	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.NETLINK_ROUTE)
+	n := &netlink{}
+	var err error
+	if n.fd, err = unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.NETLINK_ROUTE); err != nil {
+		return nil, err
+	}
+	if n.woken, err = unix.Eventfd(0, unix.EFD_CLOEXEC); err != nil {
+		unix.Close(n.fd)
+		return nil, err
+	}
+	if err = unix.SetsockoptTimeval(n.fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &netlinkPatience); err == nil {
+		err = unix.Bind(n.fd, &unix.SockaddrNetlink{Family: unix.AF_NETLINK, Groups: netlinkGroups})
+	}
 	if err != nil {
+		n.close()
 		return nil, err
 	}
-	if err := unix.Bind(fd, &unix.SockaddrNetlink{Family: unix.AF_NETLINK, Groups: netlinkGroups}); err != nil {
-		unix.Close(fd)
-		return nil, err
-	}
-	return &netlink{fd: fd}, nil
+	return n, nil
 }
 
-func (n *netlink) close() { unix.Close(n.fd) }
+func (n *netlink) close() {
+	unix.Close(n.fd)
+	unix.Close(n.woken)
+}
 
-// wait returns when something may have changed since it last did, or on wake.
+// wait returns when something may have changed since it last did, and at once
+// after wake.
 func (n *netlink) wait() error {
 	for !n.changed {
+		fds := [2]unix.PollFd{{Fd: int32(n.fd), Events: unix.POLLIN}, {Fd: int32(n.woken), Events: unix.POLLIN}}
+		if _, err := unix.Poll(fds[:], -1); err != nil && err != unix.EINTR {
+			return err
+		}
+		if fds[1].Revents != 0 {
+			break
+		}
+		if fds[0].Revents == 0 {
+			continue
+		}
 		b, err := n.receive()
 		if err != nil {
 			return err
@@ -56,10 +82,10 @@ func (n *netlink) wait() error {
 	return nil
 }
 
-// wake makes wait return: the kernel acknowledges what asks for nothing.
+// wake makes wait return, now and from now on.
 func (n *netlink) wake() {
-	m := question{Len: unix.NLMSG_HDRLEN, Type: unix.NLMSG_NOOP, Flags: unix.NLM_F_REQUEST | unix.NLM_F_ACK}
-	_, _ = unix.Write(n.fd, m.bytes()[:unix.NLMSG_HDRLEN])
+	one := [8]byte{1, 0, 0, 0, 0, 0, 0, 1} // not 0, in either byte order
+	_, _ = unix.Write(n.woken, one[:])
 }
 
 // receive waits for what the kernel has to say. What didn't fit into its queue

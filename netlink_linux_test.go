@@ -156,9 +156,14 @@ func TestNetlink(t *testing.T) {
 	defer n.close()
 	interfaces, err := net.Interfaces()
 	if err != nil {
-		t.Fatal(err)
+		t.Logf("package net can't ask either (%v, as under emulation): only the waiting is tested", err)
+	} else if err := n.list(unix.RTM_MAX+4, false, func(*message) { t.Error("it is answered") }); err == nil {
+		t.Error("the kernel's refusal of a question is not seen")
 	}
 	for _, v6 := range []bool{false, true} {
+		if err != nil {
+			break
+		}
 		if err := n.defaultRoutes(v6, func(index, _ uint32) {
 			if !slices.ContainsFunc(interfaces, func(i net.Interface) bool { return uint32(i.Index) == index }) {
 				t.Errorf("a route by %d, which is no interface", index)
@@ -193,9 +198,5 @@ func TestNetlink(t *testing.T) {
 		case <-time.After(deadline):
 			t.Fatal("it waits on")
 		}
-	}
-	// A question that the kernel refuses.
-	if err := n.list(unix.RTM_MAX+4, false, func(*message) { t.Error("it is answered") }); err == nil {
-		t.Error("the kernel's refusal is not seen")
 	}
 }

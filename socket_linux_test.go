@@ -288,6 +288,11 @@ func refuseBatches() error {
 		jump(unix.SYS_RECVMMSG), refuse, jump(unix.SYS_SENDMMSG), refuse,
 		{Code: unix.BPF_RET | unix.BPF_K, K: unix.SECCOMP_RET_ALLOW},
 	}
+	return confine(prog)
+}
+
+// confine puts a filter on what this thread asks of the kernel.
+func confine(prog []unix.SockFilter) error {
 	fprog := unix.SockFprog{Len: uint16(len(prog)), Filter: &prog[0]}
 	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
 		return err

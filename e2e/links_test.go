@@ -5,6 +5,7 @@ package e2e
 import (
 	"fmt"
 	"net/netip"
+	"strings"
 	"testing"
 )
 
@@ -45,6 +46,16 @@ func (h *host) announces(name string, addresses ...string) {
 			h.probe(netip.AddrPortFrom(netip.MustParseAddr(a), trackerPort)).awaitCounts(torrents[i], counts{leechers: 1})
 		}
 		p.leave()
+	}
+}
+
+// nft loads rules.
+func (h *host) nft(rules string) {
+	h.Helper()
+	load := h.command("nft", "-f", "-")
+	load.Stdin = strings.NewReader(rules)
+	if out, err := load.CombinedOutput(); err != nil {
+		h.Fatalf("nft on %s: %v: %s", h.name, err, out)
 	}
 }
 
@@ -130,10 +141,13 @@ func TestReplyUplink(t *testing.T) {
 		isp.plug("line", line, fmt.Sprintf("198.18.%d.1/24", i+1), fmt.Sprintf("2001:db8:%d::1/64", i+1))
 		isp.sysctl("ipv4/ip_forward", "1")
 		isp.sysctl("ipv6/conf/all/forwarding", "1")
-		// BCP 38.
-		isp.run("nft", fmt.Sprintf(`add table inet bcp38; add chain inet bcp38 forward { type filter hook forward priority 0; };
-			add rule inet bcp38 forward iifname line ip saddr != 198.18.%[1]d.0/24 drop;
-			add rule inet bcp38 forward iifname line ip6 saddr != 2001:db8:%[1]d::/64 drop`, i+1))
+		isp.nft(fmt.Sprintf(`table inet bcp38 {
+			chain forward {
+				type filter hook forward priority filter;
+				iifname "line" ip saddr != 198.18.%[1]d.0/24 drop
+				iifname "line" ip6 saddr != 2001:db8:%[1]d::/64 drop
+			}
+		}`, i+1))
 		client.route(fmt.Sprintf("198.18.%d.0/24", i+1), "via", fmt.Sprintf("198.18.0.%d", i+1))
 		client.route(fmt.Sprintf("2001:db8:%d::/64", i+1), "via", fmt.Sprintf("2001:db8::%d", i+1))
 	}
