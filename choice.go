@@ -120,7 +120,7 @@ func chooseFrom[K peerKey](w *swarm, dst []byte, want int, asker *K, seeder bool
 	forward := false
 	if e != nil && reach != reachAll {
 		l.outside = outsideOf[K](e)
-		forward = !l.inner && bandSize(w, asker, seeder, inside) > 0 && l.outside != *new(K)
+		forward = !l.inner && bandSize(w, asker, seeder, inside) > 0
 		if forward || l.inner {
 			plain = sieveOnce
 		}
@@ -152,6 +152,9 @@ func chooseFrom[K peerKey](w *swarm, dst []byte, want int, asker *K, seeder bool
 func fairShare[K peerKey](w *swarm, asker *K, seeder bool, want int, rng *random) int {
 	n := uint64(bandSize(w, asker, seeder, inside))
 	all := n + uint64(bandSize(w, asker, seeder, beyond))
+	if w.spilled && find(w, setOf[K](0), asker) != nil {
+		all-- // the asker
+	}
 	if all <= uint64(want) {
 		return want
 	}

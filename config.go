@@ -32,6 +32,11 @@ A BitTorrent tracker over UDP (BEP 15) in a fixed amount of memory.
                         (default: an eighth of what there is, 8M to 256M)
   -interval TIME        announce interval, 1m to 2h (default 15m)
   -workers N            sockets for each address, 1 to 64 (default: processors)
+  -scope MODE           auto: peers are given to those who can reach them, near
+                        ones first; off: all to everybody (default auto)
+  -external-ip ADDRESS  the router's outside, IPv4, IPv6 or both with a comma:
+                        the world gets private peers with that address; auto:
+                        that of the interface with the default route
   -connect-limit N      connects that an address and port may make in 2 minutes,
                         0 for no limit (default 10)
   -debug, -d            log every packet
@@ -61,6 +66,10 @@ type config struct {
 	memory                     int // bytes; 0 is auto
 	interval                   seconds
 	workers                    int
+	scopes                     bool // peers are given by scope
+	externalAuto               bool // the external addresses follow the default routes
+	external4                  [4]byte
+	external6                  [16]byte
 	connectLimit               uint32
 	debug                      bool
 	version                    bool
@@ -135,6 +144,13 @@ var options = []option{
 		c.workers = int(n)
 		return err
 	}},
+	{name: "scope", wants: "auto or off", set: func(c *config, v string) error {
+		if c.scopes = v == "auto"; !c.scopes && v != "off" {
+			return errValue
+		}
+		return nil
+	}},
+	{name: "external-ip", list: true, wants: "an IPv4 address, an IPv6 address, or both with a comma, or auto", set: setExternalIP},
 	{name: "connect-limit", wants: "a number from 0 to 1000000", set: func(c *config, v string) error {
 		n, err := number(v, 0, 1000000)
 		c.connectLimit = uint32(n)
@@ -181,6 +197,32 @@ func setBool(field func(*config) *bool) func(*config, string) error {
 		*field(c) = b
 		return err
 	}
+}
+
+// setExternalIP reads what the world knows this network as.
+func setExternalIP(c *config, v string) error {
+	c.externalAuto = v == "auto"
+	if c.externalAuto {
+		return nil
+	}
+	addrs, err := parseListen(v)
+	if err != nil {
+		return err
+	}
+	for i, a := range addrs {
+		if a.zone != "" || i > 0 && a.is6() == addrs[0].is6() || i > 1 {
+			return errValue
+		}
+		if !isGlobal(a.ip) {
+			return errors.New(a.String() + " can't be reached from everywhere")
+		}
+		if a.is6() {
+			copy(c.external6[:], a.ip)
+		} else {
+			copy(c.external4[:], a.ip)
+		}
+	}
+	return nil
 }
 
 func number(v string, least, most uint64) (uint64, error) {
@@ -288,6 +330,7 @@ func parseConfig(args, env []string) (*config, error) {
 		listen:       []ipAddr{anyIPv4, anyIPv6},
 		interval:     15 * 60,
 		workers:      min(runtime.GOMAXPROCS(0), maxWorkers),
+		scopes:       true,
 		connectLimit: 10,
 		origins:      map[string]string{},
 	}
@@ -328,6 +371,9 @@ func parseConfig(args, env []string) (*config, error) {
 	}
 	if c.secret != nil && c.secretFile != "" {
 		return nil, usageError(c.origins["secret"] + " and " + c.origins["secret-file"] + ": give one of the two")
+	}
+	if !c.scopes && c.origins["external-ip"] != "" {
+		return nil, usageError(c.origins["external-ip"] + " does nothing with " + c.origins["scope"] + " off: give one of the two")
 	}
 	if c.whitelist != "" && c.blacklist != "" {
 		return nil, usageError(c.origins["whitelist"] + " and " + c.origins["blacklist"] + ": give one of the two")

@@ -38,6 +38,10 @@ func (c *config) text(name string) string {
 		return fmt.Sprint(c.interval)
 	case "workers":
 		return fmt.Sprint(c.workers)
+	case "scope":
+		return fmt.Sprint(c.scopes)
+	case "external-ip":
+		return fmt.Sprint(c.externalAuto, ipAddr{ip: string(c.external4[:])}, ipAddr{ip: string(c.external6[:])})
 	case "connect-limit":
 		return fmt.Sprint(c.connectLimit)
 	case "debug":
@@ -90,6 +94,12 @@ var flagCases = []struct {
 		map[string]string{"59s": "1m to 2h", "59.999s": "1m to 2h", "2h0m1s": "1m to 2h", "2h1ns": "1m to 2h", "900": "1m to 2h", "0": "1m to 2h", "-15m": "1m to 2h", "15": "1m to 2h", "soon": "1m to 2h"}},
 	{"workers", "", map[string]string{"1": "1", "64": "64"},
 		map[string]string{"0": "1 to 64", "65": "1 to 64", "-1": "1 to 64", "two": "1 to 64", "1.5": "1 to 64"}},
+	{"scope", "", map[string]string{"auto": "true", "off": "false"}, map[string]string{"on": "auto or off", "false": "auto or off", "AUTO": "auto or off"}},
+	{"external-ip", "", map[string]string{"auto": "true 0.0.0.0 ::", "203.0.113.7": "false 203.0.113.7 ::", "2001:db8::7": "false 0.0.0.0 2001:db8::7",
+		"[2001:db8::7], 8.8.8.8": "false 8.8.8.8 2001:db8::7", "100.128.0.1": "false 100.128.0.1 ::"},
+		map[string]string{"off": "IPv4 address", "auto,8.8.8.8": "IPv4 address", "8.8.8.8,8.8.4.4": "IPv4 address", "8.8.8.8,2001:db8::1,2001:db8::2": "IPv4 address",
+			"fe80::1%eth0": "IPv4 address", "192.168.1.1": "192.168.1.1 can't be reached", "100.64.0.1": "can't be reached", "8.8.8.8,fd00::1": "fd00::1 can't be reached",
+			"127.0.0.1": "can't be reached", "0.0.0.0": "can't be reached", "::": "can't be reached", "224.0.0.1": "can't be reached", "::ffff:8.8.8.8": "IPv4 address"}},
 	{"connect-limit", "", map[string]string{"0": "0", "1": "1", "1000000": "1000000"},
 		map[string]string{"-1": "0 to 1000000", "1000001": "0 to 1000000", "many": "0 to 1000000"}},
 	{"debug", "d", map[string]string{"1": "true", "true": "true", "TRUE": "true", "t": "true", "0": "false", "false": "false", "F": "false"},
@@ -196,7 +206,7 @@ func TestDefaults(t *testing.T) {
 	}
 	for name, want := range map[string]string{
 		"port": "1337", "listen": "[0.0.0.0 ::]", "interface": "[]", "secret": "", "secret-file": "", "whitelist": "", "blacklist": "", "memory": "0",
-		"interval": "900", "connect-limit": "10", "debug": "false", "version": "false", "help": "false", "probe": "",
+		"interval": "900", "scope": "true", "external-ip": "false 0.0.0.0 ::", "connect-limit": "10", "debug": "false", "version": "false", "help": "false", "probe": "",
 	} {
 		if got := c.text(name); got != want {
 			t.Errorf("%s: %q, want %q", name, got, want)
@@ -293,6 +303,7 @@ func TestUnknownFlags(t *testing.T) {
 func TestEitherOr(t *testing.T) {
 	expectUsageError(t, []string{"-secret=a", "-secret-file=b"}, nil, "-secret and -secret-file: give one of the two")
 	expectUsageError(t, []string{"-secret-file=b"}, []string{"PICO_TRACKER__SECRET=a"}, "PICO_TRACKER__SECRET and -secret-file: give one of the two")
+	expectUsageError(t, []string{"-scope=off", "-external-ip=auto"}, nil, "-external-ip does nothing with -scope off: give one of the two")
 	expectUsageError(t, []string{"-whitelist=a", "-blacklist=b"}, nil, "-whitelist and -blacklist: give one of the two")
 	expectUsageError(t, []string{"-w=a"}, []string{"PICO_TRACKER__BLACKLIST=b"}, "-whitelist and PICO_TRACKER__BLACKLIST: give one of the two")
 }

@@ -186,13 +186,3 @@ func (l *links) lookUp(family int) {
 	copy(ip6[:], l.external[1].ip)
 	l.tracker.setExternal(ip4, ip6)
 }
-
-// isGlobal says whether the world can reach an address.
-func isGlobal(ip string) bool {
-	if len(ip) == 4 {
-		return scope4(&[6]byte{ip[0], ip[1], ip[2], ip[3]}) == scopeGlobal
-	}
-	var a [18]byte
-	copy(a[:], ip)
-	return scope6(&a) == scopeGlobal
-}

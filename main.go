@@ -102,7 +102,16 @@ func start(signals <-chan os.Signal, c *config, manager *notifier, log *logger) 
 		}
 		workers[i] = &worker{sock: s, desk: d, clock: clk, log: log}
 	}
-	ln := newLinks(socks, nil, log)
+	t.scopes = c.scopes
+	t.setExternal(c.external4, c.external6)
+	var followed *tracker
+	if c.externalAuto {
+		followed = t
+	}
+	ln := newLinks(socks, followed, log)
+	if c.externalAuto && ln == nil {
+		return usageError(c.origins["external-ip"] + " auto: not on this system; want addresses")
+	}
 	log.info("memory ", sizeText(l.total), ": up to ", strconv.Itoa(t.store.maxTorrents()), " torrents or ",
 		strconv.Itoa(t.store.maxPeers()), " peers; ", strconv.Itoa(c.workers), " workers, interval ",
 		(time.Duration(c.interval) * time.Second).String())

@@ -83,6 +83,16 @@ func nobody6(a *[18]byte) bool {
 	return mark == [2]byte{0xff, 0xff} || mark == [2]byte{} && scope6(a) != scopeHost
 }
 
+// isGlobal says whether hosts everywhere can reach an address of 4 or 16 bytes.
+func isGlobal(ip string) bool {
+	if len(ip) == 4 {
+		a := [6]byte([]byte(ip + "\x00\x00"))
+		return !nobody4(&a) && scope4(&a) == scopeGlobal
+	}
+	a := [18]byte([]byte(ip + "\x00\x00"))
+	return !nobody6(&a) && scope6(&a) == scopeGlobal
+}
+
 // settled4 makes of the address that a packet on a link came from the one that
 // is kept. It returns false where no host can have it, and where the link's
 // number is too large to be kept.

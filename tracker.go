@@ -58,13 +58,14 @@ type tracker struct {
 // it.
 func (t *tracker) setExternal(v4 [4]byte, v6 [16]byte) {
 	e := &external{}
-	copy(e.v4[:], v4[:])
-	copy(e.v6[:], v6[:])
-	if nobody4(&e.v4) || scope4(&e.v4) != scopeGlobal {
-		e.v4 = [6]byte{}
+	if isGlobal(string(v4[:])) {
+		copy(e.v4[:], v4[:])
 	}
-	if nobody6(&e.v6) || scope6(&e.v6) != scopeGlobal {
-		e.v6 = [18]byte{}
+	if isGlobal(string(v6[:])) {
+		copy(e.v6[:], v6[:])
+	}
+	if *e == (external{}) {
+		e = nil
 	}
 	t.external.Store(e)
 }
@@ -229,7 +230,9 @@ func answerAnnounce[K peerKey](d *desk, dst, req []byte, from *K, now moment) ([
 	key := *from
 	copy(bytesOf(&key)[len(key)-2:], a.port[:])
 	if d.scopes {
-		v.outside = d.external.Load()
+		if v.outside = d.external.Load(); v.outside != nil && outsideOf[K](v.outside) == *new(K) {
+			v.outside = nil // none of this family
+		}
 		v.reach = reachOf(&key, v.outside)
 	}
 

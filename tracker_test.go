@@ -27,6 +27,7 @@ type service struct {
 	now    moment
 	proved map[netip.Addr]bool // has been sent an ID
 	last   verdict
+	link   uint32 // that the requests of link-local hosts come from
 }
 
 const testInterval seconds = 900
@@ -90,10 +91,10 @@ func (s *service) ask(h host, req []byte) []byte {
 	var out []byte
 	if h.Addr().Is6() {
 		key := keyOf[key6](h)
-		out, s.last = handle(d, dst, req, &key, 0, s.now)
+		out, s.last = handle(d, dst, req, &key, s.link, s.now)
 	} else {
 		key := keyOf[key4](h)
-		out, s.last = handle(d, dst, req, &key, 0, s.now)
+		out, s.last = handle(d, dst, req, &key, s.link, s.now)
 	}
 	if !bytes.Equal(sent, req) {
 		s.t.Fatalf("the request was written to: %x, was %x", req, sent)
@@ -252,7 +253,21 @@ func (s *service) announce(h host, f fields) announcement {
 // id is an ID for h without a connect.
 func (s *service) id(h host) []byte {
 	s.proved[h.Addr()] = true
-	return binary.BigEndian.AppendUint64(nil, s.desk(h).cookies.issue(h.Addr().AsSlice(), s.now))
+	var addr []byte
+	if h.Addr().Is6() {
+		key := keyOf[key6](h)
+		if s.scopes {
+			settled(&key, s.link)
+		}
+		addr = address(&key)
+	} else {
+		key := keyOf[key4](h)
+		if s.scopes {
+			settled(&key, s.link)
+		}
+		addr = address(&key)
+	}
+	return binary.BigEndian.AppendUint64(nil, s.desk(h).cookies.issue(addr, s.now))
 }
 
 func (s *service) decode(h host, reply []byte) announcement {
