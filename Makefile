@@ -207,6 +207,11 @@ bench-memory: bench-tools ## memory of torrents and swarms, and whether -memory 
 bench-flood: bench-tools ## what honest clients get of it while it is flooded, beside opentracker (ARGS=...)
 	cd bench && go run ./cmd/bench -run flood -subjects pico-tracker,opentracker -out results $(ARGS)
 
+.PHONY: bench-scale
+bench-scale: bench-tools ## 50,000,000 peers in eight instances behind a balancer (ARGS=...)
+	@scripts/install nftables procps util-linux
+	cd bench && go run ./cmd/bench -run scale -subjects pico-tracker -out results $(ARGS)
+
 .PHONY: bench-tools
 bench-tools:
 	@scripts/install opentracker gcc libc6-dev iproute2

@@ -38,13 +38,17 @@ type settings struct {
 	caps      string
 	workers   string
 	load      string
+	instances int
+	share     string
+	peers     int
+	torrents  int
 	serverCPU int
 	loadCPU   int
 }
 
 func main() {
 	var s settings
-	flag.StringVar(&s.run, "run", "speed", "what to measure, of `speed,memory,caps,flood`")
+	flag.StringVar(&s.run, "run", "speed", "what to measure, of `speed,memory,caps,flood,scale`")
 	flag.StringVar(&s.out, "out", "", "also write CSV, Markdown and charts into this `directory`")
 	flag.StringVar(&s.pico, "pico", "", "measure this `binary` of Pico Tracker; it is built when not given")
 	flag.StringVar(&s.families, "families", "v4,v6", "address `families`")
@@ -58,6 +62,10 @@ func main() {
 	flag.StringVar(&s.caps, "caps", "8M,16M,64M,512M", "caps: `values` of -memory that must hold")
 	flag.StringVar(&s.workers, "workers", "1,2,3,4", "caps: `values` of -workers")
 	flag.StringVar(&s.load, "load", "", "memory: `names` of loads; all when not given")
+	flag.IntVar(&s.instances, "instances", 8, "scale: `number` of instances behind one balancer")
+	flag.StringVar(&s.share, "share", "128M", "scale: -memory of each")
+	flag.IntVar(&s.peers, "peers", 50_000_000, "scale: `number` of peers")
+	flag.IntVar(&s.torrents, "torrents", 5_000_000, "scale: `number` of torrents")
 	flag.IntVar(&s.serverCPU, "server-cpu", 0, "`processor` of the server")
 	flag.IntVar(&s.loadCPU, "load-cpu", 1, "`processor` of the load generator")
 	flag.Parse()
@@ -161,6 +169,8 @@ func inside(s settings, dir string) error {
 			err = b.capTable()
 		case "flood":
 			err = b.floodTable()
+		case "scale":
+			err = b.scale()
 		default:
 			err = fmt.Errorf("-run has no %q", what)
 		}

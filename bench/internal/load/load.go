@@ -43,6 +43,9 @@ const (
 // Generator speaks to one tracker. It keeps the connection IDs of its clients between runs. It is
 // not safe for concurrent use.
 type Generator struct {
+	// FillWindow is how many requests Register and Count keep outstanding: SmallWindow, unless changed.
+	FillWindow int
+
 	conn   *udp.Conn
 	v6     bool
 	origin time.Time
@@ -156,7 +159,8 @@ func New(server netip.AddrPort) (*Generator, error) {
 		free:    make([]uint16, 0, maxSlots),
 		connect: Sources,
 
-		patience: lostAfter,
+		patience:   lostAfter,
+		FillWindow: SmallWindow,
 	}, nil
 }
 
@@ -172,7 +176,7 @@ func (g *Generator) Register(p population.Population) (*Result, error) {
 func (g *Generator) RegisterSome(p population.Population, from, to int) (*Result, error) {
 	peer := from
 	w := Workload{Population: p, NumWant: 0}
-	return g.closed(&w, SmallWindow, func(q *request) bool {
+	return g.closed(&w, g.FillWindow, func(q *request) bool {
 		if peer >= to {
 			return false
 		}
@@ -189,7 +193,7 @@ func (g *Generator) RegisterSome(p population.Population, from, to int) (*Result
 // the result.
 func (g *Generator) Count(p population.Population) (*Result, error) {
 	torrent := 0
-	return g.closed(&Workload{Population: p}, SmallWindow, func(q *request) bool {
+	return g.closed(&Workload{Population: p}, g.FillWindow, func(q *request) bool {
 		n := min(bep15.MaxHashes, p.Torrents-torrent)
 		*q = request{
 			action: bep15.Scrape, source: uint32(torrent % Sources),

@@ -39,6 +39,14 @@ func Zipf(peers, torrents int) Population {
 	return Population{Peers: peers, Torrents: torrents, SeedersIn100: 25, spread: zipf}
 }
 
+// Public is what a large public tracker may have: every torrent has a peer, and the others are spread
+// so that the torrent of rank r has a share in proportion to 1/(r+100). Of 50,000,000 peers in 5,000,000
+// torrents the largest swarm has some 41,000, and seven of ten torrents have four at most. A quarter are
+// seeders.
+func Public(peers, torrents int) Population {
+	return Population{Peers: peers, Torrents: torrents, SeedersIn100: 25, spread: public}
+}
+
 // Aquatic is what the load test of aquatic makes by default: 2,000,000 peers, three in four of them
 // seeders, on 1,000,000 torrents whose popularity is a floor of 1/2 plus exp(6.5 - 500 r/1000000)
 // for the torrent of rank r. Some 1 % of the torrents have over a hundred peers and most have one
@@ -85,6 +93,17 @@ func zipf(peer, _, torrents int) int {
 	u := unit(Hash64(uint64(peer) ^ saltTorrent))
 	r := math.Exp(u * math.Log(float64(torrents+1)))
 	return min(int(r)-1, torrents-1)
+}
+
+// public inverts the continuous distribution with density 1/(r+100) over [0, torrents).
+func public(peer, _, torrents int) int {
+	const flat = 100
+	if peer < torrents {
+		return peer
+	}
+	u := unit(Hash64(uint64(peer) ^ saltTorrent))
+	r := flat * (math.Exp(u*math.Log(float64(torrents+flat)/flat)) - 1)
+	return min(int(r), torrents-1)
 }
 
 // aquatic draws from its two parts, each by its weight: the floor is uniform, the rest exponential.

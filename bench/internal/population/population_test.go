@@ -45,6 +45,27 @@ func TestZipf(t *testing.T) {
 	}
 }
 
+func TestPublic(t *testing.T) {
+	const peers, torrents = 500_000, 50_000
+	count := sizes(Public(peers, torrents))
+	for torrent, n := range count {
+		if n < 1 {
+			t.Fatalf("torrent %d has no peer", torrent)
+		}
+	}
+	for _, part := range [][2]int{{0, 1}, {1, 10}, {10, 100}, {100, 1000}, {1000, 10_000}, {10_000, torrents}} {
+		// The integral of 1/(r+100) over the part, as a share of that over all ranks.
+		share := math.Log(float64(part[1]+100)/float64(part[0]+100)) / math.Log((torrents+100)/100)
+		want, got := float64(part[1]-part[0])+share*(peers-torrents), 0.0
+		for _, n := range count[part[0]:part[1]] {
+			got += float64(n)
+		}
+		if math.Abs(got-want) > 5*math.Sqrt(want) {
+			t.Errorf("ranks %v have %.0f peers, want about %.0f", part, got, want)
+		}
+	}
+}
+
 func TestAquatic(t *testing.T) {
 	p := Aquatic()
 	count := sizes(p)

@@ -164,3 +164,40 @@ func Machine() string {
 	}
 	return model + ", " + kernel
 }
+
+// Named are the processes and kernel threads whose name begins so.
+func Named(prefix string) (pids []int, err error) {
+	files, err := filepath.Glob("/proc/[0-9]*/comm")
+	if err != nil {
+		return nil, err
+	}
+	for _, file := range files {
+		name, err := os.ReadFile(file)
+		if err != nil {
+			continue // it has ended
+		}
+		if bytes.HasPrefix(name, []byte(prefix)) {
+			pid, err := strconv.Atoi(filepath.Base(filepath.Dir(file)))
+			if err != nil {
+				return nil, err
+			}
+			pids = append(pids, pid)
+		}
+	}
+	return pids, nil
+}
+
+// Scheduled is the processor time of a single thread, a kernel thread's too.
+func Scheduled(tid int) (time.Duration, error) {
+	name := fmt.Sprintf("/proc/%d/schedstat", tid)
+	text, err := os.ReadFile(name)
+	if err != nil {
+		return 0, err
+	}
+	fields := bytes.Fields(text)
+	if len(fields) == 0 {
+		return 0, fmt.Errorf("%s: %q", name, text)
+	}
+	ns, err := strconv.ParseInt(string(fields[0]), 10, 64)
+	return time.Duration(ns), err
+}

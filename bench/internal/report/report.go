@@ -184,7 +184,10 @@ func (c *Chart) WriteSVG(path string) error {
 	if _, err := drawing.WriteTo(&svg); err != nil {
 		return err
 	}
-	// Where the font is not installed, one of the same widths does.
-	text := bytes.ReplaceAll(svg.Bytes(), []byte("font-family:Liberation Sans;"), []byte("font-family:Liberation Sans,Arial,Helvetica,sans-serif;"))
-	return os.WriteFile(path, text, 0o644)
+	return os.WriteFile(path, webFonts(svg.Bytes()), 0o644)
+}
+
+// webFonts names fonts of the same widths for where the first one is not installed.
+func webFonts(svg []byte) []byte {
+	return bytes.ReplaceAll(svg, []byte("font-family:Liberation Sans;"), []byte("font-family:Liberation Sans,Arial,Helvetica,sans-serif;"))
 }

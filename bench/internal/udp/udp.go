@@ -2,9 +2,11 @@
 // an address of its own: the kernel takes the source from a PKTINFO control message, so thousands
 // of clients need no thousands of sockets. It knows nothing of what the datagrams say.
 //
-// IPv4 clients live in 127.0.0.0/8, all of which is local on every Linux machine. IPv6 clients live
-// in 2001:db8::/32, each in a /64 of its own, which has to be made local first:
+// IPv4 clients live in 127.0.0.0/8, all of which is local on every Linux machine. A server behind a
+// wire can't answer there, so its clients live in 198.19.0.0/16 (RFC 2544). IPv6 clients live in
+// 2001:db8::/32, each in a /64 of its own. The latter two have to be made local first:
 //
+//	ip route add local 198.19.0.0/16 dev lo
 //	ip -6 route add local 2001:db8::/32 dev lo
 //
 // The benchmarks do that in a network namespace of their own.
@@ -24,10 +26,12 @@ import (
 const (
 	// Batch is how many datagrams one system call moves at most.
 	Batch = 64
-	// MaxSources is how many client addresses there are, of either family.
+	// MaxSources is how many client addresses there are, of either family; behind a wire there are
+	// 65,536 over IPv4.
 	MaxSources = 1<<24 - 1<<17
 
 	firstV4     = 0x7F010000 // 127.1.0.0: the addresses below it are left to servers
+	firstWired  = 0xC6130000 // 198.19.0.0
 	payloadSize = 2048
 	controlSize = 40 // a control message with an in6_pktinfo; one with an in_pktinfo is smaller
 	waitTime    = 20 * time.Millisecond
@@ -35,10 +39,11 @@ const (
 
 // Conn is the socket with its buffers. It is not safe for concurrent use.
 type Conn struct {
-	fd int
-	v6 bool
-	tx *side
-	rx *side
+	fd    int
+	v6    bool
+	first uint32 // IPv4 client
+	tx    *side
+	rx    *side
 }
 
 // side is what one system call reads: headers that point to each other and never move.
@@ -69,7 +74,10 @@ func Open(server netip.AddrPort, receiveBuffer int) (*Conn, error) {
 	if err != nil {
 		return nil, fmt.Errorf("socket: %w", err)
 	}
-	c := &Conn{fd: fd, v6: v6, tx: new(side), rx: new(side)}
+	c := &Conn{fd: fd, v6: v6, first: firstV4, tx: new(side), rx: new(side)}
+	if !server.Addr().IsLoopback() {
+		c.first = firstWired
+	}
 	if err := c.configure(receiveBuffer); err != nil {
 		unix.Close(fd)
 		return nil, err
@@ -144,7 +152,7 @@ func (c *Conn) Stage(i, length, source int) {
 	if c.v6 {
 		putSourceV6(data[0:16], source) // in6_pktinfo: address, interface
 	} else {
-		putSourceV4(data[4:8], source) // in_pktinfo: interface, source, destination
+		binary.BigEndian.PutUint32(data[4:8], c.first+uint32(source)) // in_pktinfo: interface, source, destination
 	}
 }
 
@@ -189,7 +197,7 @@ func (c *Conn) Receive(wait bool) (n int, err error) {
 // Received is the datagram at place i of the last batch taken, valid until the next Receive.
 func (c *Conn) Received(i int) []byte { return c.rx.payload[i][:c.rx.header[i].length] }
 
-// Source is the address of a client by its number.
+// Source is the address of a client of a server on loopback by its number.
 func Source(number int, v6 bool) netip.Addr {
 	if v6 {
 		var a [16]byte
@@ -197,11 +205,9 @@ func Source(number int, v6 bool) netip.Addr {
 		return netip.AddrFrom16(a)
 	}
 	var a [4]byte
-	putSourceV4(a[:], number)
+	binary.BigEndian.PutUint32(a[:], firstV4+uint32(number))
 	return netip.AddrFrom4(a)
 }
-
-func putSourceV4(b []byte, number int) { binary.BigEndian.PutUint32(b, firstV4+uint32(number)) }
 
 // 2001:db8:NNNN:NNNN::1: trackers that count by /64 see as many sources as there are addresses.
 func putSourceV6(b []byte, number int) {
