@@ -166,12 +166,6 @@ func (h *host) route(args ...string) {
 	h.ip(append([]string{"-n", h.namespace, "route", "add"}, args...)...)
 }
 
-// sysctl sets a parameter of the host's network.
-func (h *host) sysctl(key, value string) {
-	h.Helper()
-	h.run("sh", "-c", fmt.Sprintf("echo %s >/proc/sys/net/%s", value, key))
-}
-
 // isolate keeps the host from all hosts that are isolated too.
 func (h *host) isolate() {
 	h.Helper()

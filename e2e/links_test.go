@@ -139,8 +139,7 @@ func TestReplyUplink(t *testing.T) {
 		isp := l.bare(fmt.Sprintf("isp%d", i+1))
 		isp.plug("net", internet, fmt.Sprintf("198.18.0.%d/24", i+1), fmt.Sprintf("2001:db8::%d/64", i+1))
 		isp.plug("line", line, fmt.Sprintf("198.18.%d.1/24", i+1), fmt.Sprintf("2001:db8:%d::1/64", i+1))
-		isp.sysctl("ipv4/ip_forward", "1")
-		isp.sysctl("ipv6/conf/all/forwarding", "1")
+		isp.run("sysctl", "-w", "net.ipv4.ip_forward=1", "net.ipv6.conf.all.forwarding=1")
 		isp.nft(fmt.Sprintf(`table inet bcp38 {
 			chain forward {
 				type filter hook forward priority filter;
