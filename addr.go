@@ -158,3 +158,20 @@ func (e endpoint) String() string {
 	}
 	return host + ":" + strconv.Itoa(int(e.port))
 }
+
+// translate replaces every byte of s. (What package strings has for case brings
+// the tables of Unicode along.)
+func translate(s string, f func(c byte) byte) string {
+	b := []byte(s)
+	for i, c := range b {
+		b[i] = f(c)
+	}
+	return string(b)
+}
+
+func upper(c byte) byte {
+	if 'a' <= c && c <= 'z' {
+		c -= 'a' - 'A'
+	}
+	return c
+}

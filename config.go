@@ -39,6 +39,9 @@ A BitTorrent tracker over UDP (BEP 15) in a fixed amount of memory.
                         that of the interface with the default route
   -connect-limit N      connects that an address and port may make in 2 minutes,
                         0 for no limit (default 10)
+  -stats FILE           write figures to this file, for node_exporter
+                        (its name should then end in .prom) and -status
+  -stats-interval TIME  how often, 1s to 1h (default 15s)
   -debug, -d            log every packet
   -plan                 print what the memory is divided into, how much fits
                         and how many requests that means, and exit
@@ -47,12 +50,14 @@ A BitTorrent tracker over UDP (BEP 15) in a fixed amount of memory.
                         or self for what these flags would start
   -probe-scrape HASH    have the probe ask for the counts of a torrent
   -probe-announce HASH  have it announce a leecher, and take it back at once
+  -status FILE          show what a tracker writes with -stats, on a terminal
+                        as it changes, and exit: 1 when it is too old
   -version, -v          print the version
   -help, -h             print this
 
 Each flag can be set by an environment variable instead: PICO_TRACKER__ and the
 name in capitals, with _ for -, as in PICO_TRACKER__SECRET_FILE; for -debug also
-DEBUG. SIGHUP has the list file read again.
+DEBUG. SIGHUP has the list file read again, SIGUSR1 logs a summary.
 `
 
 // config is what the user has chosen.
@@ -75,6 +80,9 @@ type config struct {
 	version                    bool
 	help                       bool
 	plan                       bool
+	stats                      string // the file for reports; "": none
+	statsInterval              seconds
+	status                     string    // a file of reports to show; "": serve
 	probe                      string    // a tracker to ask; "": serve
 	probeScrape, probeAnnounce *infoHash // what to ask it for; nil: not
 
@@ -131,13 +139,9 @@ var options = []option{
 		c.memory, err = parseSize(v)
 		return err
 	}},
-	{name: "interval", wants: "a time from 1m to 2h, as 15m or 900s", set: func(c *config, v string) error {
-		d, err := time.ParseDuration(v)
-		if err != nil || d < time.Duration(minInterval)*time.Second || d > time.Duration(maxInterval)*time.Second {
-			return errValue
-		}
-		c.interval = seconds(d / time.Second)
-		return nil
+	{name: "interval", wants: "a time from 1m to 2h, as 15m or 900s", set: func(c *config, v string) (err error) {
+		c.interval, err = duration(v, minInterval, maxInterval)
+		return err
 	}},
 	{name: "workers", wants: "a number from 1 to 64", set: func(c *config, v string) error {
 		n, err := number(v, 1, maxWorkers)
@@ -156,11 +160,17 @@ var options = []option{
 		c.connectLimit = uint32(n)
 		return err
 	}},
+	{name: "stats", wants: "the path of a file", set: setPath(func(c *config) *string { return &c.stats })},
+	{name: "stats-interval", wants: "a time from 1s to 1h, as 15s", set: func(c *config, v string) (err error) {
+		c.statsInterval, err = duration(v, 1, 60*60)
+		return err
+	}},
 	{name: "debug", short: "d", boolean: true, wants: "true or false", set: setBool(func(c *config) *bool { return &c.debug })},
 	{name: "plan", command: true, boolean: true, wants: "true or false", set: setBool(func(c *config) *bool { return &c.plan })},
 	{name: "probe", command: true, wants: "an address, as 127.0.0.1:1337 or [::1]:1337", set: setPath(func(c *config) *string { return &c.probe })},
 	{name: "probe-scrape", command: true, wants: wantsHash, set: setHash(func(c *config) **infoHash { return &c.probeScrape })},
 	{name: "probe-announce", command: true, wants: wantsHash, set: setHash(func(c *config) **infoHash { return &c.probeAnnounce })},
+	{name: "status", command: true, wants: "the path of a file", set: setPath(func(c *config) *string { return &c.status })},
 	{name: "version", short: "v", command: true, boolean: true, wants: "true or false", set: setBool(func(c *config) *bool { return &c.version })},
 	{name: "help", short: "h", command: true, boolean: true, wants: "true or false", set: setBool(func(c *config) *bool { return &c.help })},
 }
@@ -233,10 +243,19 @@ func number(v string, least, most uint64) (uint64, error) {
 	return n, nil
 }
 
+// duration reads a time as 15m or 900s.
+func duration(v string, least, most seconds) (seconds, error) {
+	d, err := time.ParseDuration(v)
+	if err != nil || d < time.Duration(least)*time.Second || d > time.Duration(most)*time.Second {
+		return 0, errValue
+	}
+	return seconds(d / time.Second), nil
+}
+
 // parseSize reads a number of bytes, with K, M or G (of 1024) and perhaps B or
 // iB behind it.
 func parseSize(v string) (int, error) {
-	s, shift := strings.ToUpper(v), 0
+	s, shift := translate(v, upper), 0
 	for i, suffix := range []string{"K", "M", "G"} {
 		if digits, rest, ok := strings.Cut(s, suffix); ok && (rest == "" || rest == "B" || rest == "IB") {
 			s, shift = digits, 10*(i+1)
@@ -319,20 +338,26 @@ func byInterface(addrs []ipAddr, names []string) (all []ipAddr) {
 
 // variable is the environment variable of a flag.
 func variable(name string) string {
-	return "PICO_TRACKER__" + strings.ToUpper(strings.ReplaceAll(name, "-", "_"))
+	return "PICO_TRACKER__" + translate(name, func(c byte) byte {
+		if c == '-' {
+			return '_'
+		}
+		return upper(c)
+	})
 }
 
 // parseConfig reads the command line and the environment ("NAME=value"). Its
 // errors are usage errors.
 func parseConfig(args, env []string) (*config, error) {
 	c := &config{
-		port:         1337,
-		listen:       []ipAddr{anyIPv4, anyIPv6},
-		interval:     15 * 60,
-		workers:      min(runtime.GOMAXPROCS(0), maxWorkers),
-		scopes:       true,
-		connectLimit: 10,
-		origins:      map[string]string{},
+		port:          1337,
+		listen:        []ipAddr{anyIPv4, anyIPv6},
+		interval:      15 * 60,
+		workers:       min(runtime.GOMAXPROCS(0), maxWorkers),
+		scopes:        true,
+		connectLimit:  10,
+		statsInterval: 15,
+		origins:       map[string]string{},
 	}
 	given, err := parseFlags(args)
 	if err != nil {

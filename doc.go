@@ -7,9 +7,13 @@
 //
 //	main        wiring, signals, exit codes
 //	plan        -plan: what fits into the memory
+//	signal      the signal that differs by system
+//	status      -status: figures for people
 //	probe       -probe: asks any UDP tracker
 //	config      flags, environment, and how -memory is divided
 //	server      the loops: receive, answer, send; the keeper; the clock
+//	report      the figures in words: Prometheus' and the log's
+//	kernel      what the kernel counts of this process
 //	notify      what a service manager is told
 //	links       follows interfaces, addresses and default routes
 //	socket      batches of datagrams in and out of the kernel

@@ -8,6 +8,7 @@ import (
 	"runtime"
 	"runtime/debug"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -29,14 +30,14 @@ const (
 func main() {
 	declineHugePages()
 	signals := make(chan os.Signal, 4)
-	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP, summarySignal)
 	os.Exit(run(signals, os.Args[1:], os.Environ(), os.Stdout, os.Stderr))
 }
 
 // run is the program: it serves until told to stop by a signal, and returns
-// the exit code. SIGHUP has the access list read.
+// the exit code. SIGHUP has the access list read, SIGUSR1 a summary logged.
 func run(signals <-chan os.Signal, args, env []string, stdout, stderr io.Writer) int {
-	log := &logger{w: stderr}
+	log := newLogger(stdout, stderr, env)
 	c, err := parseConfig(args, env)
 	if err == nil {
 		log.debug = c.debug
@@ -52,6 +53,8 @@ func run(signals <-chan os.Signal, args, env []string, stdout, stderr io.Writer)
 			}
 		case c.probe != "":
 			err = probe(c, stdout)
+		case c.status != "":
+			err = status(signals, c.status, stdout, stdout == os.Stdout && isTerminal())
 		default:
 			err = start(signals, c, newNotifier(env), log)
 		}
@@ -66,6 +69,25 @@ func run(signals <-chan os.Signal, args, env []string, stdout, stderr io.Writer)
 		return exitFailure
 	}
 	return exitOK
+}
+
+// newLogger logs to stderr, in the way of who reads it.
+func newLogger(stdout, stderr io.Writer, env []string) *logger {
+	l := &logger{w: stderr}
+	if stdout != os.Stdout || stderr != os.Stderr {
+		return l
+	}
+	for _, e := range env {
+		if v, ok := strings.CutPrefix(e, "JOURNAL_STREAM="); ok {
+			l.journal = isJournal(v)
+		}
+	}
+	// Who reads two pipes tells levels by them: procd takes what comes from
+	// stderr for errors, as engines of containers do.
+	if twoPipes() {
+		l.calm = stdout
+	}
+	return l
 }
 
 // start makes everything and serves until told to stop.
@@ -116,13 +138,20 @@ func start(signals <-chan os.Signal, c *config, manager *notifier, log *logger) 
 		strconv.Itoa(t.store.maxPeers()), " peers; ", strconv.Itoa(c.workers), " workers, interval ",
 		(time.Duration(c.interval) * time.Second).String())
 
+	k := &keeper{tracker: t, list: list, workers: workers, clock: clk, log: log, manager: manager,
+		limit: l.total, every: c.statsInterval, sheet: sheet{text: make([]byte, reportBytes)}}
+	k.kernel = newKernel(k.sheet.text)
+	k.report.version = version
+
 	// From here on nothing is allocated by packets: the collector has work
 	// only after reloads of the list.
 	var ms runtime.MemStats
 	runtime.ReadMemStats(&ms)
 	defer debug.SetMemoryLimit(debug.SetMemoryLimit(int64(ms.Sys-ms.HeapReleased) + 512<<10))
 
-	k := &keeper{tracker: t, list: list, workers: workers, clock: clk, log: log, manager: manager}
+	if c.stats != "" {
+		k.stats = newReplacement(c.stats)
+	}
 	return serveAll(signals, k, ln, log)
 }
 
@@ -140,26 +169,30 @@ func serveAll(signals <-chan os.Signal, k *keeper, ln *links, log *logger) error
 			}
 		}()
 	}
-	var hup, quit atomic.Bool
+	var quit, hup, ask atomic.Bool
 	k.manager.ready()
-	go k.run(&quit, &hup) // not waited for: it may be asleep for a second
+	go k.run(&quit, &hup, &ask) // not waited for: it may be asleep for a second
 	ln.start()
 
 	var err error
 	for done := false; !done; {
 		select {
 		case sig := <-signals:
-			if sig == syscall.SIGHUP {
+			switch sig {
+			case syscall.SIGHUP:
 				hup.Store(true)
-				break
+			case summarySignal:
+				ask.Store(true)
+			default:
+				log.info("stopping: ", sig.String())
+				done = true
 			}
-			log.info("stopping: ", sig.String())
-			done = true
 		case err = <-failed:
 			done = true
 		}
 	}
 	k.manager.stopping()
+	k.close()
 	quit.Store(true)
 	ln.stop()
 	for _, w := range k.workers {
@@ -315,17 +348,4 @@ func listen(c *config, batch int, log *logger) ([]*socket, error) {
 		}
 	}
 	return socks, nil
-}
-
-func decimal(n uint64) string { return strconv.FormatUint(n, 10) }
-
-// sizeText is a number of bytes as -memory takes it, rounded.
-func sizeText(n int) string {
-	switch {
-	case n >= 1<<30 && n%(1<<30) == 0:
-		return strconv.Itoa(n>>30) + "G"
-	case n >= 10<<20 || n >= 1<<20 && n%(1<<20) == 0:
-		return strconv.Itoa(n>>20) + "M"
-	}
-	return strconv.Itoa(n>>10) + "K"
 }

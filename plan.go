@@ -3,7 +3,6 @@ package main
 import (
 	"io"
 	"strconv"
-	"strings"
 	"unsafe"
 )
 
@@ -56,19 +55,18 @@ func (p population) setCost(n int) int64 {
 // plan writes what a tracker with this configuration would make of its memory.
 func plan(c *config, l *layout, stdout io.Writer) error {
 	sockets := c.workers * len(c.listen)
-	var b []byte
+	var w words
 	row := func(name string, columns ...int) {
-		b = append(b, "  "...)
-		b = append(b, name...)
-		b = append(b, strings.Repeat(" ", max(0, 34-len(name)))...)
+		w.add("  ")
+		w.add(name)
+		width := 34 + 14 - len(name)
 		for _, n := range columns {
-			s := strconv.Itoa(n)
-			b = append(b, strings.Repeat(" ", max(0, 14-len(s)))...)
-			b = append(b, s...)
+			w.right(strconv.Itoa(n), width)
+			width = 14
 		}
-		b = append(b, '\n')
+		w.add("\n")
 	}
-	b = append(b, "what takes the memory                            bytes\n"...)
+	w.add("what takes the memory                            bytes\n")
 	limits := 24<<l.idBits + 3*l.limits
 	row("Go runtime and program", runtimeBytes)
 	row(strconv.Itoa(sockets)+" sockets", sockets*(l.perWorker-limits))
@@ -81,7 +79,7 @@ func plan(c *config, l *layout, stdout io.Writer) error {
 	row("torrents and peers", l.pages*pageSize)
 	row("in all", l.total)
 
-	b = append(b, "\nwhat fits, to within 7 %                      torrents         peers    announces/s\n"...)
+	w.add("\nwhat fits, to within 7 %                      torrents         peers    announces/s\n")
 	for _, p := range populations {
 		family := " IPv4"
 		if p.v6 {
@@ -90,12 +88,9 @@ func plan(c *config, l *layout, stdout io.Writer) error {
 		n := p.torrents(l.pages)
 		row(strconv.Itoa(p.peers)+family+" each", n, n*p.peers, n*p.peers/int(c.interval))
 	}
-	b = append(b, "\nOf so many torrents that all have so many peers; a large swarm is as a thousand.\n"+
-		"Every peer announces once in "...)
-	b = strconv.AppendUint(b, uint64(c.interval), 10)
-	b = append(b, " seconds, most with a connect before it, so that\ntwice as many requests come. One IPv4 address or IPv6 /64 can have "...)
-	b = strconv.AppendUint(b, uint64(l.shareOf()), 10)
-	b = append(b, " peers.\n"...)
-	_, err := stdout.Write(b)
+	w.add("\nOf so many torrents that all have so many peers; a large swarm is as a thousand.\n")
+	w.count("Every peer announces once in ", uint64(c.interval), " seconds, most with a connect before it, so that\n")
+	w.count("twice as many requests come. One IPv4 address or IPv6 /64 can have ", uint64(l.shareOf()), " peers.\n")
+	_, err := stdout.Write(w)
 	return err
 }

@@ -113,7 +113,7 @@ func (l *line) receive(b []byte) (n int, from endpoint, errno unix.Errno) {
 // lookup finds the addresses of a name: whole, for search domains are not
 // tried.
 func lookup(name string) ([]ipAddr, error) {
-	name = strings.ToLower(strings.TrimSuffix(name, "."))
+	name = translate(strings.TrimSuffix(name, "."), plain)
 	hosts, _ := readFile("/etc/hosts") // what isn't there has no names
 	if addrs := table(string(hosts), func(f []string) string {
 		for _, n := range f[1:] {
@@ -141,13 +141,24 @@ func lookup(name string) ([]ipAddr, error) {
 	return ask(servers, 53, name)
 }
 
+// plain is c in lower case, and a blank for a tab.
+func plain(c byte) byte {
+	switch {
+	case 'A' <= c && c <= 'Z':
+		c += 'a' - 'A'
+	case c == '\t':
+		c = ' '
+	}
+	return c
+}
+
 // table is the addresses in a file such as /etc/hosts: pick takes the words of
 // a line, in lower case, and returns one of them or "".
 func table(file string, pick func([]string) string) (addrs []ipAddr) {
-	for _, line := range strings.Split(strings.ToLower(file), "\n") {
+	for _, line := range strings.Split(translate(file, plain), "\n") {
 		line, _, _ = strings.Cut(line, "#")
 		var words []string
-		for _, w := range strings.Split(strings.ReplaceAll(line, "\t", " "), " ") {
+		for _, w := range strings.Split(line, " ") {
 			if w != "" {
 				words = append(words, w)
 			}

@@ -3,6 +3,7 @@ package main
 import (
 	"runtime"
 	"strconv"
+	"sync"
 	"sync/atomic"
 	"time"
 	"unsafe"
@@ -28,6 +29,7 @@ type worker struct {
 	clock clock
 	log   *logger
 	taken uint64 // datagrams, when the keeper last looked
+	drops uint32 // by the kernel, likewise
 }
 
 // run answers until the socket is stopped. It returns an error when the socket
@@ -89,11 +91,26 @@ type keeper struct {
 	manager *notifier
 
 	cursor   uint32 // the page to sweep next
+	sweeps   uint64 // over all pages
+	swept    time.Duration
 	checked  seconds
 	small    bool // the system has no huge pages for us
 	full     bool
 	refusals uint64  // newcomers turned away for lack of room
 	refused  seconds // when the last of them was
+
+	limit  int          // -memory
+	kernel *kernel      // nil: not asked
+	stats  *replacement // nil: none
+	every  seconds      // between two reports
+	shown  seconds      // when the last of them was
+	failed bool         // it could not be written
+	report report
+	news   [numNews]news
+	sheet  sheet
+
+	closing sync.Mutex // held while the sockets and the file of the report are used
+	closed  bool
 }
 
 const (
@@ -107,6 +124,7 @@ const (
 // tick does a second's share of the work.
 func (k *keeper) tick(now moment) {
 	s := k.tracker.store
+	started := time.Now()
 	end := s.pool.end()
 	ttl := k.tracker.ttl(s.pool.fill())
 	for n := (end + uint32(k.tracker.pass()) - 1) / uint32(k.tracker.pass()); n > 0; n-- {
@@ -115,11 +133,13 @@ func (k *keeper) tick(now moment) {
 			if end <= 1 {
 				break
 			}
+			k.sweeps++
 		}
 		s.sweep(k.cursor, now.mono, ttl)
 		// Who waits for the processor has it between two pages.
 		runtime.Gosched()
 	}
+	k.swept += time.Since(started)
 	s.trim(now.mono, idleBefore, trimPages)
 	if !k.small && !s.pool.enlarge(hugeChunks) {
 		k.small = true // no huge pages here
@@ -130,6 +150,9 @@ func (k *keeper) tick(now moment) {
 		if k.list.changed() {
 			k.reload(now)
 		}
+	}
+	if now.mono-k.shown >= k.every {
+		k.show(now)
 	}
 }
 
@@ -177,8 +200,10 @@ func (k *keeper) reload(now moment) {
 	}
 }
 
-// run ticks until quit is set. hup has the access list read.
-func (k *keeper) run(quit, hup *atomic.Bool) {
+// run ticks until quit is set. hup has the access list read, ask has a summary
+// logged.
+func (k *keeper) run(quit, hup, ask *atomic.Bool) {
+	k.show(k.clock.now())
 	for !quit.Load() {
 		time.Sleep(time.Second)
 		now := k.clock.now()
@@ -188,6 +213,11 @@ func (k *keeper) run(quit, hup *atomic.Bool) {
 			k.manager.ready()
 		}
 		k.tick(now)
+		if ask.Swap(false) {
+			k.show(now)
+			k.sheet.fill(&k.report)
+			k.sheet.summary(k.log.info)
+		}
 		k.feed()
 	}
 }
@@ -208,5 +238,144 @@ func (k *keeper) feed() {
 	}
 	if alive {
 		k.manager.alive()
+	}
+}
+
+// show counts, says what there is to say of it in the log, and writes the
+// report.
+func (k *keeper) show(now moment) {
+	k.closing.Lock()
+	defer k.closing.Unlock()
+	if k.closed {
+		return
+	}
+	k.shown = now.mono
+	k.count(now)
+	k.tell(now)
+	if k.stats == nil {
+		return
+	}
+	k.sheet.fill(&k.report)
+	switch err := k.stats.write(k.sheet.text); {
+	case err != nil:
+		k.report.unstored++
+		if !k.failed {
+			k.log.warn("stats: ", err.Error(), "; it is tried again each time (-stats)")
+		}
+		k.failed = true
+	case k.failed:
+		k.failed = false
+		k.log.info("stats: written again")
+	}
+}
+
+// count brings the report up to date.
+func (k *keeper) count(now moment) {
+	r, s := &k.report, k.tracker.store
+	r.uptime, r.every = now.mono, k.every
+	for i := range r.families {
+		f := &r.families[i]
+		f.counters, f.sockets = counters{}, 0
+		dropped := uint64(0)
+		for _, w := range k.workers {
+			if w.sock.v6 != (i == 1) {
+				continue
+			}
+			c := w.board.read()
+			f.counters.add(&c)
+			f.sockets++
+			if n, ok := drops(w.sock); ok {
+				f.kernel = true
+				if n < w.drops {
+					w.drops = 0 // another socket has taken its place
+				}
+				dropped += uint64(n - w.drops)
+				w.drops = n
+			}
+		}
+		// Those for which there was no room are among the dropped.
+		overflowed := uint64(0)
+		if k.kernel != nil {
+			overflowed, f.sorted = k.kernel.overflowed(i == 1, k.sheet.text[:cap(k.sheet.text)])
+			overflowed = min(dropped, overflowed)
+		}
+		f.overflowed += overflowed
+		f.filtered += dropped - overflowed
+		f.expired, f.purged = s.expired[i], s.purged[i]
+	}
+	torrents, peers := s.totals()
+	r.torrents = torrents
+	r.families[0].leechers, r.families[0].seeders = peers[leechers4], peers[seeders4]
+	r.families[1].leechers, r.families[1].seeders = peers[leechers6], peers[seeders6]
+	used, peak, resident := s.pool.usage()
+	r.poolSize, r.poolUsed = s.pool.capacity()*pageSize, used*pageSize
+	r.poolPeak, r.poolResident = peak*pageSize, resident*pageSize
+	r.limit, r.full = k.limit, k.full
+	r.sweeps, r.sweepNanos = k.sweeps, uint64(k.swept)
+	if k.kernel != nil {
+		r.resident = k.kernel.resident(k.sheet.text[:cap(k.sheet.text)])
+	}
+	if k.list != nil {
+		r.list, r.hashes, r.reads = k.list.kind(), k.list.size(), k.list.reads
+	}
+}
+
+// tell logs what strangers have caused.
+func (k *keeper) tell(now moment) {
+	a, b := &k.report.families[0], &k.report.families[1]
+	all := a.counters
+	all.add(&b.counters)
+	v := &all.verdicts
+	filtered := a.filtered + b.filtered
+	if !a.sorted {
+		filtered = 0 // who knows why
+	}
+	for i, count := range [numNews]uint64{v[errorConnects].datagrams, v[dropConnects].datagrams, v[dropErrors].datagrams,
+		v[announcedShare].datagrams, filtered, a.overflowed + b.overflowed, all.sendFailed} {
+		more, in := k.news[i].due(count, uint32(now.mono))
+		if more == 0 {
+			continue
+		}
+		var w words
+		w.count("", more, " ")
+		w.add(newsNames[i])
+		w.add(", in ")
+		w.add(ageText(seconds(in)))
+		if i < firstBadNews {
+			k.log.info(string(w))
+		} else {
+			k.log.warn(string(w))
+		}
+	}
+}
+
+// newsNames are what strangers cause. From firstBadNews on the operator can do
+// something about it.
+var newsNames = [...]string{
+	"connects refused: more than an address and port may make (-connect-limit)",
+	"connects dropped: more than a network may make",
+	"requests dropped: their network has had enough errors",
+	"peers not stored: their source has its share",
+	"datagrams dropped by the kernel that can be no requests",
+	"datagrams dropped by the kernel for want of room in the receive buffer (net.core.rmem_max, -workers)",
+	"replies that the system refused to send (a firewall? no route?)",
+}
+
+const (
+	numNews      = len(newsNames)
+	firstBadNews = 5
+)
+
+// close ends the reports. The file goes: figures of a tracker that has ended
+// would be taken for those of one that runs.
+func (k *keeper) close() {
+	k.closing.Lock()
+	defer k.closing.Unlock()
+	k.closed = true
+	if k.stats != nil {
+		k.stats.remove()
+	}
+	if k.kernel != nil {
+		k.kernel.close()
 	}
 }

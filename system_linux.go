@@ -9,6 +9,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -153,4 +154,87 @@ func statFile(path string) (fileState, error) {
 func stateOf(st *unix.Stat_t) fileState {
 	sec, nsec := st.Mtim.Unix()
 	return fileState{seconds: sec, nanoseconds: nsec, size: st.Size, device: uint64(st.Dev), inode: uint64(st.Ino)}
+}
+
+// replacement is a file that is written under another name and then takes the
+// place of the one that was there: a reader has one or the other, never half of
+// one. Names are kept as system calls want them, so that nothing is allocated.
+type replacement struct{ path, temporary []byte }
+
+func newReplacement(path string) *replacement {
+	return &replacement{append([]byte(path), 0), append([]byte(path), ".new\x00"...)}
+}
+
+// write makes b the content of the file, which everybody may read. It does not
+// wait until a disk has it: the next one comes soon, and flash wears.
+func (r *replacement) write(b []byte) error {
+	r.unlink(r.temporary) // what a power cut left, or a stranger put in the way
+	const flags = unix.O_WRONLY | unix.O_CREAT | unix.O_EXCL | unix.O_CLOEXEC
+	fd, _, errno := unix.Syscall6(unix.SYS_OPENAT, here, uintptr(unsafe.Pointer(&r.temporary[0])), flags, 0o600, 0, 0)
+	if errno != 0 {
+		return errno
+	}
+	err := writeAll(int(fd), b)
+	if err == nil {
+		err = unix.Fchmod(int(fd), 0o644) // whatever the umask
+	}
+	if e := unix.Close(int(fd)); err == nil {
+		err = e
+	}
+	if err == nil {
+		_, _, errno = unix.Syscall6(unix.SYS_RENAMEAT2, here, uintptr(unsafe.Pointer(&r.temporary[0])),
+			here, uintptr(unsafe.Pointer(&r.path[0])), 0, 0)
+		if errno == 0 {
+			return nil
+		}
+		err = errno
+	}
+	r.unlink(r.temporary)
+	return err
+}
+
+func writeAll(fd int, b []byte) error {
+	for len(b) > 0 {
+		n, err := unix.Write(fd, b)
+		switch {
+		case err == unix.EINTR:
+		case err != nil:
+			return err
+		default:
+			b = b[n:]
+		}
+	}
+	return nil
+}
+
+// remove removes the file.
+func (r *replacement) remove() { r.unlink(r.path) }
+
+func (r *replacement) unlink(name []byte) {
+	_, _, _ = unix.Syscall(unix.SYS_UNLINKAT, here, uintptr(unsafe.Pointer(&name[0])), 0)
+}
+
+// here is AT_FDCWD: a path counts from the working directory.
+const here = ^uintptr(99)
+
+// isTerminal says whether standard output is one.
+func isTerminal() bool {
+	_, err := unix.IoctlGetTermios(1, unix.TCGETS)
+	return err == nil
+}
+
+// isJournal says whether standard error is what JOURNAL_STREAM names by device
+// and inode.
+func isJournal(name string) bool {
+	var st unix.Stat_t
+	return unix.Fstat(2, &st) == nil &&
+		name == strconv.FormatUint(uint64(st.Dev), 10)+":"+strconv.FormatUint(st.Ino, 10)
+}
+
+// twoPipes says whether standard output and standard error are pipes, and not
+// the same one.
+func twoPipes() bool {
+	var out, err unix.Stat_t
+	return unix.Fstat(1, &out) == nil && unix.Fstat(2, &err) == nil &&
+		out.Mode&unix.S_IFMT == unix.S_IFIFO && err.Mode&unix.S_IFMT == unix.S_IFIFO && out.Ino != err.Ino
 }

@@ -49,3 +49,40 @@ func stateOf(fi os.FileInfo, err error) (fileState, error) {
 	t := fi.ModTime()
 	return fileState{seconds: t.Unix(), nanoseconds: int64(t.Nanosecond()), size: fi.Size()}, nil
 }
+
+// replacement is a file that is written under another name and then takes the
+// place of the one that was there.
+type replacement struct{ path string }
+
+func newReplacement(path string) *replacement { return &replacement{path} }
+
+func (r *replacement) write(b []byte) error {
+	temporary := r.path + ".new"
+	os.Remove(temporary) // what a power cut left, or a stranger put in the way
+	f, err := os.OpenFile(temporary, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(b)
+	if e := f.Close(); err == nil {
+		err = e
+	}
+	if err == nil {
+		err = os.Chmod(temporary, 0o644) // whatever the umask
+	}
+	if err == nil {
+		err = os.Rename(temporary, r.path)
+	}
+	if err != nil {
+		os.Remove(temporary)
+	}
+	return err
+}
+
+// remove removes the file.
+func (r *replacement) remove() { os.Remove(r.path) }
+
+// What standard output and standard error are is not known here.
+func isTerminal() bool      { return false }
+func isJournal(string) bool { return false }
+func twoPipes() bool        { return false }

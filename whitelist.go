@@ -34,7 +34,18 @@ type accessList struct {
 	next    int       // the half to load into
 	state   fileState // of what was read last; zero: the file was not there
 	busy    bool      // the file was written to while it was read
+	reads   [numReads]uint64
 }
+
+// What a load came to.
+const (
+	readOK = iota
+	readFailed
+	readMissing
+	numReads
+)
+
+var readNames = [numReads]string{readOK: "ok", readFailed: "failed", readMissing: "missing"}
 
 // listInForce is a list in force. A nil set refuses every torrent.
 type listInForce struct {
@@ -76,6 +87,9 @@ func (l *accessList) changed() bool {
 	return now != l.state
 }
 
+// size is how many hashes are in force.
+func (l *accessList) size() int { return len(l.current.Load().hashes) }
+
 // kind is what the list is called in the log.
 func (l *accessList) kind() string {
 	if l.deny {
@@ -92,6 +106,7 @@ func (l *accessList) load() bool {
 	f, err := openFile(l.path)
 	if errors.Is(err, fs.ErrNotExist) {
 		l.state = fileState{}
+		l.reads[readMissing]++
 		l.current.Store(&listInForce{all: true})
 		l.log.warn(name, ": no such file; every torrent is refused until it is there")
 		return true
@@ -116,10 +131,12 @@ func (l *accessList) load() bool {
 			rest = "; every torrent is refused until it can be read"
 		}
 		l.log.error(name, ": ", err.Error(), rest)
+		l.reads[readFailed]++
 		l.discardOld() // what was read of it
 		return false
 	}
 	l.state = state
+	l.reads[readOK]++
 	l.current.Store(&listInForce{hashes: hashes, deny: l.deny})
 	l.next ^= 1
 	l.log.info(name, ": ", strconv.Itoa(len(hashes)), " torrents")
@@ -237,10 +254,11 @@ var (
 func parseLine(line []byte, h *infoHash) (ok bool, err error) {
 	line = bytes.TrimPrefix(line, []byte("\xef\xbb\xbf"))
 	line = bytes.TrimSpace(line)
-	word, rest := line, []byte(nil)
-	if i := bytes.IndexAny(line, " \t#"); i >= 0 {
-		word, rest = line[:i], bytes.TrimSpace(line[i:])
+	n := 0
+	for n < len(line) && line[n] != ' ' && line[n] != '\t' && line[n] != '#' {
+		n++
 	}
+	word, rest := line[:n], bytes.TrimSpace(line[n:])
 	if len(rest) > 0 && rest[0] != '#' {
 		return false, errLineRest
 	}

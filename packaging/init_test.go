@@ -116,7 +116,7 @@ func TestInitScriptKnowsEveryFlag(t *testing.T) {
 	for _, f := range flags {
 		name := strings.ReplaceAll(string(f[1]), "-", "_")
 		switch string(f[1]) {
-		case "secret", "plan", "probe", "probe-scrape", "probe-announce", "version", "help":
+		case "secret", "plan", "status", "probe", "probe-scrape", "probe-announce", "version", "help":
 			continue
 		}
 		if !strings.Contains(string(script), "'"+name+":") {

@@ -22,7 +22,7 @@ record() {
 
 # Recorded, and nothing more.
 for name in procd_open_instance procd_close_instance procd_set_param \
-	procd_append_param procd_add_jail procd_add_jail_mount procd_open_data \
+	procd_append_param procd_add_jail procd_add_jail_mount procd_add_jail_mount_rw procd_open_data \
 	procd_close_data procd_set_config_changed procd_add_reload_trigger \
 	procd_add_interface_trigger procd_add_validation procd_send_signal json_add_array json_add_object \
 	json_add_string json_close_array json_close_object logger; do
@@ -161,6 +161,7 @@ if [ "$action" = make_secret ]; then
 	OWNER=$(id -u)
 else
 	make_secret() { record make_secret "$@"; }
+	make_directory() { record make_directory "$@"; }
 fi
 
 "$action" "$@"

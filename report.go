@@ -1,0 +1,449 @@
+package main
+
+import (
+	"strconv"
+	"strings"
+)
+
+// This file owns what the tracker tells of itself: the figures in Prometheus'
+// text format, and a summary for the log. It makes words of numbers and knows
+// nothing of where they come from.
+
+// report is the state of the tracker at one moment.
+type report struct {
+	version  string
+	uptime   seconds
+	every    seconds // between two reports
+	families [2]familyReport
+	torrents int
+
+	poolSize, poolUsed, poolPeak, poolResident int // bytes
+	resident                                   int // bytes of the process; 0: unknown
+	limit                                      int // -memory
+	full                                       bool
+	sweeps                                     uint64 // passes over all pages
+	sweepNanos                                 uint64
+
+	list     string // what the access list is called; "": there is none
+	hashes   int    // in force
+	reads    [numReads]uint64
+	unstored uint64 // files of these figures that could not be written
+}
+
+// familyReport is what there is of IPv4 or IPv6.
+type familyReport struct {
+	_       [0]func() // never compared: that it could be takes flash
+	sockets int
+	counters
+	kernel          bool   // the kernel tells how many datagrams it dropped
+	sorted          bool   // and which for want of room in the receive buffer
+	filtered        uint64 // not for that, or not known why
+	overflowed      uint64 // for want of room
+	seeders         int
+	leechers        int
+	expired, purged uint64 // peers
+}
+
+var familyNames = [2]string{"ipv4", "ipv6"}
+
+// reportBytes is more than a report ever takes.
+const reportBytes = 16 << 10
+
+// prefix begins every name.
+const prefix = "pico_tracker_"
+
+const (
+	counter = "counter"
+	gauge   = "gauge"
+)
+
+// sheet is a report as it grows in Prometheus' text format. Its memory serves
+// again and again.
+type sheet struct {
+	text   words
+	name   string // of the metric in hand
+	family string // of the samples in hand; "": none
+}
+
+// fill makes the sheet that of r.
+func (p *sheet) fill(r *report) {
+	p.text = p.text[:0]
+	p.metric("build_info", gauge, "The version that runs.")
+	p.sample(1, "version", r.version)
+	p.single("uptime_seconds", gauge, "Time since the start, by a clock that nobody sets.", uint64(r.uptime))
+	p.single("stats_interval_seconds", gauge, "Time between two of these reports.", uint64(r.every))
+
+	p.metric("received_datagrams_total", counter,
+		"Datagrams that the kernel handed over: connects, announces, scrapes, errors and drops together.")
+	for i := range r.families {
+		if f := p.of(r, i); f != nil {
+			p.sample(f.total().datagrams)
+		}
+	}
+	p.verdicts(r, "connects_total", "Connects that were answered.", "connect", outcomeAnswered, "result")
+	p.verdicts(r, "announces_total", "Announces that were answered, by what became of the peer; full and share: it is not stored.",
+		"announce", outcomeAnswered, "result")
+	p.verdicts(r, "scrapes_total", "Scrapes that were answered.", "scrape", outcomeAnswered, "result")
+	p.verdicts(r, "errors_total", "Requests that got an error for an answer.", "", outcomeError, "reason")
+	p.verdicts(r, "drops_total", "Datagrams that got no answer.", "", outcomeDropped, "reason")
+	p.metric("received_bytes_total", counter, "Bytes of the datagrams received, without headers. What is longer than any request is cut.")
+	p.bytes(r, false)
+	p.metric("sent_bytes_total", counter, "Bytes of the answers, without headers.")
+	p.bytes(r, true)
+	p.metric("send_failures_total", counter, "Answers that the kernel refused to send; they are counted as answers too.")
+	for i := range r.families {
+		if f := p.of(r, i); f != nil {
+			p.sample(f.sendFailed)
+		}
+	}
+	p.metric("kernel_drops_total", counter, "Datagrams that the kernel dropped before they were received. "+
+		"buffer: no room in the receive buffer. filter: can be no request, or the checksum is wrong. "+
+		"The kernel has one number for both; buffer is as many of them as it counts receive buffers run over, "+
+		"which it does for all programs of the network namespace. unknown: /proc is hidden from the tracker.")
+	for i := range r.families {
+		switch f := p.of(r, i); {
+		case f == nil || !f.kernel:
+		case f.sorted:
+			p.sample(f.filtered, "reason", "filter")
+			p.sample(f.overflowed, "reason", "buffer")
+		default:
+			p.sample(f.filtered, "reason", "unknown")
+		}
+	}
+
+	p.metric("peers", gauge, "Peers that are stored.")
+	for i := range r.families {
+		if f := p.of(r, i); f != nil {
+			p.sample(uint64(f.leechers), "role", "leecher")
+			p.sample(uint64(f.seeders), "role", "seeder")
+		}
+	}
+	p.metric("removed_peers_total", counter, "Peers that are stored no more. Those that came are announces with the result new.")
+	for i := range r.families {
+		if f := p.of(r, i); f != nil {
+			p.sample(f.verdicts[announcedStop].datagrams, "reason", "stopped")
+			p.sample(f.expired, "reason", "expired")
+			p.sample(f.purged, "reason", "access_list")
+		}
+	}
+	p.single("torrents", gauge, "Torrents that are stored.", uint64(r.torrents))
+	full := uint64(0)
+	if r.full {
+		full = 1
+	}
+	p.single("full", gauge, "1 while newcomers are not stored for lack of room.", full)
+
+	p.metric("pool_bytes", gauge, "Memory for torrents and peers, by pages of 4 KiB.")
+	p.sample(uint64(r.poolUsed), "state", "used")
+	p.sample(uint64(r.poolSize-r.poolUsed), "state", "free")
+	p.single("pool_peak_bytes", gauge, "The most of it that was used at once.", uint64(r.poolPeak))
+	p.single("pool_resident_bytes", gauge, "What of it is resident.", uint64(r.poolResident))
+	if r.resident > 0 {
+		p.single("resident_memory_bytes", gauge, "Resident memory of the process.", uint64(r.resident))
+	}
+	p.single("memory_limit_bytes", gauge, "The most that it may be, as -memory has it.", uint64(r.limit))
+	p.single("sweeps_total", counter, "Times that all peers were looked at for those that have expired.", r.sweeps)
+	p.metric("sweep_seconds_total", counter, "Time that this took, with waiting for the processor.")
+	p.begin()
+	p.text.number(r.sweepNanos / 1e9)
+	p.text.add(".")
+	for unit := uint64(1e8); unit >= 1e3; unit /= 10 {
+		p.text.number(r.sweepNanos / unit % 10)
+	}
+	p.text.add("\n")
+
+	if r.list != "" {
+		p.single("list_hashes", gauge, "Info hashes in the access list that is in force.", uint64(r.hashes))
+		p.metric("list_reads_total", counter, "Times that the list file was read, or found to be missing.")
+		for i, n := range r.reads {
+			p.sample(n, "result", readNames[i])
+		}
+	}
+	p.single("stats_write_failures_total", counter, "Reports that could not be written.", r.unstored)
+}
+
+// metric begins the samples of a name.
+func (p *sheet) metric(name, kind, help string) {
+	t := &p.text
+	p.name, p.family = name, ""
+	t.add("# HELP " + prefix)
+	t.add(name)
+	t.add(" ")
+	t.add(help)
+	t.add("\n# TYPE " + prefix)
+	t.add(name)
+	t.add(" ")
+	t.add(kind)
+	t.add("\n")
+}
+
+// single is a metric with one sample.
+func (p *sheet) single(name, kind, help string, n uint64) {
+	p.metric(name, kind, help)
+	p.sample(n)
+}
+
+// of has the samples that follow be of that family; nil when it is not served.
+func (p *sheet) of(r *report, family int) *familyReport {
+	p.family = familyNames[family]
+	if f := &r.families[family]; f.sockets > 0 {
+		return f
+	}
+	return nil
+}
+
+// sample is a line: labels are names and values in turn. One without a value is
+// left out.
+func (p *sheet) sample(n uint64, labels ...string) {
+	p.begin(labels...)
+	p.text.number(n)
+	p.text.add("\n")
+}
+
+// begin is a sample up to its value.
+func (p *sheet) begin(labels ...string) {
+	t := &p.text
+	t.add(prefix)
+	t.add(p.name)
+	sep := "{"
+	label := func(name, value string) {
+		if value != "" {
+			t.add(sep)
+			t.add(name)
+			t.add(`="`)
+			t.add(value)
+			t.add(`"`)
+			sep = ","
+		}
+	}
+	label("family", p.family)
+	for i := 0; i < len(labels); i += 2 {
+		label(labels[i], labels[i+1])
+	}
+	if sep == "," {
+		t.add("}")
+	}
+	t.add(" ")
+}
+
+// verdicts is a metric with samples of the verdicts with that action ("": any)
+// and outcome. why is the name of the label that tells the reason.
+func (p *sheet) verdicts(r *report, name, help, action, outcome, why string) {
+	p.metric(name, counter, help)
+	for i := range r.families {
+		f := p.of(r, i)
+		if f == nil {
+			continue
+		}
+		for v := range verdictInfo {
+			info := &verdictInfo[v]
+			if info.outcome != outcome || action != "" && info.action != action {
+				continue
+			}
+			of := ""
+			if outcome == outcomeError {
+				of = info.action
+			}
+			p.sample(f.verdicts[v].datagrams, "action", of, why, info.reason)
+		}
+	}
+}
+
+var (
+	actionNames  = [...]string{"connect", "announce", "scrape", "other"}
+	outcomeNames = [...]string{outcomeAnswered, outcomeError, outcomeDropped}
+)
+
+// bytes are the samples of the bytes received, or sent, by action and outcome.
+func (p *sheet) bytes(r *report, sent bool) {
+	for i := range r.families {
+		f := p.of(r, i)
+		if f == nil {
+			continue
+		}
+		for _, action := range actionNames {
+			for _, outcome := range outcomeNames {
+				n, met := uint64(0), false
+				for v := range verdictInfo {
+					if info := &verdictInfo[v]; info.action == action && info.outcome == outcome {
+						met = true
+						if sent {
+							n += f.verdicts[v].out
+						} else {
+							n += f.verdicts[v].in
+						}
+					}
+				}
+				if met && !(sent && outcome == outcomeDropped) {
+					p.sample(n, "action", action, "outcome", outcome)
+				}
+			}
+		}
+	}
+}
+
+// sum adds up the samples of a metric in a report that have all of these labels, as
+// `family="ipv4"`. Fractions are left out.
+func sum(report, name string, labels ...string) (n uint64) {
+	for rest := report; rest != ""; {
+		var line string
+		line, rest, _ = strings.Cut(rest, "\n")
+		line, ok := strings.CutPrefix(line, prefix+name)
+		if !ok || line == "" || line[0] != '{' && line[0] != ' ' {
+			continue
+		}
+		for _, l := range labels {
+			ok = ok && strings.Contains(line, l)
+		}
+		if ok {
+			value, _, _ := strings.Cut(line[strings.LastIndexByte(line, ' ')+1:], ".")
+			v, _ := strconv.ParseUint(value, 10, 64)
+			n += v
+		}
+	}
+	return n
+}
+
+// rows are what people want to see: a metric's samples with that label. One that is
+// indented is left out while it is 0.
+var rows = [...]struct{ title, name, label string }{
+	{"datagrams received", "received_datagrams_total", ""},
+	{"bytes received", "received_bytes_total", ""},
+	{"bytes sent", "sent_bytes_total", ""},
+	{"connects", "connects_total", ""},
+	{"announces", "announces_total", ""},
+	{"  of new peers", "announces_total", `"new"`},
+	{"  of known peers", "announces_total", `"refreshed"`},
+	{"  stopped", "announces_total", `"stopped"`},
+	{"  stopped, not known", "announces_total", `"absent"`},
+	{"  not stored: full", "announces_total", `"full"`},
+	{"  not stored: share", "announces_total", `"share"`},
+	{"scrapes", "scrapes_total", ""},
+	{"errors", "errors_total", ""},
+	{"  connection ID", "errors_total", `"connection_id"`},
+	{"  malformed", "errors_total", `"malformed"`},
+	{"  access list", "errors_total", `"access_list"`},
+	{"  connect limit", "errors_total", `"connect_limit"`},
+	{"dropped", "drops_total", ""},
+	{"  limits of networks", "drops_total", `"network_`},
+	{"dropped by the kernel", "kernel_drops_total", ""},
+	{"  no room to receive", "kernel_drops_total", `"buffer"`},
+	{"  could not be sent", "send_failures_total", ""},
+	{"peers gone", "removed_peers_total", ""},
+	{"  expired", "removed_peers_total", `"expired"`},
+	{"leechers", "peers", `"leecher"`},
+	{"seeders", "peers", `"seeder"`},
+}
+
+// state is what does not go by family, in a report.
+func state(report string) string {
+	var w words
+	w.number(sum(report, "torrents"))
+	w.add(" torrents; memory ")
+	size := func(name, label, after string) {
+		w.add(sizeText(int(sum(report, name, label))))
+		w.add(after)
+	}
+	size("resident_memory_bytes", "", " of ")
+	size("memory_limit_bytes", "", "; pool ")
+	size("pool_bytes", `"used"`, " of ")
+	size("pool_bytes", "", ", peak ")
+	size("pool_peak_bytes", "", "")
+	if sum(report, "full") > 0 {
+		w.add("; FULL: newcomers are not stored")
+	}
+	return string(w)
+}
+
+// summary calls line with the lines of a report for the log: ten at most.
+func (p *sheet) summary(line func(parts ...string)) {
+	report := string(p.text)
+	line("up ", ageText(seconds(sum(report, "uptime_seconds"))), "; ", state(report), "; IPv4 + IPv6:")
+	var w words
+	const most = (len(rows) + 8) / 9 // in a line
+	n := 0
+	for i, row := range rows {
+		if row.title[0] != ' ' || sum(report, row.name, row.label) > 0 {
+			if n > 0 {
+				w.add(", ")
+			}
+			w.add(strings.TrimPrefix(row.title, "  "))
+			w.count(" ", sum(report, row.name, `"ipv4"`, row.label), " + ")
+			w.number(sum(report, row.name, `"ipv6"`, row.label))
+			n++
+		}
+		if n == most || n > 0 && i == len(rows)-1 {
+			line(string(w))
+			w, n = w[:0], 0
+		}
+	}
+}
+
+// words is a text that grows.
+type words []byte
+
+// add and number are called from many places and seldom: in line they would
+// take 5 KB of a router's flash.
+//
+//go:noinline
+func (w *words) add(s string) { *w = append(*w, s...) }
+
+//go:noinline
+func (w *words) number(n uint64) { *w = strconv.AppendUint(*w, n, 10) }
+
+//go:noinline
+func (w *words) count(before string, n uint64, after string) {
+	w.add(before)
+	w.number(n)
+	w.add(after)
+}
+
+// right adds s at the right of a column.
+func (w *words) right(s string, width int) {
+	for ; width > len(s); width-- {
+		w.add(" ")
+	}
+	w.add(s)
+}
+
+// ageText is a time in its two largest units, as 3d4h or 5m6s.
+func ageText(s seconds) string {
+	units := [...]struct {
+		size seconds
+		name string
+	}{{86400, "d"}, {3600, "h"}, {60, "m"}, {1, "s"}}
+	var w words
+	for i, u := range units {
+		if s >= u.size || u.size == 1 {
+			w.count("", uint64(s/u.size), u.name)
+			if u.size > 1 {
+				w.count("", uint64(s%u.size/units[i+1].size), units[i+1].name)
+			}
+			break
+		}
+	}
+	return string(w)
+}
+
+// short is a number, with five digits at the most and a k, M, G, T, P or E of
+// 1000.
+func short(n uint64) string {
+	unit := 0
+	for ; n >= 100000; n /= 1000 {
+		unit++
+	}
+	return decimal(n) + " kMGTP"[unit : unit+1][:min(unit, 1)]
+}
+
+func decimal(n uint64) string { return strconv.FormatUint(n, 10) }
+
+// sizeText is a number of bytes as -memory takes it, rounded.
+func sizeText(n int) string {
+	switch {
+	case n >= 1<<30 && n%(1<<30) == 0:
+		return strconv.Itoa(n>>30) + "G"
+	case n >= 10<<20 || n >= 1<<20 && n%(1<<20) == 0:
+		return strconv.Itoa(n>>20) + "M"
+	}
+	return strconv.Itoa(n>>10) + "K"
+}

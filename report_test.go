@@ -1,0 +1,372 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io/fs"
+	"math"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// awaitReport waits until the report in a file satisfies ok, and returns it.
+func awaitReport(t testing.TB, path string, ok func(report string) bool) string {
+	t.Helper()
+	for start := time.Now(); ; time.Sleep(20 * time.Millisecond) {
+		b, err := os.ReadFile(path)
+		if err == nil && ok(string(b)) {
+			return string(b)
+		}
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			t.Fatal(err)
+		}
+		if time.Since(start) > deadline {
+			t.Fatalf("%v; the report is:\n%s", err, b)
+		}
+	}
+}
+
+// TestReportAddsUp holds what the tracker counts against what its clients do,
+// in datagrams and bytes.
+func TestReportAddsUp(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "tracker.prom")
+	list := filepath.Join(t.TempDir(), "list")
+	writeFile(t, list, digits(99)+"\n")
+	p := startProgram(t, "-stats", path, "-stats-interval", "1s", "-blacklist", list)
+	want := map[string]int{} // samples
+	all := 0
+	for _, family := range []struct{ name, addr string }{{"ipv4", "127.0.0.1"}, {"ipv6", "::1"}} {
+		add := func(n int, name, labels string) {
+			want[fmt.Sprintf(`pico_tracker_%s{family="%s"%s}`, name, family.name, labels)] += n
+		}
+		ask := func(c *client, req []byte, name, action, outcome, labels string) []byte {
+			t.Helper()
+			reply := c.ask(req)
+			if isError := bytes.HasPrefix(reply, u32(actionError)); isError != (outcome == outcomeError) {
+				t.Fatalf("%s %s: %x", action, outcome, reply)
+			}
+			all++
+			add(1, name, labels)
+			add(len(req), "received_bytes_total", `,action="`+action+`",outcome="`+outcome+`"`)
+			add(len(reply), "sent_bytes_total", `,action="`+action+`",outcome="`+outcome+`"`)
+			return reply
+		}
+		answered := func(c *client, req []byte, action, result string) []byte {
+			t.Helper()
+			if result != "" {
+				result = `,result="` + result + `"`
+			}
+			return ask(c, req, action+"s_total", action, outcomeAnswered, result)
+		}
+		refused := func(c *client, req []byte, action, reason string) {
+			t.Helper()
+			ask(c, req, "errors_total", action, outcomeError, `,action="`+action+`",reason="`+reason+`"`)
+		}
+		a, b := p.dial(family.addr), p.dial(family.addr)
+		id := answered(a, connectRequest(), "connect", "")[8:]
+		for i := 0; i < 9; i++ {
+			answered(a, connectRequest(), "connect", "")
+		}
+		for i := 0; i < 2; i++ {
+			refused(a, connectRequest(), "connect", "connect_limit")
+		}
+		for port := uint16(1); port <= 5; port++ {
+			answered(a, fields{id: id, port: port, left: uint64(port / 3)}.bytes(), "announce", "new")
+		}
+		for port := uint16(1); port <= 3; port++ {
+			answered(a, fields{id: id, port: port, left: uint64(port / 3), want: -1}.bytes(), "announce", "refreshed")
+		}
+		answered(b, fields{id: id, port: 2, event: 3}.bytes(), "announce", "stopped")
+		answered(b, fields{id: id, port: 2, event: 3}.bytes(), "announce", "absent")
+		answered(b, fields{id: id, port: 2, event: 3, hash: 7}.bytes(), "announce", "absent")
+		answered(b, scrapeRequest(id, 0, 1, 2), "scrape", "")
+		bad := bin("6553f10001020304")
+		refused(a, fields{id: bad, port: 1}.bytes(), "announce", "connection_id")
+		refused(a, scrapeRequest(bad, 1), "scrape", "connection_id")
+		refused(a, scrapeRequest(bad, 1), "scrape", "connection_id")
+		refused(a, fields{id: id}.bytes(), "announce", "malformed")
+		refused(a, fields{id: id, port: 1}.bytes()[:90], "announce", "malformed")
+		refused(a, scrapeRequest(id), "scrape", "malformed")
+		refused(a, fields{id: id, port: 1, hash: 99}.bytes(), "announce", "access_list")
+		// What can be no request.
+		for _, junk := range []string{"short", "00000003 00c0ffee 0000000000000000", "6553f10001020304 00000009 00c0ffee", "0000041727101981 00000000 00c0ffee"} {
+			if junk == "short" {
+				a.send([]byte(junk))
+			} else {
+				a.send(bin(junk))
+			}
+		}
+		add(1, "peers", `,role="seeder"`)
+		add(3, "peers", `,role="leecher"`)
+		add(1, "removed_peers_total", `,reason="stopped"`)
+		settle(t)
+	}
+	want["pico_tracker_torrents"] = 1
+	want["pico_tracker_list_hashes"] = 1
+	want[`pico_tracker_list_reads_total{result="ok"}`] = 1
+	junk := func(report string, labels ...string) int {
+		return int(sum(report, "drops_total", labels...) + sum(report, "kernel_drops_total", labels...))
+	}
+	report := awaitReport(t, path, func(r string) bool {
+		return int(sum(r, "received_datagrams_total")-sum(r, "drops_total")) == all && junk(r) == 8
+	})
+	for sample, n := range want {
+		if !strings.Contains(report, fmt.Sprintf("\n%s %d\n", sample, n)) {
+			t.Errorf("there is no %s %d", sample, n)
+		}
+	}
+	for _, family := range []string{`family="ipv4"`, `family="ipv6"`} {
+		if n := junk(report, family); n != 4 {
+			t.Errorf("%s: %d datagrams are no requests, want 4", family, n)
+		}
+		of := func(name string, labels ...string) uint64 { return sum(report, name, append(labels, family)...) }
+		parts := of("connects_total") + of("announces_total") + of("scrapes_total") + of("errors_total") + of("drops_total")
+		if n := of("received_datagrams_total"); n != parts {
+			t.Errorf("%s: %d received, %d answered, refused and dropped", family, n, parts)
+		}
+		if n := of("announces_total", `"new"`) - of("removed_peers_total"); n != of("peers") {
+			t.Errorf("%s: %d came and did not go, %d are there", family, n, of("peers"))
+		}
+	}
+	// Nothing is counted twice, and nothing else.
+	for _, name := range []string{"connects_total", "announces_total", "scrapes_total", "errors_total", "received_bytes_total", "sent_bytes_total"} {
+		n := 0
+		for sample, m := range want {
+			if strings.HasPrefix(sample, prefix+name+"{") {
+				n += m
+			}
+		}
+		got := sum(report, name)
+		if name == "received_bytes_total" {
+			got -= sum(report, name, `outcome="dropped"`)
+		}
+		if int(got) != n {
+			t.Errorf("%s: %d in all, want %d", name, got, n)
+		}
+	}
+	// It is written again, and goes with the tracker.
+	up := sum(report, "uptime_seconds")
+	awaitReport(t, path, func(r string) bool { return sum(r, "uptime_seconds") > up })
+	p.stop(syscall.SIGTERM)
+	if left, err := os.ReadDir(filepath.Dir(path)); err != nil || len(left) != 0 {
+		t.Errorf("left behind: %v, %v", left, err)
+	}
+}
+
+// most is a report in which every number is as long as it can be.
+func most() *report {
+	r := &report{version: "v10.20.30-400-g0123456789ab-dirty", uptime: math.MaxUint32, every: 3600, torrents: math.MaxInt,
+		poolSize: math.MaxInt, poolUsed: math.MaxInt / 2, poolPeak: math.MaxInt, poolResident: math.MaxInt, resident: math.MaxInt,
+		limit: math.MaxInt, full: true, sweeps: math.MaxUint64, sweepNanos: math.MaxUint64, list: "blacklist", hashes: math.MaxInt}
+	for i := range r.reads {
+		r.reads[i] = math.MaxUint64
+	}
+	for i := range r.families {
+		f := &r.families[i]
+		*f = familyReport{sockets: 64, kernel: true, sorted: true, filtered: math.MaxUint64, overflowed: math.MaxUint64,
+			seeders: math.MaxInt, leechers: math.MaxInt, expired: math.MaxUint64, purged: math.MaxUint64}
+		f.sendFailed = math.MaxUint64
+		for v := range f.verdicts {
+			f.verdicts[v] = count{math.MaxUint64, math.MaxUint64, math.MaxUint64}
+		}
+	}
+	return r
+}
+
+// TestReportFits into the memory that is set aside for it, and the summary into
+// ten lines.
+func TestReportFits(t *testing.T) {
+	p := &sheet{text: make([]byte, 0, reportBytes)}
+	p.fill(most())
+	if n := len(p.text); n > reportBytes {
+		t.Errorf("%d bytes, over %d", n, reportBytes)
+	}
+	lines := 0
+	p.summary(func(parts ...string) { lines++ })
+	if lines < 5 || lines > 10 {
+		t.Errorf("%d lines of summary", lines)
+	}
+}
+
+// TestReportOfOneFamily: nothing is told of one that is not served, nor of a
+// list that is not there.
+func TestReportOfOneFamily(t *testing.T) {
+	r := &report{every: 15}
+	r.families[1].sockets = 1
+	p := &sheet{}
+	p.fill(r)
+	for text, want := range map[string]bool{"ipv4": false, "list_": false, "kernel_drops_total{": false, "resident_memory": false,
+		`peers{family="ipv6",role="seeder"} 0`: true, "pico_tracker_full 0": true, "sweep_seconds_total 0.000000": true} {
+		if strings.Contains(string(p.text), text) != want {
+			t.Errorf("%q is there: %v\n%s", text, !want, p.text)
+		}
+	}
+}
+
+// showKeeper is a keeper with a report in path and nothing else to do.
+func showKeeper(t *testing.T, path string) (*keeper, *logLines) {
+	lines := &logLines{}
+	k := &keeper{tracker: newTracker(newTestStore(t, 1, 1), 15*60), log: &logger{w: lines}, stats: newReplacement(path), every: 15,
+		sheet: sheet{text: make([]byte, 0, reportBytes)}}
+	k.kernel = newKernel(k.sheet.text[:reportBytes])
+	t.Cleanup(k.close)
+	return k, lines
+}
+
+// TestReportWarnsOnce where it can't be written, and says when it can again.
+func TestReportWarnsOnce(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "run")
+	path := filepath.Join(dir, "tracker.prom")
+	k, lines := showKeeper(t, path)
+	for round := 0; round < 2; round++ {
+		for i := 0; i < 3; i++ {
+			k.show(moment{})
+		}
+		lines.expectLines(t, "[WARN] stats: ")
+		if err := os.Mkdir(dir, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		for i := 0; i < 3; i++ {
+			k.show(moment{})
+		}
+		lines.expectLines(t, "[INFO] stats: written again")
+		b, err := os.ReadFile(path)
+		if err != nil || sum(string(b), "stats_write_failures_total") != uint64(3*(round+1)) {
+			t.Errorf("%v:\n%s", err, b)
+		}
+		if err := os.RemoveAll(dir); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// What is written after the end would be left behind.
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	k.show(moment{})
+	k.close()
+	k.show(moment{})
+	if left, err := os.ReadDir(dir); err != nil || len(left) != 0 {
+		t.Errorf("left behind: %v, %v", left, err)
+	}
+}
+
+// TestReplacement: a file is there whole or not at all, for everybody to read,
+// and what a stranger has put in its way is not written to.
+func TestReplacement(t *testing.T) {
+	dir := t.TempDir()
+	path, other := filepath.Join(dir, "a.prom"), filepath.Join(dir, "other")
+	writeFile(t, other, "other")
+	if err := os.Symlink(other, path+".new"); err != nil {
+		t.Fatal(err)
+	}
+	r := newReplacement(path)
+	long := bytes.Repeat([]byte("x"), 100000)
+	for _, text := range [][]byte{[]byte("first"), long, []byte("second")} {
+		if err := r.write(text); err != nil {
+			t.Fatal(err)
+		}
+		got, err := os.ReadFile(path)
+		if err != nil || !bytes.Equal(got, text) {
+			t.Errorf("%v: %d bytes", err, len(got))
+		}
+		if st, err := os.Lstat(path); err != nil || st.Mode() != 0o644 {
+			t.Errorf("mode %v, %v", st.Mode(), err)
+		}
+	}
+	if b, err := os.ReadFile(other); err != nil || string(b) != "other" {
+		t.Errorf("%q, %v", b, err)
+	}
+	// In the place of a directory nothing can be put, and nothing is left.
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Mkdir(path, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.write(long); err == nil {
+		t.Error("written over a directory")
+	}
+	if _, err := os.Lstat(path + ".new"); !errors.Is(err, fs.ErrNotExist) {
+		t.Error("the temporary file is left")
+	}
+	r.remove()
+}
+
+// TestProgramSummary: SIGUSR1 has it logged.
+func TestProgramSummary(t *testing.T) {
+	p := startProgram(t)
+	c := p.dial("127.0.0.1")
+	c.announce(fields{left: 1})
+	p.log.take()
+	p.signals <- summarySignal
+	p.await("[INFO] up ", "; 1 torrents; memory ", "[INFO] datagrams received 2 + 0", "connects 1 + 0", "announces 1 + 0", "leechers 1 + 0", "seeders 0 + 0")
+	if n := len(p.log.take()); n > 10 {
+		t.Errorf("%d lines", n)
+	}
+}
+
+// TestNews: a flood is a line after a minute, after two more, four, and so on
+// up to an hour; what is rare is none.
+func TestNews(t *testing.T) {
+	var n news
+	var told []uint32
+	total, sum := uint64(0), uint64(0)
+	for now := uint32(0); now < 24*3600; now++ {
+		total += 50
+		if more, in := n.due(total, now); more > 0 {
+			told = append(told, in)
+			sum += more
+			if more != 50*uint64(in) && len(told) > 1 {
+				t.Errorf("%d in %d seconds", more, in)
+			}
+		}
+	}
+	if got := fmt.Sprint(told[:8]); got != "[60 60 120 240 480 960 1920 3600]" || len(told) > 30 || sum < total*9/10 {
+		t.Errorf("after %s, %d lines of %d in %d", got, len(told), sum, total)
+	}
+	// Rare ones, for a day.
+	for now := uint32(24 * 3600); now < 48*3600; now++ {
+		if now%2 == 0 {
+			total++
+		}
+		if more, in := n.due(total, now); more > 0 && now > 25*3600+3600 {
+			t.Errorf("%d in %d seconds is news", more, in)
+		}
+	}
+}
+
+// TestStrangersDontFillTheLog: all that they can cause, for a day.
+func TestStrangersDontFillTheLog(t *testing.T) {
+	k, lines := showKeeper(t, filepath.Join(t.TempDir(), "a.prom"))
+	w := &worker{sock: &socket{}, clock: clock{time.Now()}, log: k.log}
+	k.workers = []*worker{w}
+	var c counters
+	for now := seconds(0); now < 24*3600; now += 15 {
+		for v := range c.verdicts {
+			c.verdicts[v].datagrams += 1e6
+		}
+		c.sendFailed += 1e6
+		w.board.show(&c)
+		k.show(moment{mono: now})
+	}
+	got := lines.take()
+	if reasons := len(newsNames) - 2; len(got) > 32*reasons || len(got) < 24*reasons { // 2 are the kernel's
+		t.Errorf("%d lines:\n%s", len(got), strings.Join(got[:min(len(got), 20)], "\n"))
+	}
+	for _, name := range newsNames {
+		said, warned := false, false
+		for _, l := range got {
+			if strings.Contains(l, name) {
+				said, warned = true, strings.HasPrefix(l, "[WARN]")
+			}
+		}
+		if byKernel := strings.Contains(name, "kernel"); said == byKernel || warned != strings.Contains(name, "refused to send") {
+			t.Errorf("%q: said %v, as a warning %v", name, said, warned)
+		}
+	}
+}

@@ -1,0 +1,8 @@
+//go:build unix
+
+package main
+
+import "syscall"
+
+// summarySignal has a summary logged.
+const summarySignal = syscall.SIGUSR1

@@ -1,0 +1,171 @@
+package main
+
+import (
+	"errors"
+	"io"
+	"io/fs"
+	"os"
+	"strings"
+	"time"
+)
+
+// This file owns -status: it reads the reports that a tracker writes and shows
+// them to people. It knows their names and nothing else of the tracker.
+
+// staleAfter is how many reports may be missing before they are too old.
+const staleAfter = 3
+
+// reading is a report as it was read, and when it was written.
+type reading struct {
+	text    string
+	written fileState
+}
+
+func readReport(path string) (r reading, err error) {
+	f, err := openFile(path)
+	if err != nil {
+		return r, err
+	}
+	defer f.Close()
+	if r.written, err = f.stat(); err != nil {
+		return r, err
+	}
+	b, err := io.ReadAll(io.LimitReader(f, maxFile))
+	r.text = string(b)
+	return r, err
+}
+
+// version is the tracker's.
+func (r *reading) version() string {
+	_, v, _ := strings.Cut(r.text, prefix+`build_info{version="`)
+	v, _, _ = strings.Cut(v, `"`)
+	return v
+}
+
+// age is how old the report is, and an error where that is too much.
+func (r *reading) age(now int64) (seconds, error) {
+	every := seconds(sum(r.text, "stats_interval_seconds"))
+	if every == 0 {
+		return 0, errors.New("no report of pico-tracker")
+	}
+	age := seconds(max(0, now-r.written.seconds)) // a clock may have been set
+	if age <= staleAfter*every {
+		return age, nil
+	}
+	return age, errors.New("written " + ageText(age) + " ago, and due every " + ageText(every) +
+		": the tracker does not run, or can't write it")
+}
+
+// status shows the reports in a file: as they change on a terminal, until a
+// signal comes, else once.
+func status(signals <-chan os.Signal, path string, stdout io.Writer, terminal bool) error {
+	var last, before reading
+	ticks := make(chan struct{})
+	if terminal {
+		// A timer of package time would bring its time zones along: 30 KB.
+		go func() {
+			for {
+				time.Sleep(time.Second)
+				ticks <- struct{}{}
+			}
+		}()
+	}
+	for {
+		r, err := readReport(path)
+		if errors.Is(err, fs.ErrNotExist) {
+			err = errors.New("no such file: does a tracker run with -stats " + path + "?")
+		}
+		age := seconds(0)
+		if err == nil {
+			age, err = r.age(time.Now().Unix())
+		}
+		if err != nil {
+			return errors.New(path + ": " + err.Error())
+		}
+		if r.written != last.written {
+			before, last = last, r
+		}
+		if _, err := stdout.Write(screen(&last, &before, age, terminal)); err != nil || !terminal {
+			return err
+		}
+		select {
+		case <-signals:
+			return nil
+		case <-ticks:
+		}
+	}
+}
+
+const (
+	nameWidth  = 22
+	valueWidth = 12
+)
+
+// screen shows a report, and rates since the one before: without one, since the
+// start. On a terminal it takes the place of the one that was there.
+func screen(now, then *reading, age seconds, terminal bool) []byte {
+	var w words
+	end := "\n"
+	if terminal {
+		w.add("\x1b[H")  // to the top
+		end = "\x1b[K\n" // nothing behind the line
+	}
+	up := sum(now.text, "uptime_seconds")
+	elapsed, of := up, " since the start"
+	if before := sum(then.text, "uptime_seconds"); before > 0 && before < up {
+		elapsed = up - before
+		of = " of the last " + ageText(seconds(elapsed))
+	} else {
+		then = &reading{}
+	}
+	w.add("pico-tracker ")
+	w.add(now.version())
+	w.add(", up ")
+	w.add(ageText(seconds(up)))
+	w.add("; figures of ")
+	w.add(ageText(age))
+	w.add(" ago, rates")
+	w.add(of)
+	w.add(end)
+	w.add(end)
+	w.right("IPv4", nameWidth+valueWidth)
+	w.right("a second", valueWidth)
+	w.right("IPv6", valueWidth)
+	w.right("a second", valueWidth)
+	w.add(end)
+	for _, row := range rows {
+		if row.title[0] == ' ' && sum(now.text, row.name, row.label) == 0 {
+			continue
+		}
+		w.add(row.title)
+		width := nameWidth + valueWidth - len(row.title)
+		for _, family := range [...]string{`"ipv4"`, `"ipv6"`} {
+			n, was := sum(now.text, row.name, family, row.label), sum(then.text, row.name, family, row.label)
+			w.right(short(n), width)
+			per := ""
+			if strings.HasSuffix(row.name, "_total") {
+				per = rate(n-min(n, was), elapsed)
+			}
+			w.right(per, valueWidth)
+			width = valueWidth
+		}
+		w.add(end)
+	}
+	w.add(end)
+	w.add(state(now.text))
+	w.add(end)
+	if terminal {
+		w.add("\x1b[J") // nothing below
+	}
+	return w
+}
+
+// rate is how many a second n in that many seconds are.
+func rate(n, elapsed uint64) string {
+	elapsed = max(elapsed, 1)
+	if n/elapsed >= 100 || n == 0 {
+		return short(n / elapsed)
+	}
+	tenths := n * 10 / elapsed
+	return decimal(tenths/10) + "." + decimal(tenths%10)
+}

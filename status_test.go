@@ -1,0 +1,137 @@
+package main
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+)
+
+// statusReport writes a report that is so old.
+func statusReport(t *testing.T, path string, r *report, age time.Duration) {
+	t.Helper()
+	p := &sheet{}
+	p.fill(r)
+	writeFile(t, path, string(p.text))
+	at := time.Now().Add(-age)
+	if err := os.Chtimes(path, at, at); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func testReport() *report {
+	r := &report{version: "v1.2.3", uptime: 90061, every: 15, torrents: 12, limit: 64 << 20, poolSize: 40 << 20, poolUsed: 1 << 20}
+	r.families[0].sockets, r.families[1].sockets = 1, 1
+	r.families[0].verdicts[announcedNew] = count{900610, 9006100, 100}
+	r.families[1].verdicts[connected] = count{7, 112, 112}
+	r.families[1].seeders = 123456789
+	return r
+}
+
+// squeeze makes one of many spaces.
+func squeeze(s string) string { return regexp.MustCompile(" +").ReplaceAllString(s, " ") }
+
+// TestStatus shows a report once where there is no terminal.
+func TestStatus(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "a.prom")
+	statusReport(t, path, testReport(), 7*time.Second)
+	var out, log bytes.Buffer
+	if code := run(nil, []string{"-status", path}, nil, &out, &log); code != 0 || log.Len() > 0 {
+		t.Fatalf("exit %d: %s", code, log.String())
+	}
+	got := squeeze(out.String())
+	for _, want := range []string{
+		"pico-tracker v1.2.3, up 1d1h; figures of ", "s ago, rates since the start\n",
+		"\n IPv4 a second IPv6 a second\n",
+		"\nannounces 900k 10.0 0 0\n",
+		"\n of new peers 900k 10.0 0 0\n",
+		"\nconnects 0 0 7 0.0\n",
+		"\nseeders 0 123M \n",
+		"\n12 torrents; memory 0K of 64M; pool 1M of 40M, peak 0K\n",
+	} {
+		if !strings.Contains(got, want) {
+			t.Errorf("no %q in:\n%s", want, got)
+		}
+	}
+	table := strings.Split(strings.Split(out.String(), "\n\n")[1], "\n")
+	for _, line := range table {
+		if len(line) != len(table[0]) {
+			t.Errorf("the columns don't stand below each other:\n%s", out.String())
+		}
+	}
+	if strings.Contains(got, "\x1b") || strings.Contains(got, "of known peers") || strings.Contains(got, "FULL") {
+		t.Errorf("%q", got)
+	}
+}
+
+// TestStatusRates are those between two reports, and those since the start
+// after the tracker has been started anew.
+func TestStatusRates(t *testing.T) {
+	p, r := &sheet{}, testReport()
+	read := func() *reading {
+		p.fill(r)
+		return &reading{text: string(p.text)}
+	}
+	before := read()
+	r.uptime += 15
+	r.full = true
+	r.families[0].verdicts[announcedNew].datagrams += 150150
+	after := read()
+	shown := string(screen(after, before, 0, true))
+	got := squeeze(shown)
+	for _, want := range []string{"rates of the last 15s\x1b[K\n", "\nannounces 1050k 10010 0 0\x1b[K\n",
+		"FULL: newcomers are not stored"} {
+		if !strings.Contains(got, want) {
+			t.Errorf("no %q in:\n%s", want, got)
+		}
+	}
+	if !strings.HasPrefix(shown, "\x1b[H") || !strings.HasSuffix(shown, "\x1b[J") {
+		t.Errorf("%q does not take the place of what was there", got)
+	}
+	if got = string(screen(before, after, 0, false)); !strings.Contains(got, "rates since the start\n") || !strings.Contains(got, " 10.0 ") {
+		t.Errorf("started anew:\n%s", got)
+	}
+}
+
+// TestStatusFails with words and an exit code for each reason.
+func TestStatusFails(t *testing.T) {
+	dir := t.TempDir()
+	path, junk := filepath.Join(dir, "a.prom"), filepath.Join(dir, "junk")
+	writeFile(t, junk, "node_load1 0.3\n")
+	fails := func(want string, args ...string) {
+		t.Helper()
+		var out, log bytes.Buffer
+		code := 1
+		if strings.HasPrefix(want, "-status") {
+			code = 2
+		}
+		if got := run(nil, args, nil, &out, &log); got != code || !strings.Contains(log.String(), want) || out.Len() > 0 {
+			t.Errorf("%q: exit %d, %s%s", args, got, log.String(), out.String())
+		}
+	}
+	fails("no such file: does a tracker run with -stats "+path, "-status", path)
+	fails("no report of pico-tracker", "-status", junk)
+	fails("-status: value is missing", "-status")
+	fails(`-status "": want`, "-status=")
+	statusReport(t, path, testReport(), 2*time.Hour)
+	fails(path+": written 2h0m ago, and due every 15s", "-status", path)
+	statusReport(t, path, testReport(), 50*time.Second)
+	fails("ago, and due every 15s", "-status", path)
+}
+
+func TestShort(t *testing.T) {
+	for n, want := range map[uint64]string{0: "0", 99999: "99999", 100000: "100k", 99999999: "99999k", 100000000: "100M",
+		1 << 40: "1099G", 1<<64 - 1: "18446P"} {
+		if got := short(n); got != want {
+			t.Errorf("%d: %s, want %s", n, got, want)
+		}
+	}
+	for s, want := range map[seconds]string{0: "0s", 59: "59s", 60: "1m0s", 3599: "59m59s", 3600: "1h0m", 86399: "23h59m", 90061: "1d1h"} {
+		if got := ageText(s); got != want {
+			t.Errorf("%d: %s, want %s", s, got, want)
+		}
+	}
+}
