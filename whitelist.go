@@ -196,8 +196,27 @@ func (l *accessList) read(r io.Reader) ([]infoHash, error) {
 	if bad > maxBadLines {
 		l.log.warn(l.path, ": ", strconv.Itoa(bad), " lines skipped in all")
 	}
-	slices.SortFunc(half[:n], func(a, b infoHash) int { return bytes.Compare(a[:], b[:]) })
+	sortHashes(half[:n], 0)
 	return slices.Compact(half[:n]), nil
+}
+
+// sortHashes sorts what is the same up to a bit, in place: halves by that bit,
+// quarters by the next and so on. (Package slices' sort is slower and takes
+// 3 KB of a router's flash.)
+func sortHashes(h []infoHash, bit int) {
+	for ; len(h) > 1 && bit < 8*len(infoHash{}); bit++ {
+		low, high := 0, len(h)
+		for low < high {
+			if h[low][bit/8]<<(bit%8)&0x80 == 0 {
+				low++
+			} else {
+				high--
+				h[low], h[high] = h[high], h[low]
+			}
+		}
+		sortHashes(h[:low], bit+1)
+		h = h[low:]
+	}
 }
 
 // eachLine calls f with every line of r, without its end, counted from 1. What

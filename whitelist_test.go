@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -673,6 +674,25 @@ func BenchmarkListLookup(b *testing.B) {
 	for i := 0; i < b.N; i++ {
 		if !set.has(&set[int(rng.below(uint32(len(set))))]) {
 			b.Fatal("not found")
+		}
+	}
+}
+
+// TestSortHashes beside package slices, with hashes that are alike and the same.
+func TestSortHashes(t *testing.T) {
+	rng := rand.New(rand.NewSource(1))
+	for n := 0; n < 300; n++ {
+		h := make([]infoHash, n)
+		for i := range h {
+			rng.Read(h[i][rng.Intn(len(h[i])):])
+			if i > 0 && rng.Intn(4) == 0 {
+				h[i] = h[rng.Intn(i)]
+			}
+		}
+		want := slices.Clone(h)
+		slices.SortFunc(want, func(a, b infoHash) int { return bytes.Compare(a[:], b[:]) })
+		if sortHashes(h, 0); !slices.Equal(h, want) {
+			t.Fatalf("%d hashes: %x, want %x", n, h, want)
 		}
 	}
 }
