@@ -145,7 +145,8 @@ func TestSoak(t *testing.T) {
 		t.Fatal(err)
 	}
 	h := l.host("tracker", dual)
-	tr := h.tracker("-memory", strconv.Itoa(soakMemory), "-blacklist", list)
+	stats := filepath.Join(l.dir, "stats.prom")
+	tr := h.tracker("-memory", strconv.Itoa(soakMemory), "-blacklist", list, "-stats", stats, "-stats-interval", "1s")
 	s := &scene{crowd: l.host("strangers", dual).crowd(tr, "strangers"), host: h, wire: h.wire()}
 
 	book := &ledger{now: quiet, lines: map[string]*ledgerLine{}}
@@ -230,7 +231,14 @@ func TestSoak(t *testing.T) {
 	}
 	stopHonest()
 	s.awaitWhole()
-	samples = append(samples, tr.usage(start))
+	l.awaitSums(stats)
+	l.await("as many descriptors as in the beginning", func() error {
+		samples = append(samples, tr.usage(start))
+		if first, last := samples[0].handles, samples[len(samples)-1].handles; last != first {
+			return fmt.Errorf("%d, not %d", last, first)
+		}
+		return nil
+	})
 	peak := tr.status("VmHWM")
 	tr.stop(syscall.SIGTERM)
 	if tr.err != nil {
@@ -297,9 +305,56 @@ func judgeUsage(t *testing.T, samples []usage, peak int) {
 	if after.threads > max(before.threads, most[0].threads)+2 {
 		t.Errorf("threads: %+v", most)
 	}
-	if first, last := samples[0].handles, samples[len(samples)-1].handles; last != first {
-		t.Errorf("%d descriptors in the end, %d in the beginning", last, first)
+}
+
+// awaitSums waits for a report that was written from now on, and adds it up: each
+// datagram was answered, refused or dropped, and each peer that came is there or
+// has gone.
+func (l *lab) awaitSums(path string) {
+	l.Helper()
+	var uptime uint64
+	l.await("a report that adds up", func() error {
+		f := l.figures(path)
+		if uptime == 0 {
+			uptime = f["uptime_seconds"]
+		}
+		if f["uptime_seconds"] <= uptime {
+			return fmt.Errorf("of %d s after the start", f["uptime_seconds"])
+		}
+		received := f["received_datagrams_total"]
+		if sum := f["connects_total"] + f["announces_total"] + f["scrapes_total"] + f["errors_total"] + f["drops_total"]; sum != received || sum == 0 {
+			l.Fatalf("%d datagrams received, in all %d answered, refused or dropped: %v", received, sum, f)
+		}
+		if came, left := f[`announces_total new`], f["removed_peers_total"]; came-left != f["peers"] {
+			l.Fatalf("%d peers came, %d left, %d are there: %v", came, left, f["peers"], f)
+		}
+		l.Logf("%d datagrams received: %d connects, %d announces and %d scrapes answered, %d refused, %d dropped; %d dropped by the kernel before",
+			received, f["connects_total"], f["announces_total"], f["scrapes_total"], f["errors_total"], f["drops_total"], f["kernel_drops_total"])
+		return nil
+	})
+}
+
+// figures are the sums of what a report has of each name, and of announces that
+// were new.
+func (l *lab) figures(path string) map[string]uint64 {
+	l.Helper()
+	sums := map[string]uint64{}
+	for _, line := range strings.Split(l.read(path), "\n") {
+		sample, value, ok := strings.Cut(line, " ")
+		if !ok || strings.HasPrefix(line, "#") {
+			continue
+		}
+		name, labels, _ := strings.Cut(strings.TrimPrefix(sample, "pico_tracker_"), "{")
+		n, err := strconv.ParseUint(value, 10, 64)
+		if err != nil {
+			continue // seconds, with a point
+		}
+		sums[name] += n
+		if strings.Contains(labels, `result="new"`) {
+			sums[name+" new"] += n
+		}
 	}
+	return sums
 }
 
 // judgeCounters compares what the tracker says it received with what the kernel
