@@ -54,7 +54,6 @@ type socket struct {
 	port     uint16
 	shared   bool
 	v6       bool
-	pktinfo  bool // the address is a wildcard
 	early    bool // no interface has the address yet
 	single   bool // no recvmmsg here
 	queue    int  // bytes that the kernel keeps for us
@@ -75,7 +74,7 @@ type socket struct {
 // openSocket binds a UDP socket, or has it wait for the interface that the
 // address is meant on. shared lets others bind the same address.
 func openSocket(addr ipAddr, port uint16, batch int, shared bool) (*socket, error) {
-	s := &socket{addr: addr, port: port, shared: shared, v6: addr.is6(), pktinfo: addr.isUnspecified(), batch: batch, uplinks: &uplinks{}}
+	s := &socket{addr: addr, port: port, shared: shared, v6: addr.is6(), batch: batch, uplinks: &uplinks{}}
 	if addr.zone != "" {
 		index, err := interfaceIndex(addr.zone)
 		if err != nil {
@@ -101,9 +100,7 @@ func openSocket(addr ipAddr, port uint16, batch int, shared bool) (*socket, erro
 		s.in[i].SetIovlen(1)
 		s.out[i].SetIovlen(1)
 		s.in[i].Name = &sl.name[0]
-		if s.pktinfo {
-			s.in[i].Control = &sl.control[0]
-		}
+		s.in[i].Control = &sl.control[0]
 	}
 	s.rearm(batch)
 	return s, nil
@@ -162,10 +159,8 @@ func (s *socket) configure(fd int) error {
 			return err
 		}
 		_ = unix.SetsockoptInt(fd, level, unix.IPV6_MTU_DISCOVER, unix.IPV6_PMTUDISC_PROBE)
-		if s.pktinfo {
-			if err := unix.SetsockoptInt(fd, level, unix.IPV6_RECVPKTINFO, 1); err != nil {
-				return err
-			}
+		if err := unix.SetsockoptInt(fd, level, unix.IPV6_RECVPKTINFO, 1); err != nil {
+			return err
 		}
 		sa6 := &unix.SockaddrInet6{Port: int(s.port)}
 		copy(sa6.Addr[:], s.addr.ip)
@@ -176,10 +171,8 @@ func (s *socket) configure(fd int) error {
 	} else {
 		// Don't fragment, and don't believe a stranger's ICMP about the path.
 		_ = unix.SetsockoptInt(fd, level, unix.IP_MTU_DISCOVER, unix.IP_PMTUDISC_PROBE)
-		if s.pktinfo {
-			if err := unix.SetsockoptInt(fd, level, unix.IP_PKTINFO, 1); err != nil {
-				return err
-			}
+		if err := unix.SetsockoptInt(fd, level, unix.IP_PKTINFO, 1); err != nil {
+			return err
 		}
 		sa4 := &unix.SockaddrInet4{Port: int(s.port)}
 		copy(sa4.Addr[:], s.addr.ip)
@@ -279,10 +272,7 @@ func (s *socket) source(i int, key []byte) (link uint32) {
 	}
 	copy(key[:4], name[4:8])
 	copy(key[4:], name[2:4])
-	if key[0] == 169 && s.index != 0 {
-		return s.index
-	}
-	if key[0] == 169 && s.pktinfo {
+	if key[0] == 169 {
 		return binary.NativeEndian.Uint32(s.slots[i].control[pktinfoAt:])
 	}
 	return 0
@@ -302,9 +292,7 @@ func (s *socket) reply(i int, b []byte) {
 	out.Iov.Base = &b[0]
 	out.Iov.SetLen(len(b))
 	out.Control, out.Controllen = in.Control, in.Controllen
-	if s.pktinfo {
-		s.aim(&s.slots[i])
-	}
+	s.aim(&s.slots[i])
 }
 
 // aim makes the PKTINFO that came with a request fit for its reply: the same
@@ -357,9 +345,7 @@ func (u *uplinks) set(indexes []uint32) {
 func (s *socket) rearm(n int) {
 	for i := range s.in[:n] {
 		s.in[i].Namelen = nameSize
-		if s.pktinfo {
-			s.in[i].SetControllen(controlSize)
-		}
+		s.in[i].SetControllen(controlSize)
 	}
 }
 

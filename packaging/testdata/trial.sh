@@ -37,7 +37,12 @@ try "has a secret" logged "listening on"
 
 own_port 6969
 echo "PICO_TRACKER__WHITELIST=/etc/pico-tracker/list.txt" >>"$settings"
+echo "PICO_TRACKER__INTERFACE=lo,late0" >>"$settings"
+echo "PICO_TRACKER__EXTERNAL_IP=auto" >>"$settings"
 try "restarts" systemctl restart pico-tracker
+try "waits for an interface" logged "0.0.0.0%late0:6969 once the interface is there"
+try "has netlink" logged "external IPv4 address: none"
+! logged "netlink" || echo "FAILED it says that it has no netlink"
 try "has its new port" answers 6969
 
 echo 0123456789012345678901234567890123456789 >>/etc/pico-tracker/list.txt
