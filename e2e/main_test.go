@@ -85,7 +85,7 @@ func checkMachine() error {
 		return errors.New("network namespaces need root")
 	}
 	var missing []string
-	for _, tool := range []string{"ip", "nft", "aria2c", "rtorrent", "transmission-daemon", "transmission-remote"} {
+	for _, tool := range []string{"ip", "nft", "prometheus", "prometheus-node-exporter", "promtool", "aria2c", "rtorrent", "transmission-daemon", "transmission-remote"} {
 		if _, err := exec.LookPath(tool); err != nil {
 			missing = append(missing, tool)
 		}
