@@ -41,6 +41,7 @@ func TestCompletion(t *testing.T) {
 		{"-whitelist=" + dir + "/torr\t", "-whitelist=" + dir + "/torrents of mine.txt"},
 		{"-memory 25\t", "-memory 256M"},
 		{"-interval 3\t", "-interval 30m"},
+		{"-scope o\t", "-scope off"},
 		{"-no-such-fl\t", "-no-such-fl"},
 	}
 	for name, shell := range shells {
