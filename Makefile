@@ -205,7 +205,7 @@ bench-memory: bench-tools ## memory of torrents and swarms, and whether -memory 
 
 .PHONY: bench-flood
 bench-flood: bench-tools ## what honest clients get of it while it is flooded, beside opentracker (ARGS=...)
-	cd bench && go run ./cmd/bench -run flood -subjects pico-tracker,opentracker -out results $(ARGS)
+	cd bench && go run ./cmd/bench -run flood -rounds 3 -subjects pico-tracker,opentracker -out results $(ARGS)
 
 .PHONY: bench-scale
 bench-scale: bench-tools ## 50,000,000 peers in eight instances behind a balancer (ARGS=...)

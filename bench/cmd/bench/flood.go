@@ -51,31 +51,35 @@ func share(r *load.Result) float64 {
 	return 100 * float64(r.Announce.Answered) / float64(max(1, r.Requests()+r.Lost()+r.Overrun))
 }
 
-// floodTable floods each tracker with each kind, from both processors, while honest clients ask it.
+// floodTable floods each tracker with each kind, from both processors, while honest clients ask it: all
+// trackers in turn, and again.
 func (b *bench) floodTable() error {
 	t := report.Table{Names: []string{"flood", "subject", "sent a second", "taken a second", "us a datagram sent",
-		"honest answered", "latency p99", "queue empty after", "honest afterwards", "MiB before", "MiB at most"}}
+		"% of honest answered", "latency p99, ms", "queue empty after, ms", "% answered afterwards", "MiB before", "MiB at most"}}
 	var all []*flooded
 	var wrong []error
 	for _, kind := range load.Floods() {
+		var names []string
 		for _, name := range b.chosen(false) {
-			if name == subject.Floor || name == subject.Naive {
-				continue // nothing is asked of these but speed
+			if name != subject.Floor && name != subject.Naive { // nothing is asked of these but speed
+				names = append(names, name)
 			}
-			f, err := b.flood(kind, name)
-			if err != nil {
-				return err
+		}
+		for range b.rounds {
+			for _, name := range names {
+				f, err := b.flood(kind, name)
+				if err != nil {
+					return err
+				}
+				all = append(all, f)
+				if name == subject.Pico {
+					wrong = append(wrong, f.judge())
+				}
 			}
-			all = append(all, f)
-			seconds := f.during.Elapsed.Seconds()
-			t.Add(kind, name, float64(f.sent)/seconds, float64(f.taken())/seconds, fmt.Sprintf("%.3f", f.perSent()),
-				fmt.Sprintf("%.1f %%", share(f.during)), round(f.during.Latency.Quantile(0.99)), round(f.drained),
-				fmt.Sprintf("%.1f %%", share(f.after)),
-				fmt.Sprintf("%.2f", mib(f.before)), fmt.Sprintf("%.2f", mib(f.peak)))
+		}
+		for _, name := range names {
+			t.Rows = append(t.Rows, floodRow(kind, name, all))
 			b.say("flood: %s", strings.Join(t.Rows[len(t.Rows)-1], " | "))
-			if name == subject.Pico {
-				wrong = append(wrong, f.judge())
-			}
 		}
 	}
 	wrong = append(wrong, judgeJunk(all))
@@ -83,8 +87,9 @@ func (b *bench) floodTable() error {
 	fmt.Fprintf(&text, "# Floods\n\n%s.\n\n", machine())
 	fmt.Fprintf(&text, "A flood comes from %d addresses for %v, as fast as a thread on each processor sends it, one of them the tracker's own, while honest clients\n"+
 		"make %d announces a second, none of them twice. What is taken is what the kernel has not dropped, by its counter of the socket (which has what the\n"+
-		"filter drops too); microseconds are the tracker's. Bad IDs have the date of today; announces have good IDs and fill the tracker. -memory is %s.\n\n",
-		load.FloodSources, floodLength, honestRate, floodMemory)
+		"filter drops too); microseconds are the tracker's. Bad IDs have the date of today; announces have good IDs and fill the tracker. -memory is %s.\n"+
+		"Medians of %d rounds, and the spread of what is answered.\n\n",
+		load.FloodSources, floodLength, honestRate, floodMemory, b.rounds)
 	text.WriteString(t.Markdown())
 	if path := b.path("flood.csv"); path != "" {
 		if err := t.WriteCSV(path); err != nil {
@@ -92,6 +97,32 @@ func (b *bench) floodTable() error {
 		}
 	}
 	return errors.Join(b.publish("flood.md", text.String()), errors.Join(wrong...))
+}
+
+// floodRow sums up the rounds of one flood of one tracker.
+func floodRow(kind, name string, all []*flooded) []string {
+	of := func(value func(*flooded) float64) report.Spread {
+		var values []float64
+		for _, f := range all {
+			if f.kind == kind && f.subject == name {
+				values = append(values, value(f))
+			}
+		}
+		return report.NewSpread(values)
+	}
+	ms := func(d time.Duration) float64 { return float64(d.Microseconds()) / 1e3 }
+	t := report.Table{}
+	t.Add(kind, name,
+		of(func(f *flooded) float64 { return float64(f.sent) / f.during.Elapsed.Seconds() }).Median,
+		of(func(f *flooded) float64 { return float64(f.taken()) / f.during.Elapsed.Seconds() }).Median,
+		of((*flooded).perSent).Median,
+		of(func(f *flooded) float64 { return share(f.during) }),
+		of(func(f *flooded) float64 { return ms(f.during.Latency.Quantile(0.99)) }).Median,
+		of(func(f *flooded) float64 { return ms(f.drained) }).Median,
+		of(func(f *flooded) float64 { return share(f.after) }),
+		of(func(f *flooded) float64 { return mib(f.before) }).Median,
+		of(func(f *flooded) float64 { return mib(f.peak) }).Max)
+	return t.Rows[0]
 }
 
 func (f *flooded) perSent() float64 {
@@ -115,18 +146,18 @@ func (f *flooded) judge() error {
 
 // judgeJunk compares what the tracker pays for junk with what it pays for a connect that it takes.
 func judgeJunk(all []*flooded) error {
-	var junk, connect float64
+	var junk, connects []float64
 	for _, f := range all {
 		switch {
 		case f.subject != subject.Pico:
 		case f.kind == "junk":
-			junk = f.perSent()
+			junk = append(junk, f.perSent())
 		case f.kind == "connects":
-			connect = float64(f.cpu.Nanoseconds()) / 1e3 / float64(max(1, f.taken()))
+			connects = append(connects, float64(f.cpu.Nanoseconds())/1e3/float64(max(1, f.taken())))
 		}
 	}
-	if junk > connect*junkShare {
-		return fmt.Errorf("a datagram of junk costs %.3f us, a connect %.3f", junk, connect)
+	if j, c := report.NewSpread(junk).Median, report.NewSpread(connects).Median; j > c*junkShare {
+		return fmt.Errorf("a datagram of junk costs %.3f us, a connect %.3f", j, c)
 	}
 	return nil
 }
