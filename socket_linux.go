@@ -147,7 +147,9 @@ func (s *socket) configure(fd int) error {
 	_ = unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, &requestFilter)
 	linkLocal := s.addr.isLinkLocal6()
 	if s.addr.zone != "" && !linkLocal {
-		if err := unix.BindToDevice(fd, s.addr.zone); err != nil {
+		if err := unix.BindToDevice(fd, s.addr.zone); err == unix.EPERM {
+			return errNoBinding
+		} else if err != nil {
 			return err
 		}
 	}
@@ -212,6 +214,9 @@ func (s *socket) rebind() error {
 
 // errStopped says that a socket was stopped and has nothing left to take.
 var errStopped = errors.New("stopped")
+
+// errNoBinding says why a socket could not be bound to an interface.
+var errNoBinding = errors.New("-interface needs CAP_NET_RAW before Linux 5.7")
 
 // errNoSharing says that the kernel has no SO_REUSEPORT.
 var errNoSharing = errors.New("no SO_REUSEPORT")

@@ -3,8 +3,10 @@
 package e2e
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
+	"os"
 	"strings"
 	"testing"
 )
@@ -45,6 +47,30 @@ func (h *host) announces(name string, addresses ...string) {
 		for i, a := range addresses {
 			h.probe(netip.AddrPortFrom(netip.MustParseAddr(a), trackerPort)).awaitCounts(torrents[i], counts{leechers: 1})
 		}
+		p.leave()
+	}
+}
+
+// announcesLink has libtorrent and rTorrent announce to a tracker that has
+// fe80::1 on the host's link. Only they can say that they had a reply: a scope
+// is the host's own.
+func (h *host) announcesLink(name string) {
+	h.Helper()
+	h.give("eth0", "fe80::2/64")
+	const url = "udp://[fe80::1%eth0]:1337/announce"
+	for c, reply := range map[*client]string{libtorrent: "tracker_reply: ", rtorrent: "tracker_list: received 0 peers"} {
+		var options []string
+		if c == libtorrent { // which announces from where it listens
+			options = []string{"--listen", fmt.Sprintf("[fe80::2%%eth0]:%d", h.peerPort)}
+		}
+		p := h.leech(c, h.torrent(name+"-"+c.name, url), options...)
+		p.await(c.name+" has a reply on its link", func() error {
+			own, _ := os.ReadFile(p.state() + ".log") // rTorrent's, once it has made it
+			if !strings.Contains(p.read(p.log)+string(own), reply) {
+				return errors.New("not in its log")
+			}
+			return nil
+		})
 		p.leave()
 	}
 }
@@ -101,6 +127,8 @@ func TestReplySource(t *testing.T) {
 	far.asks("169.254.1.2")
 	near.announces("near", everywhere...)
 	far.announces("far", everywhere...)
+	near.announcesLink("near-link")
+	far.announcesLink("far-link")
 
 	// A lease that is renewed with another address, a new prefix, and a line
 	// that is dialled: nothing of it needs a restart.
@@ -151,6 +179,7 @@ func TestReplyUplink(t *testing.T) {
 		client.route(fmt.Sprintf("2001:db8:%d::/64", i+1), "via", fmt.Sprintf("2001:db8::%d", i+1))
 	}
 	tr.tracker("-connect-limit", "0")
+	tr.tracker("-connect-limit", "0", "-port", "1338", "-listen", asked1+","+asked2)
 
 	// Two default routes, as netifd and others leave them: the second is there
 	// for when the first is gone. IPv6 tells them by the source.
@@ -164,6 +193,7 @@ func TestReplyUplink(t *testing.T) {
 	tr.route("0.0.0.0/1", "via", "10.8.0.1")
 	tr.route("128.0.0.0/1", "via", "10.8.0.1")
 	client.announces("tunnel", asked1, asked2)
+	client.asks(asked1+":1338", asked2+":1338")
 	tr.ip("-n", tr.namespace, "route", "del", "0.0.0.0/1")
 	tr.ip("-n", tr.namespace, "route", "del", "128.0.0.0/1")
 
