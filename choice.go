@@ -377,7 +377,12 @@ func appendPeers4(dst []byte, peers []peer[key4], asker *key4, want int) []byte 
 			break
 		}
 		want--
-		*(*key4)(out[at:]) = *k
+		if wordsAnywhere {
+			*(*key4)(out[at:]) = *k
+		} else { // that would be a call, for six bytes
+			o := (*key4)(out[at:])
+			o[0], o[1], o[2], o[3], o[4], o[5] = k[0], k[1], k[2], k[3], k[4], k[5]
+		}
 		at += len(key4{})
 	}
 	return out[:at]

@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/binary"
+	"runtime"
 	"unsafe"
 )
 
@@ -330,17 +331,27 @@ func (w *swarm) freeLeaf(r ref) {
 	}
 }
 
-// Keys are compared and copied as words, by family: Go would call a function
-// for 18 bytes, and does not inline what is generic. The compiler makes single
-// loads of these where words may lie anywhere.
+// Keys are compared and copied by family, since Go would call a function for 18
+// bytes and does not inline what is generic; and as words, where the processor
+// takes them from anywhere. Where it doesn't, a word is four loads, and one byte
+// of an address is looked at first.
 
-func same4(a, b *key4) bool {
+// wordsAnywhere says whether the compiler makes one load of a word that may not
+// be aligned.
+const wordsAnywhere = runtime.GOARCH == "amd64" || runtime.GOARCH == "arm64" || runtime.GOARCH == "386" ||
+	runtime.GOARCH == "loong64" || runtime.GOARCH == "ppc64le" || runtime.GOARCH == "s390x"
+
+func same4(a, b *key4) bool { return (wordsAnywhere || a[3] == b[3]) && equal4(a, b) }
+
+func equal4(a, b *key4) bool {
 	return binary.LittleEndian.Uint32(a[:]) == binary.LittleEndian.Uint32(b[:]) &&
 		binary.LittleEndian.Uint16(a[4:]) == binary.LittleEndian.Uint16(b[4:])
 }
 
-// same6 begins with the half of an address that differs most.
-func same6(a, b *key6) bool {
+func same6(a, b *key6) bool { return (wordsAnywhere || a[15] == b[15]) && equal6(a, b) }
+
+// equal6 begins with the half of an address that differs most.
+func equal6(a, b *key6) bool {
 	return binary.LittleEndian.Uint64(a[8:]) == binary.LittleEndian.Uint64(b[8:]) &&
 		binary.LittleEndian.Uint64(a[:]) == binary.LittleEndian.Uint64(b[:]) &&
 		binary.LittleEndian.Uint16(a[16:]) == binary.LittleEndian.Uint16(b[16:])
@@ -366,12 +377,10 @@ func scan[K peerKey](peers []peer[K], key *K) int {
 	return scan4(as[peer[key4]](peers), (*key4)(unsafe.Pointer(key)))
 }
 
-// scan4 looks at the last byte of an address first: a processor that reads words
-// only where they are aligned has them put together from bytes.
 func scan4(peers []peer[key4], key *key4) int {
 	last := key[3]
 	for i := range peers {
-		if k := &peers[i].key; k[3] == last && same4(k, key) {
+		if k := &peers[i].key; k[3] == last && equal4(k, key) {
 			return i
 		}
 	}
@@ -381,7 +390,7 @@ func scan4(peers []peer[key4], key *key4) int {
 func scan6(peers []peer[key6], key *key6) int {
 	last := key[15]
 	for i := range peers {
-		if k := &peers[i].key; k[15] == last && same6(k, key) {
+		if k := &peers[i].key; k[15] == last && equal6(k, key) {
 			return i
 		}
 	}

@@ -18,13 +18,13 @@ import (
 // down here.
 var costs = map[string][5]int{
 	// announce, announce with a forgotten ID, connect, scrape, signature
-	"linux-mips":    {11300, 29600, 16700, 1840, 15750},
-	"linux-mipsle":  {11100, 29300, 16500, 1840, 15720},
-	"linux-armv5":   {9640, 21720, 10720, 1560, 10130},
-	"linux-armv7":   {9620, 21700, 10720, 1560, 10120},
-	"linux-arm64":   {2930, 4750, 1620, 670, 1340},
-	"linux-riscv64": {7890, 20530, 10900, 1060, 10450},
-	"linux-s390x":   {2940, 13880, 10830, 680, 10490},
+	"linux-mips":    {7100, 20600, 13400, 1840, 12680},
+	"linux-mipsle":  {7080, 20570, 13320, 1800, 12690},
+	"linux-armv5":   {5890, 14930, 9070, 1570, 8480},
+	"linux-armv7":   {5860, 14910, 9060, 1570, 8480},
+	"linux-arm64":   {3165, 5024, 1620, 670, 1360},
+	"linux-riscv64": {4480, 15420, 10890, 1060, 10520},
+	"linux-s390x":   {3160, 14000, 10830, 680, 10520},
 }
 
 var requests = [5]string{
