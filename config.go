@@ -39,6 +39,8 @@ A BitTorrent tracker over UDP (BEP 15) in a fixed amount of memory.
                         that of the interface with the default route
   -connect-limit N      connects that an address and port may make in 2 minutes,
                         0 for no limit (default 10)
+  -scrape-limit N       info hashes of a scrape that are answered, 1 to 74; 1 in
+                        a cluster, where the others are elsewhere (default 74)
   -stats FILE           write figures to this file, for node_exporter
                         (its name should then end in .prom) and -status
   -stats-interval TIME  how often, 1s to 1h (default 15s)
@@ -76,6 +78,7 @@ type config struct {
 	external4                  [4]byte
 	external6                  [16]byte
 	connectLimit               uint32
+	scrapeLimit                int
 	debug                      bool
 	version                    bool
 	help                       bool
@@ -158,6 +161,11 @@ var options = []option{
 	{name: "connect-limit", wants: "a number from 0 to 1000000", set: func(c *config, v string) error {
 		n, err := number(v, 0, 1000000)
 		c.connectLimit = uint32(n)
+		return err
+	}},
+	{name: "scrape-limit", wants: "a number from 1 to 74", set: func(c *config, v string) error {
+		n, err := number(v, 1, maxScrapeHashes)
+		c.scrapeLimit = int(n)
 		return err
 	}},
 	{name: "stats", wants: "the path of a file", set: setPath(func(c *config) *string { return &c.stats })},
@@ -356,6 +364,7 @@ func parseConfig(args, env []string) (*config, error) {
 		workers:       min(runtime.GOMAXPROCS(0), maxWorkers),
 		scopes:        true,
 		connectLimit:  10,
+		scrapeLimit:   maxScrapeHashes,
 		statsInterval: 15,
 		origins:       map[string]string{},
 	}

@@ -266,6 +266,7 @@ func makeTracker(c *config, l *layout, log *logger) (*tracker, *accessList, erro
 		return nil, nil, noMemory(c, l, err)
 	}
 	t := newTracker(s, c.interval)
+	t.scrapeLimit = c.scrapeLimit
 	if c.whitelist+c.blacklist == "" {
 		return t, nil, nil
 	}

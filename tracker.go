@@ -48,7 +48,11 @@ type tracker struct {
 	store    *store
 	interval seconds
 	scopes   bool // peers are given to those who can reach them
-	external atomic.Pointer[external]
+	// scrapeLimit is how many info hashes of a scrape are answered. In a cluster a
+	// scrape goes by its first one and the others are elsewhere: clients take what
+	// is missing from a reply for unknown, and zeros for a torrent without peers.
+	scrapeLimit int
+	external    atomic.Pointer[external]
 }
 
 // setExternal tells the tracker under which addresses the world knows the
@@ -72,7 +76,7 @@ func (t *tracker) setExternal(v4 [4]byte, v6 [16]byte) {
 
 // newTracker makes a tracker of a store that counts ages in stampUnit(interval).
 func newTracker(s *store, interval seconds) *tracker {
-	t := &tracker{store: s, interval: interval, scopes: true}
+	t := &tracker{store: s, interval: interval, scopes: true, scrapeLimit: maxScrapeHashes}
 	// The oldest that a sweep can find a peer. Were its stamp to wrap
 	// before, it would live for ever.
 	if t.ttl(0)+2*s.unit+2*t.pass() >= stampSpan*s.unit {
@@ -266,7 +270,7 @@ func (d *desk) answerScrape(dst, req []byte) ([]byte, verdict) {
 		return appendError(dst, requestTransaction(req), textNoHash, maxReply), errorNoHash
 	}
 	dst = appendHead(dst, actionScrape, requestTransaction(req))
-	for n := 0; n < maxScrapeHashes && len(hashes) >= len(infoHash{}); n++ {
+	for n := 0; n < d.scrapeLimit && len(hashes) >= len(infoHash{}); n++ {
 		dst = appendScrapeEntry(dst, d.store.scrape((*infoHash)(hashes)))
 		hashes = hashes[len(infoHash{}):]
 	}

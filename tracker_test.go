@@ -825,6 +825,19 @@ func TestScrape(t *testing.T) {
 	})
 }
 
+// TestScrapeLimit: what is beyond it is left out of the reply.
+func TestScrapeLimit(t *testing.T) {
+	families(t, func(t *testing.T, s *service, a, _, _ host) {
+		s.announce(a, leech(a))
+		entry := concat(u32(0), u32(0), u32(1))
+		s.scrapeLimit = 1
+		s.expectReply(a, scrapeRequest(s.id(a), 0), concat(u32(2), transaction, entry))
+		s.expectReply(a, scrapeRequest(s.id(a), 0, 0, 1), concat(u32(2), transaction, entry))
+		s.scrapeLimit = 2
+		s.expectReply(a, scrapeRequest(s.id(a), 0, 0, 1), concat(u32(2), transaction, entry, entry))
+	})
+}
+
 // TestScrapeWithoutHash has an error.
 func TestScrapeWithoutHash(t *testing.T) {
 	families(t, func(t *testing.T, s *service, a, _, _ host) {

@@ -64,7 +64,7 @@ func (c *cluster) join(name string, weight int) {
 	c.write()
 }
 
-var instanceFlags = []string{"-secret", "all the instances have this secret", "-memory", "16M", "-connect-limit", "0"}
+var instanceFlags = []string{"-secret", "all the instances have this secret", "-memory", "16M", "-connect-limit", "0", "-scrape-limit", "1"}
 
 // write writes the file of instances.
 func (c *cluster) write() {
@@ -180,6 +180,12 @@ func TestClusterMeets(t *testing.T) {
 			t.Errorf("swarm %d: peers %v, error %v; want %v", n, peers, err, want)
 		}
 	}
+	// Of several in one scrape, the first is answered: the others are elsewhere.
+	first, second := swarmHash(0), swarmHash(1)
+	if reply, err := a4.ask(actionScrape, append(first[:], second[:]...)); err != nil || len(reply) != 12 || reply[11] != 3 {
+		t.Errorf("a scrape of two: %v, %v", reply, err)
+	}
+
 	// The instances, asked at their own addresses, have them all in one place.
 	for name, tr := range c.instances {
 		p := a.probe(tr.address(ipv4))

@@ -8,7 +8,6 @@ import (
 	"gonum.org/v1/plot/font"
 	"gonum.org/v1/plot/plotter"
 	"gonum.org/v1/plot/vg"
-	"gonum.org/v1/plot/vg/draw"
 )
 
 // Point is a place on a Graph.
@@ -25,8 +24,6 @@ type Curve struct {
 type Graph struct {
 	Title, X, Y string
 	Curves      []Curve
-	// Notes are points with a text beside them.
-	Notes map[string]Point
 }
 
 // WriteSVG draws the graph into a file.
@@ -54,20 +51,6 @@ func (g *Graph) WriteSVG(path string) error {
 		line.Color, line.Width = colour(c.Colour), vg.Points(1.5)
 		p.Add(line)
 		p.Legend.Add(c.Name, line)
-	}
-	for text, at := range g.Notes {
-		points, err := plotter.NewScatter(plotter.XYs{{X: at.X, Y: at.Y}})
-		if err != nil {
-			return err
-		}
-		points.Shape, points.Radius = draw.CircleGlyph{}, vg.Points(3)
-		labels, err := plotter.NewLabels(plotter.XYLabels{XYs: plotter.XYs{{X: at.X, Y: at.Y}}, Labels: []string{text}})
-		if err != nil {
-			return err
-		}
-		labels.TextStyle[0].XAlign = draw.XRight
-		labels.Offset = vg.Point{X: -vg.Points(6), Y: -vg.Points(3)}
-		p.Add(points, labels)
 	}
 	p.X.Max *= 1.02
 	p.Y.Max *= 1.1
