@@ -40,7 +40,6 @@ _pico_tracker() {
 	MODE) mapfile -t COMPREPLY < <(compgen -W 'auto off' -- "$current") ;;
 	SIZE) mapfile -t COMPREPLY < <(compgen -W 'auto 8M 16M 32M 64M 128M 256M 1G' -- "$current") ;;
 	TIME) mapfile -t COMPREPLY < <(compgen -W '15s 1m 5m 15m 30m 1h 2h' -- "$current") ;;
-	MODE) mapfile -t COMPREPLY < <(compgen -W 'auto off' -- "$current") ;;
 	esac
 }
 
