@@ -1,6 +1,9 @@
 package main
 
-import "unsafe"
+import (
+	"encoding/binary"
+	"unsafe"
+)
 
 // This file owns the choice of peers for a reply: which of a swarm's an asker
 // may have, by how far both can be reached, and a fair choice among those.
@@ -84,6 +87,16 @@ func choose[K peerKey](w *swarm, dst []byte, want int, asker *K, seeder bool, re
 	inner := reach != reachGlobal
 	switch {
 	case reach == reachAll:
+	case kind == mixed && e == nil && reach != reachLink:
+		for _, b := range bands[reach] {
+			before := len(dst)
+			runs = stretches[K](w, seeder, b)
+			dst = draw(w, dst, want, &runs, asker, nil, rng)
+			if want -= (len(dst) - before) / len(*asker); want == 0 {
+				break
+			}
+		}
+		return dst
 	case kind == mixed, e != nil && (inner != (kind < scopeGlobal) || inner && scopeOf(asker) == scopeGlobal):
 		return chooseFrom(w, dst, want, asker, seeder, reach, e, rng)
 	case kind < least[reach]:
@@ -107,6 +120,7 @@ const (
 type list[K peerKey] struct {
 	asker   K
 	inner   bool // the asker is inside
+	hairpin bool // and comes by way of outside
 	outside K    // this network as the world knows it, without a port
 	how     sieve
 	start   int // of the peers in the reply
@@ -120,6 +134,7 @@ func chooseFrom[K peerKey](w *swarm, dst []byte, want int, asker *K, seeder bool
 	forward := false
 	if e != nil && reach != reachAll {
 		l.outside = outsideOf[K](e)
+		l.hairpin = sameHost(asker, &l.outside)
 		forward = !l.inner && bandSize(w, asker, seeder, inside) > 0
 		if forward || l.inner {
 			plain = sieveOnce
@@ -151,10 +166,11 @@ func chooseFrom[K peerKey](w *swarm, dst []byte, want int, asker *K, seeder bool
 // inside. It is rounded up as often as is fair.
 func fairShare[K peerKey](w *swarm, asker *K, seeder bool, want int, rng *random) int {
 	n := uint64(bandSize(w, asker, seeder, inside))
-	all := n + uint64(bandSize(w, asker, seeder, beyond))
-	if w.spilled && find(w, setOf[K](0), asker) != nil {
-		all-- // the asker
+	rest := uint64(bandSize(w, asker, seeder, beyond))
+	if w.spilled && !seeder && rest > 0 {
+		rest-- // the asker, unless there was no room for it
 	}
+	all := n + rest
 	if all <= uint64(want) {
 		return want
 	}
@@ -271,8 +287,13 @@ func draw[K peerKey](w *swarm, dst []byte, want int, runs *[2]stretch, asker *K,
 
 // append appends up to want of those peers that pass.
 func (l *list[K]) append(dst []byte, peers []peer[K], want int) []byte {
-	if l.how == sievePlain {
-		return appendPeers(dst, peers, &l.asker, want)
+	before := len(dst)
+	if l.how == sievePlain || l.how == sieveOnce && !l.hairpin {
+		dst = appendPeers(dst, peers, &l.asker, want)
+		if l.how == sievePlain || !l.fromOutside(dst[before:]) {
+			return dst
+		}
+		dst = dst[:before] // with a closer look
 	}
 	for i := 0; i < len(peers) && want > 0; i++ {
 		k := peers[i].key
@@ -284,36 +305,60 @@ func (l *list[K]) append(dst []byte, peers []peer[K], want int) []byte {
 	return dst
 }
 
+// fromOutside says whether one of the peers in dst has the address of outside.
+func (l *list[K]) fromOutside(dst []byte) bool {
+	outside := bytesOf(&l.outside)
+	if isV6[K]() {
+		low, high := binary.LittleEndian.Uint64(outside[8:]), binary.LittleEndian.Uint64(outside)
+		for ; len(dst) >= 18; dst = dst[18:] {
+			if binary.LittleEndian.Uint64(dst[8:]) == low && binary.LittleEndian.Uint64(dst) == high {
+				return true
+			}
+		}
+		return false
+	}
+	host := binary.LittleEndian.Uint32(outside)
+	for ; len(dst) >= 6; dst = dst[6:] {
+		if binary.LittleEndian.Uint32(dst) == host {
+			return true
+		}
+	}
+	return false
+}
+
 // passes says whether a peer that is not the asker itself goes into the list
-// dst, and makes of it what the list shows. A peer of this network and one of
-// outside with the same port are one.
+// dst, and makes of it what the list shows. A peer inside and one of outside
+// with the same port are one.
 func (l *list[K]) passes(dst []byte, k *K) bool {
-	switch port := portOf(k); {
-	case l.how == sieveLink:
+	port := portOf(k)
+	switch l.how {
+	case sieveLink:
 		if !sameLink(k, &l.asker) {
 			return false
 		}
 		unbind(k)
-	case l.how == sieveForward:
+	case sieveForward:
+		if l.has(dst, port, &l.outside) {
+			return false
+		}
 		*k = l.outside
 		copy(bytesOf(k)[len(*k)-2:], port[:])
-		return !l.has(dst, bytesOf(k))
-	case sameHost(k, &l.outside):
-		if !l.inner {
-			return !l.has(dst[:l.world], bytesOf(k))
+	case sieveOnce:
+		if !sameHost(k, &l.outside) {
+			return !l.hairpin || port != portOf(&l.asker) || scopeOf(k) == scopeGlobal
 		}
-		return port != portOf(&l.asker) && !l.has(dst[:l.world], port[:])
-	case l.inner && sameHost(&l.asker, &l.outside) && scopeOf(k) < scopeGlobal:
-		return port != portOf(&l.asker)
+		// Those before are of inside.
+		return !(l.inner && port == portOf(&l.asker)) && !l.has(dst[:l.world], port, nil)
 	}
 	return true
 }
 
-// has says whether a peer that ends with tail stands in dst.
-func (l *list[K]) has(dst, tail []byte) bool {
+// has says whether a peer with that port, and the address of k unless that is
+// nil, stands in dst.
+func (l *list[K]) has(dst []byte, port [2]byte, k *K) bool {
 	size := len(l.asker)
-	for at := l.start + size; at <= len(dst); at += size {
-		if string(dst[at-len(tail):at]) == string(tail) {
+	for at := l.start; at+size <= len(dst); at += size {
+		if dst[at+size-1] == port[1] && dst[at+size-2] == port[0] && (k == nil || sameHost((*K)(unsafe.Pointer(&dst[at])), k)) {
 			return true
 		}
 	}
@@ -332,9 +377,13 @@ func outsideOf[K peerKey](e *external) (k K) {
 
 func portOf[K peerKey](k *K) [2]byte { return [2]byte(bytesOf(k)[len(*k)-2:]) }
 
+// sameHost says whether two peers have one address.
 func sameHost[K peerKey](a, b *K) bool {
-	n := len(*a) - 2
-	return string(bytesOf(a)[:n]) == string(bytesOf(b)[:n])
+	x, y := bytesOf(a), bytesOf(b)
+	if isV6[K]() {
+		return binary.LittleEndian.Uint64(x) == binary.LittleEndian.Uint64(y) && binary.LittleEndian.Uint64(x[8:]) == binary.LittleEndian.Uint64(y[8:])
+	}
+	return binary.LittleEndian.Uint32(x) == binary.LittleEndian.Uint32(y)
 }
 
 // sameLink says whether two link-local addresses, as they are kept, are of one

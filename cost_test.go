@@ -14,16 +14,24 @@ import (
 // torrent; and the signature of an ID apart. Its names are fit for benchstat,
 // and make instructions counts some of them on other processors.
 func BenchmarkHandle(b *testing.B) {
-	benchmarkHandle[key4](b, "v4", func(i int) host {
-		return netip.AddrPortFrom(netip.AddrFrom4([4]byte{198, 18, byte(i >> 8), byte(i)}), uint16(1000+i>>16))
-	})
-	benchmarkHandle[key6](b, "v6", func(i int) host {
-		ip := [16]byte{0x20, 1, 0xd, 0xb8, 4: byte(i >> 8), byte(i), 15: 1}
-		return netip.AddrPortFrom(netip.AddrFrom16(ip), uint16(1000+i>>16))
-	})
+	at4 := func(a, b byte) func(i int) host {
+		return func(i int) host {
+			return netip.AddrPortFrom(netip.AddrFrom4([4]byte{a, b, byte(i >> 8), byte(i)}), uint16(1000+i%60000))
+		}
+	}
+	at6 := func(a byte) func(i int) host {
+		return func(i int) host {
+			ip := [16]byte{a, 1, 0xd, 0xb8, 4: byte(i >> 8), byte(i), 15: 1}
+			return netip.AddrPortFrom(netip.AddrFrom16(ip), uint16(1000+i%60000))
+		}
+	}
+	benchmarkHandle[key4](b, "v4", at4(198, 18), at4(10, 0))
+	benchmarkHandle[key6](b, "v6", at6(0x20), at6(0xfd))
 }
 
-func benchmarkHandle[K peerKey](b *testing.B, family string, peer func(int) host) {
+// benchmarkHandle has peers of the world, and some inside.
+func benchmarkHandle[K peerKey](b *testing.B, family string, world, inside func(int) host) {
+	peer := world
 	// swarm makes a service with one, and the announces of its peers.
 	swarm := func(b *testing.B, peers int) (s *service, d *desk, requests [][]byte, keys []K) {
 		s = newServiceOf(b, 1024, "secret")
@@ -71,6 +79,29 @@ func benchmarkHandle[K peerKey](b *testing.B, family string, peer func(int) host
 				}
 			}, announced)
 	}
+	// One in sixteen is inside, the asker the eighth of all or the first of those.
+	peer = func(i int) host {
+		if i%16 == 15 {
+			return inside(i)
+		}
+		return world(i)
+	}
+	for _, outside := range []bool{false, true} {
+		for at, asker := range map[int]string{one: "global", 15: "private"} {
+			run("action=announce/family="+family+"/peers=1000/scope=mixed/asker="+asker+"/external="+strconv.FormatBool(outside), 1000,
+				func(s *service, d *desk, requests [][]byte, keys []K) func(int) verdict {
+					if outside {
+						s.setExternal([4]byte{203, 0, 113, 1}, [16]byte{0x20, 1, 0xd, 0xb8, 0xff})
+					}
+					d.cookies.remember(binary.BigEndian.Uint64(requests[at]), address(&keys[at]))
+					return func(int) verdict {
+						_, v := handle(d, dst, requests[at], &keys[at], 0, s.now)
+						return v
+					}
+				}, announced)
+		}
+	}
+	peer = world
 	// More IDs than are remembered.
 	run("action=announce-unremembered/family="+family+"/peers=1000", 1000,
 		func(s *service, d *desk, requests [][]byte, keys []K) func(int) verdict {
