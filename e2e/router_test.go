@@ -134,6 +134,7 @@ func TestHouse(t *testing.T) {
 	h := newHouse(t)
 	h.tr = h.router.tracker("-external-ip", "auto")
 	h.tr.awaitLog("external IPv4 address: " + h.wan)
+	h.tr.awaitLog("external IPv6 address: 2001:db8::1")
 	h.world = h.outside[0].probe(h.tr.address(ipv4))
 	lan1, lan2, wan1, wan2 := h.inside[0], h.inside[1], h.outside[0], h.outside[1]
 
@@ -176,4 +177,14 @@ func TestHouse(t *testing.T) {
 	h.world.tracker = netip.AddrPortFrom(netip.MustParseAddr(lease), trackerPort)
 	sees(h.world, lease+":6881")
 	sees(lan2.probe(netip.MustParseAddrPort("192.168.1.1:1337")), "192.168.1.11:6881")
+
+	// A new prefix, and a provider that has no more IPv4 addresses to give.
+	h.router.give("wan", "2001:db8:0:77::1/64")
+	h.router.ip("-n", h.router.namespace, "addr", "del", "2001:db8::1/64", "dev", "wan")
+	h.tr.awaitLog("external IPv6 address: 2001:db8:0:77::1")
+	h.router.ip("-n", h.router.namespace, "addr", "del", lease+"/24", "dev", "wan")
+	h.tr.awaitLog("external IPv4 address: none")
+	h.router.give("wan", "100.64.7.7/24")
+	h.router.route("default", "via", "100.64.7.1")
+	h.tr.awaitLog("external IPv4 address: none, for 100.64.7.7 is not a global one")
 }
