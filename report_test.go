@@ -8,6 +8,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"syscall"
 	"testing"
@@ -367,6 +368,39 @@ func TestStrangersDontFillTheLog(t *testing.T) {
 		}
 		if byKernel := strings.Contains(name, "kernel"); said == byKernel || warned != strings.Contains(name, "refused to send") {
 			t.Errorf("%q: said %v, as a warning %v", name, said, warned)
+		}
+	}
+}
+
+// TestReportIsWhatDocumentsName: every metric that they and the dashboard name
+// is in a report, and every one of a report is in the documents.
+func TestReportIsWhatDocumentsName(t *testing.T) {
+	p := &sheet{}
+	p.fill(most())
+	names := map[string]bool{}
+	for _, m := range regexp.MustCompile(`(?m)^# TYPE pico_tracker_(\w+)`).FindAllStringSubmatch(string(p.text), -1) {
+		names[m[1]] = true
+	}
+	text := map[string]string{}
+	for _, path := range []string{"docs/monitoring.md", "docs/grafana.json"} {
+		b, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		text[path] = string(b)
+		named := regexp.MustCompile(`pico_tracker_(\w+)`).FindAllStringSubmatch(text[path], -1)
+		if len(named) < 3 {
+			t.Errorf("%s names %d metrics", path, len(named))
+		}
+		for _, m := range named {
+			if !names[m[1]] {
+				t.Errorf("%s names pico_tracker_%s, which is in no report", path, m[1])
+			}
+		}
+	}
+	for name := range names {
+		if !strings.Contains(text["docs/monitoring.md"], "`"+name+"`") {
+			t.Errorf("docs/monitoring.md does not explain %s", name)
 		}
 	}
 }
