@@ -21,7 +21,7 @@ import (
 func documents(t *testing.T) map[string]string {
 	t.Helper()
 	texts := map[string]string{}
-	for _, pattern := range []string{"../*.md", "*.md", "../bench/*.md"} {
+	for _, pattern := range []string{"../*.md", "*.md", "../bench/*.md", "../cluster/*.md"} {
 		names, err := filepath.Glob(pattern)
 		if err != nil {
 			t.Fatal(err)
