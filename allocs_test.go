@@ -102,6 +102,16 @@ func TestZeroAllocs(t *testing.T) {
 					req[71], req[83] = byte(i&1), byte(i>>1&1)
 					binary.BigEndian.PutUint16(req[96:], uint16(1+i/8))
 				}},
+			{name: "announce, peers inside and outside", want: announced,
+				prepare: func(s *service) {
+					fillSwarm(s, a, 300)
+					for i := range 300 {
+						h := residents["private"](i, a.Addr().Is6())
+						s.announce(h, leech(h))
+					}
+					s.outsideOfTest(false)
+				},
+				request: func(s *service) []byte { return fields{id: s.id(a), left: 1, port: 1, want: 200}.bytes() }},
 			{name: "announce, stopped", want: announcedStop,
 				prepare: func(s *service) { fillSwarm(s, a, 6*rounds) },
 				request: func(s *service) []byte { return fields{id: s.id(a), port: 2000, event: 3}.bytes() },

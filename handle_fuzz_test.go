@@ -29,6 +29,7 @@ func worldHosts() (hosts []host) {
 	for _, s := range []string{
 		"192.0.2.1:1000", "192.0.2.1:1001", "198.51.100.9:1000", "198.51.100.9:1001", "203.0.113.77:6881", "203.0.113.78:6881",
 		"[2001:db8::1]:1000", "[2001:db8::2]:1000", "[2001:db8:1::1]:1000", "[2001:db8:1::1]:2000", "[2001:db8:2::1]:6881", "[c000:201:3e8::]:1",
+		"192.168.1.5:1000", "127.0.0.1:1000", "[fd00::5]:1000", "[::1]:1000",
 	} {
 		hosts = append(hosts, netip.MustParseAddrPort(s))
 	}
@@ -136,6 +137,10 @@ func (w *world) checkAnnounce(h host, req, reply []byte) {
 	for _, p := range got.peers {
 		if p == self || !w.told[hash][p] {
 			w.t.Fatalf("%s gets %s, which is itself or never announced", self, p)
+		}
+		inside, near := h.Addr().IsPrivate() || h.Addr().IsLoopback(), h.Addr().IsLoopback()
+		if p.Addr().IsPrivate() && !inside || p.Addr().IsLoopback() && !near {
+			w.t.Fatalf("%s gets %s, which it can't reach", self, p)
 		}
 	}
 	if event == eventStopped {
