@@ -36,9 +36,11 @@ try "has a secret" logged "listening on"
 ! logged "no -secret" || echo "FAILED its secret is not read"
 
 own_port 6969
-echo "PICO_TRACKER__WHITELIST=/etc/pico-tracker/list.txt" >>"$settings"
-echo "PICO_TRACKER__INTERFACE=lo,late0" >>"$settings"
-echo "PICO_TRACKER__EXTERNAL_IP=auto" >>"$settings"
+cat >>"$settings" <<-END
+	PICO_TRACKER__WHITELIST=/etc/pico-tracker/list.txt
+	PICO_TRACKER__INTERFACE=lo,late0
+	PICO_TRACKER__EXTERNAL_IP=auto
+END
 try "restarts" systemctl restart pico-tracker
 try "waits for an interface" logged "0.0.0.0%late0:6969 once the interface is there"
 try "has netlink" logged "external IPv4 address: none"
