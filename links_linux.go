@@ -4,6 +4,7 @@ package main
 
 import (
 	"slices"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -74,7 +75,7 @@ func (l *links) watch(name string, index uint32) {
 // their uplink is no one's express wish.
 func (l *links) without(err error) {
 	if len(l.devices) > 0 {
-		l.log.warn("netlink: ", err.Error(), ": the interfaces are looked at every ", lookEvery.String())
+		l.log.warn("netlink: ", err.Error(), ": the interfaces are looked at every ", strconv.Itoa(int(lookEvery/time.Second)), " s")
 	}
 	if l.tracker != nil {
 		l.log.warn("netlink: ", err.Error(), ": -external-ip auto finds no address; give it instead")

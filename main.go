@@ -136,7 +136,7 @@ func start(signals <-chan os.Signal, c *config, manager *notifier, log *logger) 
 	}
 	log.info("memory ", sizeText(l.total), ": up to ", strconv.Itoa(t.store.maxTorrents()), " torrents or ",
 		strconv.Itoa(t.store.maxPeers()), " peers; ", strconv.Itoa(c.workers), " workers, interval ",
-		(time.Duration(c.interval) * time.Second).String())
+		ageText(c.interval))
 
 	k := &keeper{tracker: t, list: list, workers: workers, clock: clk, log: log, manager: manager,
 		limit: l.total, every: c.statsInterval, sheet: sheet{text: make([]byte, reportBytes)}}

@@ -197,7 +197,7 @@ func (a *asker) announce(what string, h *infoHash, event byte) error {
 			return "", nil
 		}
 		return field(reply[8:], " seeders, ") + field(reply[4:], " leechers, ") + strconv.Itoa(len(peers)/size) + " peers given, again in " +
-			(time.Duration(interval) * time.Second).String(), nil
+			ageText(seconds(interval)), nil
 	})
 }
 
