@@ -42,8 +42,8 @@ cat >>"$settings" <<-END
 	PICO_TRACKER__EXTERNAL_IP=auto
 END
 try "restarts" systemctl restart pico-tracker
-try "waits for an interface" logged "0.0.0.0%late0:6969 once the interface is there"
-try "has netlink" logged "external IPv4 address: none"
+try "waits for an interface" await logged "0.0.0.0%late0:6969 once the interface is there"
+try "has netlink" await logged "external IPv4 address: none"
 ! logged "netlink" || echo "FAILED it says that it has no netlink"
 try "has its new port" answers 6969
 
