@@ -53,6 +53,21 @@ try "has read the list again" await logged "whitelist.*: 1 "
 try "has not restarted for it" is NRestarts 0
 try "is active after it" await is ActiveState active
 
+# What is logged has its priority, and the file of figures is for everybody.
+logged_as() { [ -n "$(journalctl -u pico-tracker --no-pager -q -o cat -p "$1..$1" -g "$2")" ]; }
+figures=/run/pico-tracker/pico-tracker.prom
+echo "PICO_TRACKER__STATS=$figures" >>"$settings"
+systemctl restart pico-tracker
+try "logs what is information as such" await logged_as info '^\[INFO\] listening on'
+try "logs warnings as such" await logged_as warning '^\[WARN\] whitelist'
+! logged_as info '^\[WARN\]' || echo "FAILED a warning is logged as information"
+try "writes its figures" await test -s "$figures"
+try "shows them to everybody" setpriv --reuid=65534 --regid=65534 --clear-groups pico-tracker -status "$figures"
+try "is told what the kernel drops, and why" grep -q 'kernel_drops_total{family="ipv4",reason="buffer"}' "$figures"
+try "knows its memory" grep -q '^pico_tracker_resident_memory_bytes [1-9]' "$figures"
+systemctl kill -s USR1 pico-tracker
+try "logs a summary when asked" await logged_as info 'leechers [0-9]'
+
 mkdir -p /run/systemd/system/pico-tracker.service.d
 printf '[Service]\nWatchdogSec=4\nRestartSec=100ms\n' >/run/systemd/system/pico-tracker.service.d/quick.conf
 systemctl daemon-reload
@@ -68,6 +83,7 @@ try "and the log says why" logged "Watchdog timeout"
 
 try "stops" systemctl stop pico-tracker
 try "stops without an error" is Result success
+try "takes its figures with it" test ! -e "$figures"
 
 own_port 70000
 systemctl start pico-tracker
