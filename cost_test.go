@@ -88,7 +88,7 @@ func benchmarkHandle[K peerKey](b *testing.B, family string, world, inside func(
 	}
 	for _, outside := range []bool{false, true} {
 		for at, asker := range map[int]string{one: "global", 15: "private"} {
-			run("action=announce/family="+family+"/peers=1000/scope=mixed/asker="+asker+"/external="+strconv.FormatBool(outside), 1000,
+			run("action=announce-mixed/family="+family+"/peers=1000/asker="+asker+"/external="+strconv.FormatBool(outside), 1000,
 				func(s *service, d *desk, requests [][]byte, keys []K) func(int) verdict {
 					if outside {
 						s.setExternal([4]byte{203, 0, 113, 1}, [16]byte{0x20, 1, 0xd, 0xb8, 0xff})
