@@ -144,7 +144,8 @@ func (c *client) ask(req []byte) []byte {
 }
 
 // settle returns when what was sent before lies in the queue where it belongs:
-// what is sent to oneself goes the same way, and comes after.
+// what is sent to oneself goes the same way, and comes after. There is a way for
+// each processor.
 func settle(t testing.TB) {
 	t.Helper()
 	conn, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
@@ -153,13 +154,15 @@ func settle(t testing.TB) {
 	}
 	defer conn.Close()
 	c := dialClient(t, "127.0.0.1", conn.LocalAddr().(*net.UDPAddr).AddrPort().Port())
-	c.send([]byte("x"))
-	if err := conn.SetReadDeadline(time.Now().Add(deadline)); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := conn.Read(make([]byte, 1)); err != nil {
-		t.Fatal(err)
-	}
+	onEachProcessor(t, func() {
+		c.send([]byte("x"))
+		if err := conn.SetReadDeadline(time.Now().Add(deadline)); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := conn.Read(make([]byte, 1)); err != nil {
+			t.Fatal(err)
+		}
+	})
 }
 
 // connect returns the connection ID.
