@@ -6,8 +6,10 @@ import (
 	"fmt"
 	"net"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 )
@@ -151,12 +153,22 @@ func TestProbe(t *testing.T) {
 // mischief is a tracker that answers connects well and what else it is asked
 // as the test likes. It keeps what it was asked.
 type mischief struct {
-	asked [][]byte // of the server alone, until the probe is done
+	mu    sync.Mutex
+	asked [][]byte
+}
+
+// requests is what it was asked so far.
+func (m *mischief) requests() [][]byte {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return slices.Clone(m.asked)
 }
 
 func (m *mischief) start(t *testing.T, network, addr string, answer func(req []byte) []byte) uint16 {
 	return replyTo(t, network, addr, func(req []byte) [][]byte {
+		m.mu.Lock()
 		m.asked = append(m.asked, append([]byte(nil), req...))
+		m.mu.Unlock()
 		if r := connectReply(req); r != nil {
 			return [][]byte{r}
 		}
@@ -206,22 +218,23 @@ $`
 			t.Errorf("%s: %v, %q", c.network, err, out)
 			continue
 		}
-		if len(m.asked) != 4 {
-			t.Fatalf("%d requests", len(m.asked))
+		asked := m.requests()
+		if len(asked) != 4 {
+			t.Fatalf("%d requests", len(asked))
 		}
 		for i, action := range []byte{actionConnect, actionScrape, actionAnnounce, actionAnnounce} {
-			req := m.asked[i]
+			req := asked[i]
 			if req[11] != action || i > 0 && (string(req[:8]) != "12345678" || hex.EncodeToString(req[16:36]) != probedHash) {
 				t.Errorf("request %d: %x", i, req)
 			}
 		}
-		if len(m.asked[1]) != 36 || len(m.asked[2]) != announceSize || len(m.asked[3]) != announceSize {
-			t.Errorf("lengths: %q", m.asked)
+		if len(asked[1]) != 36 || len(asked[2]) != announceSize || len(asked[3]) != announceSize {
+			t.Errorf("lengths: %q", asked)
 		}
-		first, last := parseAnnounce(m.asked[2]), parseAnnounce(m.asked[3])
+		first, last := parseAnnounce(asked[2]), parseAnnounce(asked[3])
 		if first.event != eventStarted || first.left != 1 || first.numWant != -1 || first.port != [2]byte{0, 9} ||
 			last.event != eventStopped || last.numWant != 0 || last.port != first.port ||
-			string(m.asked[2][36:56]) != string(m.asked[3][36:56]) || m.asked[2][36] == 0 {
+			string(asked[2][36:56]) != string(asked[3][36:56]) || asked[2][36] == 0 {
 			t.Errorf("announced %+v, then %+v", first, last)
 		}
 	}
@@ -310,7 +323,8 @@ func TestProbeAlwaysLeaves(t *testing.T) {
 			return answer(req)
 		})
 		out, err := runProbe("127.0.0.1", port, "-probe-announce", probedHash)
-		last := m.asked[len(m.asked)-1]
+		asked := m.requests()
+		last := asked[len(asked)-1]
 		if err == nil || !strings.Contains(out, "answers the stop") || len(last) != announceSize || last[83] != eventStopped {
 			t.Errorf("%s: %q, %v; the last request was %x", name, out, err, last)
 		}
