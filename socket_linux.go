@@ -5,6 +5,7 @@ package main
 import (
 	"encoding/binary"
 	"errors"
+	"sync"
 	"sync/atomic"
 	"unsafe"
 
@@ -61,8 +62,10 @@ type socket struct {
 	stopping atomic.Bool
 	uplinks  *uplinks
 
-	index   uint32        // of the interface that it is bound to; 0: it waits for it
-	current atomic.Uint32 // what index should be
+	index   uint32      // of the interface that it is bound to; 0: it waits for it
+	moved   atomic.Bool // the worker is to rebind
+	mu      sync.Mutex  // held while what fd stands for is shut down or replaced
+	current uint32      // what index should be; mu guards it
 
 	slots   []slot
 	replies []byte // maxReply a slot
@@ -80,13 +83,16 @@ func openSocket(addr ipAddr, port uint16, batch int, shared bool) (*socket, erro
 		if err != nil {
 			return nil, err
 		}
-		s.current.Store(index)
+		s.current = index
 	}
-	fd, err := s.open()
-	if err != nil {
+	var err error
+	if s.fd, err = s.create(); err != nil {
 		return nil, err
 	}
-	s.fd = fd
+	if err := s.bind(); err != nil {
+		s.close()
+		return nil, err
+	}
 	s.slots = make([]slot, batch)
 	s.replies = make([]byte, batch*maxReply)
 	s.in = make([]mmsghdr, batch)
@@ -109,45 +115,43 @@ func openSocket(addr ipAddr, port uint16, batch int, shared bool) (*socket, erro
 // receiveBuffer is what is asked of the kernel: a burst of 4,000 connects.
 const receiveBuffer = 4 << 20
 
-// open makes a socket, and binds it unless its interface is not there.
-func (s *socket) open() (int, error) {
+// create makes a socket that is not bound.
+func (s *socket) create() (int, error) {
 	family := unix.AF_INET
 	if s.v6 {
 		family = unix.AF_INET6
 	}
-	fd, err := unix.Socket(family, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		return -1, err
-	}
-	s.index = s.current.Load()
-	if s.addr.zone == "" || s.index != 0 {
-		// It may have gone since; then it will be told.
-		if err = s.configure(fd); err == unix.ENODEV && s.addr.zone != "" {
-			err = nil
-		}
-	}
-	if err != nil {
-		unix.Close(fd)
-		return -1, err
-	}
-	return fd, nil
+	return unix.Socket(family, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 }
 
-func (s *socket) configure(fd int) error {
+// bind binds the socket unless its interface is not there.
+func (s *socket) bind() error {
+	s.index = s.current
+	if s.waits() {
+		return nil
+	}
+	err := s.configure()
+	if err == unix.ENODEV && s.addr.zone != "" {
+		return nil // it has gone since: that will be told
+	}
+	return err
+}
+
+func (s *socket) configure() error {
 	if s.shared {
-		if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEPORT, 1); err != nil {
+		if err := unix.SetsockoptInt(s.fd, unix.SOL_SOCKET, unix.SO_REUSEPORT, 1); err != nil {
 			return errNoSharing
 		}
 	}
 	// What the system refuses of the following, it does without.
-	_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, receiveBuffer)
-	if n, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF); err == nil {
+	_ = unix.SetsockoptInt(s.fd, unix.SOL_SOCKET, unix.SO_RCVBUF, receiveBuffer)
+	if n, err := unix.GetsockoptInt(s.fd, unix.SOL_SOCKET, unix.SO_RCVBUF); err == nil {
 		s.queue = n / 2 // the kernel doubles what it is asked for
 	}
-	_ = unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, &requestFilter)
+	_ = unix.SetsockoptSockFprog(s.fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, &requestFilter)
 	linkLocal := s.addr.isLinkLocal6()
 	if s.addr.zone != "" && !linkLocal {
-		if err := unix.BindToDevice(fd, s.addr.zone); err == unix.EPERM {
+		if err := unix.BindToDevice(s.fd, s.addr.zone); err == unix.EPERM {
 			return errNoBinding
 		} else if err != nil {
 			return err
@@ -157,11 +161,11 @@ func (s *socket) configure(fd int) error {
 	level, freebind := unix.IPPROTO_IP, unix.IP_FREEBIND
 	if s.v6 {
 		level, freebind = unix.IPPROTO_IPV6, unix.IPV6_FREEBIND
-		if err := unix.SetsockoptInt(fd, level, unix.IPV6_V6ONLY, 1); err != nil {
+		if err := unix.SetsockoptInt(s.fd, level, unix.IPV6_V6ONLY, 1); err != nil {
 			return err
 		}
-		_ = unix.SetsockoptInt(fd, level, unix.IPV6_MTU_DISCOVER, unix.IPV6_PMTUDISC_PROBE)
-		if err := unix.SetsockoptInt(fd, level, unix.IPV6_RECVPKTINFO, 1); err != nil {
+		_ = unix.SetsockoptInt(s.fd, level, unix.IPV6_MTU_DISCOVER, unix.IPV6_PMTUDISC_PROBE)
+		if err := unix.SetsockoptInt(s.fd, level, unix.IPV6_RECVPKTINFO, 1); err != nil {
 			return err
 		}
 		sa6 := &unix.SockaddrInet6{Port: int(s.port)}
@@ -172,19 +176,19 @@ func (s *socket) configure(fd int) error {
 		sa = sa6
 	} else {
 		// Don't fragment, and don't believe a stranger's ICMP about the path.
-		_ = unix.SetsockoptInt(fd, level, unix.IP_MTU_DISCOVER, unix.IP_PMTUDISC_PROBE)
-		if err := unix.SetsockoptInt(fd, level, unix.IP_PKTINFO, 1); err != nil {
+		_ = unix.SetsockoptInt(s.fd, level, unix.IP_MTU_DISCOVER, unix.IP_PMTUDISC_PROBE)
+		if err := unix.SetsockoptInt(s.fd, level, unix.IP_PKTINFO, 1); err != nil {
 			return err
 		}
 		sa4 := &unix.SockaddrInet4{Port: int(s.port)}
 		copy(sa4.Addr[:], s.addr.ip)
 		sa = sa4
 	}
-	err := unix.Bind(fd, sa)
-	if err == unix.EADDRNOTAVAIL && unix.SetsockoptInt(fd, level, freebind, 1) == nil {
+	err := unix.Bind(s.fd, sa)
+	if err == unix.EADDRNOTAVAIL && unix.SetsockoptInt(s.fd, level, freebind, 1) == nil {
 		// What arrives once an interface has the address is ours.
 		s.early = true
-		err = unix.Bind(fd, sa)
+		err = unix.Bind(s.fd, sa)
 	}
 	return err
 }
@@ -192,22 +196,39 @@ func (s *socket) configure(fd int) error {
 // follow tells the number that the socket's interface has now, 0 for none. Any
 // goroutine may call it.
 func (s *socket) follow(index uint32) {
-	if s.current.Swap(index) != index {
-		_ = unix.Shutdown(s.fd, unix.SHUT_RD) // wakes the worker, see stop
-	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.current = index
+	s.moved.Store(true)
+	s.wake()
+}
+
+// wake has the worker look whether it is to stop or to rebind. The socket is
+// of no use any more.
+func (s *socket) wake() {
+	// On a UDP socket that is not connected this wakes who waits, and then
+	// says that it is not connected.
+	_ = unix.Shutdown(s.fd, unix.SHUT_RD)
 }
 
 // rebind puts another socket in the place of one whose interface has changed.
 // (To bind one anew that is bound would take a privilege.)
 func (s *socket) rebind() error {
-	fd, err := s.open()
+	fd, err := s.create()
 	if err != nil {
 		return err
 	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.moved.Store(false)
+	// The old one lets go of the port here.
 	err = unix.Dup3(fd, s.fd, unix.O_CLOEXEC)
 	unix.Close(fd)
+	if err == nil {
+		err = s.bind()
+	}
 	if s.stopping.Load() {
-		s.stop() // the earlier call may have met the old socket
+		s.wake() // stop may have met the old one
 	}
 	return err
 }
@@ -365,7 +386,7 @@ func (s *socket) receive() (int, error) {
 			if s.stopping.Load() {
 				return 0, errStopped
 			}
-			if s.current.Load() != s.index {
+			if s.moved.Load() {
 				if err := s.rebind(); err != nil {
 					return 0, err
 				}
@@ -447,10 +468,10 @@ func (s *socket) sendmmsg(call syscall6, from int, flags uintptr) (int, unix.Err
 
 // stop makes receive return once what is queued has been taken.
 func (s *socket) stop() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.stopping.Store(true)
-	// On a UDP socket that is not connected this wakes who waits, and then
-	// says that it is not connected.
-	_ = unix.Shutdown(s.fd, unix.SHUT_RD)
+	s.wake()
 }
 
 func (s *socket) close() { unix.Close(s.fd) }
