@@ -62,6 +62,39 @@ type stretch struct {
 	lo, n uint32
 }
 
+// whole is all that an asker may have who reaches all.
+func whole[K peerKey](w *swarm, seeder bool) (runs [2]stretch) {
+	i := setOf[K](0)
+	leechers, seeders := &w.sets()[i], &w.sets()[i+1]
+	runs = [2]stretch{{leechers, 0, leechers.n}, {seeders, 0, seeders.n}}
+	if seeder {
+		runs[1].n = 0
+	}
+	return runs
+}
+
+// foresee has the processor fetch what choose is most likely to read, with an
+// rng as it is now.
+func foresee[K peerKey](w *swarm, want int, seeder bool, rng random) {
+	if !foresees || !w.spilled {
+		return
+	}
+	runs := whole[K](w, seeder)
+	total := runs[0].n + runs[1].n
+	left := min(total, uint32(want))
+	if left == 0 {
+		return
+	}
+	for rank := rng.below(total); left > 0; {
+		peers := piece[K](w, &runs, rank, left)
+		prefetch(unsafe.Pointer(&peers[0]), uintptr(len(peers))*unsafe.Sizeof(peers[0]))
+		left -= uint32(len(peers))
+		if rank += uint32(len(peers)); rank == total {
+			rank = 0
+		}
+	}
+}
+
 // choose appends up to want peers to dst, whose capacity must suffice. A seeder
 // gets leechers only; a leecher gets both. e is the network as the world knows
 // it, nil where that isn't known.
@@ -72,14 +105,12 @@ func choose[K peerKey](w *swarm, dst []byte, want int, asker *K, seeder bool, re
 	if !w.spilled {
 		return chooseFrom(w, dst, want, asker, seeder, reach, e, rng)
 	}
+	runs := whole[K](w, seeder)
 	i := setOf[K](0)
-	leechers, seeders := &w.sets()[i], &w.sets()[i+1]
-	runs := [2]stretch{{leechers, 0, leechers.n}, {seeders, 0, seeders.n}}
 	kind := w.kind(i)
 	switch {
-	case seeder || seeders.n == 0:
-		runs[1].n = 0
-	case leechers.n == 0 || kind == w.kind(i+1):
+	case runs[1].n == 0:
+	case runs[0].n == 0 || kind == w.kind(i+1):
 		kind = w.kind(i + 1)
 	default:
 		kind = mixed
@@ -234,6 +265,17 @@ func take[K peerKey](w *swarm, dst []byte, want int, seeder bool, b band, l *lis
 	return draw(w, dst, want, &runs, &l.asker, l, rng)
 }
 
+// piece is the peers from a rank of two sets on that lie together, up to most.
+func piece[K peerKey](w *swarm, runs *[2]stretch, rank, most uint32) []peer[K] {
+	run := &runs[0]
+	if rank >= run.n {
+		run, rank = &runs[1], rank-run.n
+	}
+	block, j, n := w.locate(run.set, run.lo+rank)
+	n = min(n, run.n-rank, most)
+	return peersOf[K](w.leaf(block), j+int(n))[j:]
+}
+
 // patience is how many peers are looked at in vain for a band of a list.
 const patience = 256
 
@@ -247,22 +289,13 @@ func draw[K peerKey](w *swarm, dst []byte, want int, runs *[2]stretch, asker *K,
 	self := *asker
 	rank, left := rng.below(total), total
 	for tries, spare := 8, patience; left > 0 && spare > 0; {
-		run, r := &runs[0], rank
-		if r >= run.n {
-			run, r = &runs[1], r-run.n
-		}
-		block, j := w.locate(run.set, run.lo+r)
-		lf := w.leaf(block)
-		peers := peersOf[K](lf, int(lf.n))[j:]
+		peers := piece[K](w, runs, rank, left)
 		if left == total && tries > 0 && (same(&peers[0].key, &self) || l != nil && l.how == sieveLink && !sameLink(&peers[0].key, &self)) {
 			// A run that begins with one who isn't given would favour its
 			// neighbour.
 			rank = rng.below(total)
 			tries--
 			continue
-		}
-		if most := min(left, run.n-r); len(peers) > int(most) {
-			peers = peers[:most]
 		}
 		before := len(dst)
 		if l == nil {

@@ -29,6 +29,7 @@
 //	peers       peers packed into fixed-size blocks
 //	scope       how far an address can be reached
 //	pool        the slab and its blocks
+//	prefetch    what is read next, told to the processor
 //	mem         memory from the system
 //	stats       counters
 //	netlink     what the kernel tells of interfaces

@@ -442,7 +442,8 @@ func rankOf[K peerKey](w *swarm, i int, s scope) uint32 {
 // find is the stored peer in set i, or nil. Only a set with nodes has the key
 // hashed.
 func find[K peerKey](w *swarm, i int, key *K) *peer[K] {
-	r := w.sets()[i].root
+	s := &w.sets()[i]
+	r := s.root
 	if r&nodeFlag != 0 {
 		var p path
 		w.walk(&p, i, hashPeer(w, i, key))
@@ -452,6 +453,9 @@ func find[K peerKey](w *swarm, i int, key *K) *peer[K] {
 		return nil
 	}
 	l := w.leaf(r)
+	if foresees {
+		prefetch(unsafe.Pointer(l), min(uintptr(maxLeaf.units())*unit, unsafe.Sizeof(*l)+uintptr(s.n)*unsafe.Sizeof(peer[K]{})))
+	}
 	peers := peersOf[K](l, int(l.n))
 	if j := scan(peers, key); j >= 0 {
 		return &peers[j]
@@ -948,7 +952,7 @@ func (w *swarm) dismantle(n int, gone4 func(*peer[key4]) bool, gone6 func(*peer[
 				return false
 			}
 			n--
-			r, _ := w.locate(&w.sets()[i], 0)
+			r, _, _ := w.locate(&w.sets()[i], 0)
 			if i < leechers6 {
 				cullLeaf(w, r, gone4)
 			} else {
@@ -967,9 +971,10 @@ func cullLeaf[K peerKey](w *swarm, r ref, gone func(*peer[K]) bool) {
 	cull(w, &p, gone)
 }
 
-// locate finds the peer of that rank: its leaf and its place there.
-func (w *swarm) locate(s *set, rank uint32) (ref, int) {
-	r := s.root
+// locate finds the peer of that rank: its leaf, its place there, and how many
+// peers the leaf has from there on.
+func (w *swarm) locate(s *set, rank uint32) (r ref, at int, rest uint32) {
+	r, n := s.root, s.n
 	for r&nodeFlag != 0 {
 		nd := w.node(r)
 		i := 0
@@ -977,7 +982,7 @@ func (w *swarm) locate(s *set, rank uint32) (ref, int) {
 			rank -= nd.counts[i]
 			i++
 		}
-		r = nd.refs[i]
+		r, n = nd.refs[i], nd.counts[i]
 	}
-	return r, int(rank)
+	return r, int(rank), n - rank
 }

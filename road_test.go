@@ -44,6 +44,7 @@ var road = [][]string{
 	{"peers.go"},
 	{"scope.go"},
 	{"pool.go"},
+	{"prefetch_asm.go", "prefetch_other.go"},
 	{"mem_linux.go", "mem_other.go"},
 	{"stats.go"},
 	{"netlink_linux.go"},

@@ -349,6 +349,7 @@ func announce[K peerKey](s *store, v *visit, key *K, rng *random, dst []byte) ([
 			o = outcomeStopped
 		}
 	} else {
+		foresee[K](&w, v.want, v.flags&metaSeeder != 0, *rng)
 		found, downloaded := update(&w, key, v.flags)
 		if !found {
 			o = join(s, &w, v, key)

@@ -294,8 +294,11 @@ func checkRanks(t testing.TB, w *swarm, i int) {
 	var begin [numScopes + 1]uint32
 	last := scope(0)
 	for rank := uint32(0); rank < set.n; {
-		r, j := w.locate(set, rank)
+		r, j, rest := w.locate(set, rank)
 		l := w.leaf(r)
+		if j+int(rest) != int(l.n) {
+			t.Fatalf("set %d, rank %d: %d peers from %d on in a leaf of %d", i, rank, rest, j, l.n)
+		}
 		for ; j < int(l.n); j++ {
 			var s scope
 			if i < leechers6 {
