@@ -53,6 +53,7 @@ type shard struct {
 	mask     uint32 // the smallest 2^n - 1 that covers inUse
 	torrents uint32
 	dirty    uint32          // the most buckets in use since the last trim
+	latest   seconds         // when the newest announce came
 	peers    [numSets]uint32 // by family and role
 	_        [64]byte        // keeps the neighbour's lock off this cache line
 }
@@ -332,6 +333,7 @@ func announce[K peerKey](s *store, v *visit, key *K, rng *random, dst []byte) ([
 	sh := s.shardOf(h)
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
+	sh.latest = max(sh.latest, v.now)
 
 	r := sh.find(h, v.hash)
 	if r == 0 {
@@ -467,7 +469,8 @@ func (s *store) eachBlock(i uint32, now seconds, f func(sh *shard, c class, r re
 // A block can be moved to a page that the sweep has passed, and is met in the
 // next pass then.
 func (s *store) sweep(i uint32, now, ttl seconds) (expired int) {
-	stamp, most := stampOf(now, s.unit), (ttl+s.unit-1)/s.unit
+	var stamp meta
+	most := (ttl + s.unit - 1) / s.unit
 	was := s.expired
 	gone4 := func(pe *peer[key4]) bool {
 		return s.expire(&s.expired[0], sourceOf(&pe.key), pe.meta.age(stamp) > most)
@@ -476,6 +479,9 @@ func (s *store) sweep(i uint32, now, ttl seconds) (expired int) {
 		return s.expire(&s.expired[1], sourceOf(&pe.key), pe.meta.age(stamp) > most)
 	}
 	s.eachBlock(i, now, func(sh *shard, c class, r ref) {
+		// Workers may have seen a later time than now. A stamp from the
+		// future would look like the oldest.
+		stamp = stampOf(max(now, sh.latest), s.unit)
 		if c == classTorrent {
 			w := s.swarmOf(sh, r, now)
 			before := w.counts()

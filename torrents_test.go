@@ -931,6 +931,33 @@ func TestSourceShare(t *testing.T) {
 	checkInvariants(t, s)
 }
 
+// TestSweepBehind: a sweep whose clock is behind that of the workers, because
+// they took the processor from it or it has read a long list, takes no peer
+// that announced meanwhile for an old one, but still those that are old.
+func TestSweepBehind(t *testing.T) {
+	for _, ahead := range []seconds{1, testUnit, 5 * testUnit} {
+		s := newTestStore(t, 64, 1)
+		var rng random
+		const now, ttl = 50 * testUnit, 40 * testUnit
+		for i := 0; i < 400; i++ {
+			at := now - 1 + ahead
+			if i%8 == 0 {
+				at = now - 43*testUnit
+			}
+			// A record, a leaf, a tree.
+			torrent := max(0, i%10-7)
+			announce(s, &visit{hash: testHash(torrent), now: at}, testKey4(i), &rng, nil)
+			announce(s, &visit{hash: testHash(10 + i), now: at}, testKey6(i), &rng, nil)
+		}
+		sweepAll(s, now-1, ttl)
+		sweepAll(s, now-1, ttl) // what the first has moved
+		if _, peers := s.totals(); peers[leechers4] != 350 || peers[leechers6] != 350 {
+			t.Errorf("%d seconds ahead: %v peers are left, want 350 of each family", ahead, peers)
+		}
+		checkInvariants(t, s)
+	}
+}
+
 // TestFairChoice: over many announces every peer of a swarm is handed out
 // equally often, in every layout, and for little and large wishes.
 func TestFairChoice(t *testing.T) {
