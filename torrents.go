@@ -390,7 +390,10 @@ func create[K peerKey](s *store, sh *shard, h uint64, v *visit, key *K) (census,
 	t := sh.torrent(r)
 	*t = torrent{hash: *v.hash}
 	w := s.swarmOf(sh, r, v.now)
-	join(s, &w, v, key) // the record has room
+	// The record has room. Another shard may have used up the share by now:
+	// a torrent without peers must not come of it.
+	insert(&w, peer[K]{*key, w.stamp | v.flags})
+	s.share.add(sourceOf(key), 1)
 	if v.flags&metaCompleted != 0 {
 		t.completed = 1
 	}

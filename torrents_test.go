@@ -8,6 +8,7 @@ import (
 	"math/bits"
 	"math/rand"
 	"net/netip"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -929,6 +930,38 @@ func TestSourceShare(t *testing.T) {
 		t.Fatalf("after its peers expired: %d", o)
 	}
 	checkInvariants(t, s)
+}
+
+// TestShareRace: a new torrent has its peer, also where the source's share is
+// used up in another shard while the record is taken.
+func TestShareRace(t *testing.T) {
+	for range 10 {
+		s := newTestStore(t, 4, 1)
+		s.share.max = 1
+		key := testKey4(1)
+		s.pool.mu.Lock() // which the announce must wait for, in the middle
+		done := make(chan census)
+		go func() {
+			var rng random
+			_, c, o := announce(s, &visit{hash: testHash(0)}, key, &rng, nil)
+			if o == outcomeAdded && c.leechers == 0 {
+				t.Error("added, but not there")
+			}
+			done <- c
+		}()
+		for s.shards[0].mu.TryLock() {
+			s.shards[0].mu.Unlock()
+			runtime.Gosched()
+		}
+		for range 1000 {
+			runtime.Gosched()
+		}
+		s.share.add(sourceOf(key), 1)
+		s.pool.mu.Unlock()
+		<-done
+		s.share.add(sourceOf(key), -1)
+		checkInvariants(t, s)
+	}
 }
 
 // TestSweepBehind: a sweep whose clock is behind that of the workers, because
