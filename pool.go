@@ -262,7 +262,8 @@ func (p *pool) end() uint32 {
 // seconds.
 func (p *pool) warmIdle(i uint32, now, age seconds) bool {
 	pg := &p.pages[i]
-	return i < p.fresh && pg.owner.Load() == 0 && pg.freed != releasedMark && now-pg.freed >= age
+	// Who freed it may have seen a later time than now.
+	return i < p.fresh && pg.owner.Load() == 0 && pg.freed != releasedMark && int32(now-pg.freed) >= int32(age)
 }
 
 // reduce notes that the system has page i back, and that its chunk is no huge

@@ -1088,9 +1088,11 @@ func TestTrim(t *testing.T) {
 		for i := uint32(1); i < s.pool.end(); i++ {
 			s.sweep(i, now+5000, 100)
 		}
-		s.trim(now+5000, 60, 1000)
-		if _, _, resident := s.pool.usage(); resident != used {
-			t.Fatalf("%d pages resident at once after they were freed, want %d", resident, used)
+		for _, at := range []seconds{now + 4999, now + 5000} { // the clock that is asked may be behind
+			s.trim(at, 60, 1000)
+			if _, _, resident := s.pool.usage(); resident != used {
+				t.Fatalf("%d pages resident at once after they were freed, want %d", resident, used)
+			}
 		}
 		for i := 0; i < 10; i++ {
 			s.trim(now+5060, 60, 100)
