@@ -550,8 +550,9 @@ func (s *store) purge(i uint32, now seconds, admit func(*infoHash) bool) (remove
 		s.unlink(sh, r)
 		w := s.swarmOf(sh, r, now)
 		sh.tally(w.counts(), [numSets]uint32{})
-		for !w.dismantle(purgeStep, gone4, gone6) {
-			sh.mu.Unlock()
+		for done := false; !done; {
+			done = w.dismantle(purgeStep, gone4, gone6)
+			sh.mu.Unlock() // after the last step too: the next torrent may be as large
 			sh.mu.Lock()
 		}
 		sh.arena.release(r, classTorrent, now)

@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 	"unsafe"
 )
 
@@ -961,6 +962,37 @@ func TestShareRace(t *testing.T) {
 		<-done
 		s.share.add(sourceOf(key), -1)
 		checkInvariants(t, s)
+	}
+}
+
+// TestPurgeLetsIn: who waits for a shard while a purge removes a page of
+// torrents gets in between two of them, also where each is done in one step.
+func TestPurgeLetsIn(t *testing.T) {
+	s := newTestStore(t, 64, 1)
+	var rng random
+	for i := 0; i < pageTorrents; i++ {
+		announce(s, &visit{hash: testHash(i)}, testKey4(i), &rng, nil)
+	}
+	asked := 0 // under the shard's lock
+	in := make(chan int, 1)
+	s.still.Store(true)
+	s.purge(1, 0, func(*infoHash) bool {
+		if asked++; asked == 1 {
+			go func() {
+				sh := &s.shards[0]
+				sh.mu.Lock()
+				defer sh.mu.Unlock()
+				in <- asked
+			}()
+		}
+		// After a millisecond of waiting it is the waiter's turn.
+		for start := time.Now(); time.Since(start) < time.Millisecond; {
+			runtime.Gosched()
+		}
+		return false
+	})
+	if n := <-in; n == pageTorrents {
+		t.Errorf("who waited since the first torrent got in after all %d", n)
 	}
 }
 
