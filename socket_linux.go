@@ -206,6 +206,9 @@ func (s *socket) follow(index uint32) {
 // wake has the worker look whether it is to stop or to rebind. The socket is
 // of no use any more.
 func (s *socket) wake() {
+	// The worker looks when there is nothing left to take: a flood must not
+	// go on coming.
+	_ = unix.SetsockoptSockFprog(s.fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, &noneFilter)
 	// On a UDP socket that is not connected this wakes who waits, and then
 	// says that it is not connected.
 	_ = unix.Shutdown(s.fd, unix.SHUT_RD)
@@ -282,6 +285,9 @@ func newRequestFilter() unix.SockFprog {
 	}
 	return unix.SockFprog{Len: uint16(len(prog)), Filter: &prog[0]}
 }
+
+// noneFilter lets nothing through.
+var noneFilter = unix.SockFprog{Len: 1, Filter: &unix.SockFilter{Code: unix.BPF_RET | unix.BPF_K}}
 
 // request is the i-th datagram of the batch, cut to maxRequest.
 func (s *socket) request(i int) []byte { return s.slots[i].request[:s.in[i].n] }

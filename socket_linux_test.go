@@ -488,6 +488,35 @@ func TestStopWakes(t *testing.T) {
 	}
 }
 
+// TestStopUnderFlood: what keeps coming after stop holds nobody up; what had come
+// is taken.
+func TestStopUnderFlood(t *testing.T) {
+	for _, l := range loopbacks {
+		s, port := testSocket(t, l.wildcard, 4)
+		c := dialClient(t, l.addr, port)
+		for i := range 9 {
+			c.send(numbered(i))
+		}
+		settle(t)
+		s.stop()
+		got := 0
+		for {
+			c.send(numbered(100))
+			n, err := s.receive()
+			if err == errStopped {
+				break
+			}
+			if got += n; err != nil || got > 1000 {
+				t.Fatalf("%d datagrams taken: %v", got, err)
+			}
+			s.rearm(n)
+		}
+		if got != 9 {
+			t.Errorf("%d datagrams taken, want 9", got)
+		}
+	}
+}
+
 // TestReceiveFails: a socket that is broken ends its worker with an error.
 func TestReceiveFails(t *testing.T) {
 	s, _ := openFree(t, "127.0.0.1", 4)
