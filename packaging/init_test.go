@@ -6,6 +6,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 )
@@ -125,6 +126,31 @@ func TestInitScriptKnowsEveryFlag(t *testing.T) {
 		if !regexp.MustCompile(`(?m)^#?\t(option|list) ` + name + ` '`).Match(settings) {
 			t.Errorf("the packaged configuration does not show option %s", name)
 		}
+	}
+}
+
+// Each worker has a socket for each address and interface: as many as the
+// options can ask for must fit into the limit of files.
+func TestInitScriptFiles(t *testing.T) {
+	script, err := os.ReadFile("../init.d/pico-tracker")
+	if err != nil {
+		t.Fatal(err)
+	}
+	number := func(expression string) int {
+		m := regexp.MustCompile(expression).FindSubmatch(script)
+		if m == nil {
+			t.Fatalf("no %s in the script", expression)
+		}
+		n, err := strconv.Atoi(string(m[1]))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return n
+	}
+	workers, files := number(`'workers:range\(1,(\d+)\)'`), number(`nofile="(\d+) `)
+	const families, interfaces, others = 2, 16, 64
+	if want := workers*families*interfaces + others; files < want {
+		t.Errorf("%d files, want %d for %d workers", files, want, workers)
 	}
 }
 
