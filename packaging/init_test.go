@@ -70,6 +70,10 @@ func TestInitScriptReload(t *testing.T) {
 		t.Error(err)
 	}
 	compare(t, "testdata/init/reload.json", got)
+	// A tracker that has not come to its handler of signals would end of it.
+	if strings.Index(got, "procd_send_signal") > strings.Index(got, "procd_open_instance") {
+		t.Error("what has just been started gets a signal")
+	}
 }
 
 // A network that is down has the device that it had when the service started.
