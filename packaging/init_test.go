@@ -91,6 +91,24 @@ func TestInitScriptRemembersDevices(t *testing.T) {
 	}
 }
 
+// Where one instance is stopped, the others keep their rule for replies, and the
+// devices.
+func TestInitScriptStopsOne(t *testing.T) {
+	scratch := t.TempDir()
+	if err := os.MkdirAll(scratch+"/run", 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"one.nft", "two.nft", "wan.device"} {
+		if err := os.WriteFile(scratch+"/run/"+name, []byte("x\n"), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	got, err := record(t, "testdata/init/two.config", scratch, "stop_service", "one")
+	if err != nil || strings.Contains(got, `"one.nft"`) || !strings.Contains(got, `"two.nft"`) || !strings.Contains(got, `"wan.device"`) {
+		t.Errorf("%v: left: %s", err, got)
+	}
+}
+
 func TestInitScriptTriggers(t *testing.T) {
 	got, err := record(t, "testdata/init/everything.config", t.TempDir(), "service_triggers")
 	if err != nil {
