@@ -79,10 +79,10 @@ func (c *cluster) write() {
 	}
 }
 
-// argv is pico-cluster's command line on the balancer.
+// argv is pico-cluster's command line on the balancer, with the path that cron has.
 func (c *cluster) argv(command string) []string {
 	return []string{
-		"env", "PICO_CLUSTER_DIR=" + c.dir, "PICO_CLUSTER_RUN=" + c.dir + "/run", "PICO_CLUSTER_TEMPLATE=../cluster/pico-cluster.nft",
+		"env", "PATH=/usr/bin:/bin", "PICO_CLUSTER_DIR=" + c.dir, "PICO_CLUSTER_RUN=" + c.dir + "/run", "PICO_CLUSTER_TEMPLATE=../cluster/pico-cluster.nft",
 		"PICO_TRACKER=" + trackerBinary, "../cluster/pico-cluster", command,
 	}
 }
