@@ -64,6 +64,7 @@ func newBalancer(t *testing.T, shell []string) *balancer {
 			*"route get 10."* | *"route get fd"*) echo "$4 dev eth0 src 10.0.0.1" ;;
 			*"route get 127."*) echo "local $4 dev lo" ;;
 			*"route get"*) echo "$4 via 10.0.0.254 dev eth0" ;;
+			*"via fd00::bad"*) exit 2 ;;
 			*) echo "$*" >>$0.log ;;
 			esac`,
 		// The pause of a check ends when all who will answer have.
@@ -418,6 +419,38 @@ func TestMistakes(t *testing.T) {
 		b.mustRun("apply")
 		if b.read("slots") != state {
 			b.Error("the same instances are another state")
+		}
+	})
+}
+
+// What fails on the way leaves the routes as they were.
+func TestRetreat(t *testing.T) {
+	shells(t, func(b *balancer) {
+		const service = "service 192.0.2.1 2001:db8::1 1337\n"
+		b.write("instances", service+"one 1 10.0.0.1 fd00::1\n", 0o644)
+		b.mustRun("apply")
+		b.write("bin/ip.log", "", 0o644)
+		b.write("instances", service+"one 1 10.0.0.7 fd00::7\ntwo 1 10.0.0.2 fd00::bad\n", 0o644)
+		if out, code := b.run("apply"); code != 1 || !strings.Contains(out, "nothing changed") {
+			t.Errorf("exit code %d, %q", code, out)
+		}
+		last := map[string]string{} // what was done with a table
+		for _, line := range strings.Split(b.read("bin/ip.log"), "\n") {
+			if change, table, ok := strings.Cut(line, " table "); ok && strings.Contains(change, "route") {
+				last[change[:2]+" "+strings.Fields(table)[0]] = change
+			}
+		}
+		for table, want := range map[string]string{
+			"-4 101": "-4 route replace default via 10.0.0.1",
+			"-6 101": "-6 route replace default via fd00::1",
+			"-4 102": "-4 route del default",
+		} {
+			if last[table] != want {
+				t.Errorf("table %s: %q, want %q", table, last[table], want)
+			}
+		}
+		if log := b.read("bin/ip.log"); !strings.Contains(log, "-4 rule del fwmark 0x70630002 table 102") {
+			t.Errorf("the rule of two is left: %s", log)
 		}
 	})
 }
