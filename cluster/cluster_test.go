@@ -455,6 +455,31 @@ func TestRetreat(t *testing.T) {
 	})
 }
 
+// What a full disk can't keep is not put in force, and a file of slots that has
+// lost its content is made anew.
+func TestDisk(t *testing.T) {
+	shells(t, func(b *balancer) {
+		b.apply(instance{"i1", 1}, instance{"i2", 1})
+		state, ruleset := b.read("slots"), b.read("bin/nft.loaded")
+		if err := os.Symlink("/dev/full", filepath.Join(b.dir, "slots.new")); err != nil {
+			t.Fatal(err)
+		}
+		b.write("instances", "service 192.0.2.1 1337\ni1 1 10.0.0.1\n", 0o644)
+		if out, code := b.run("apply"); code != 1 || !strings.Contains(out, "nothing changed") {
+			t.Errorf("exit code %d, %q", code, out)
+		}
+		if b.read("slots") != state || b.read("bin/nft.loaded") != ruleset {
+			t.Error("something changed")
+		}
+
+		b.write("slots", "", 0o644)
+		b.mustRun("apply")
+		if b.loaded() != b.owners("slots") || strings.Contains(b.read("bin/nft.loaded"), "seed  map") {
+			t.Error("the ruleset is not that of the slots")
+		}
+	})
+}
+
 // The example is a good file, and the one of the README.
 func TestExample(t *testing.T) {
 	text, err := os.ReadFile("instances.example")
