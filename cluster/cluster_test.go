@@ -65,6 +65,7 @@ func newBalancer(t *testing.T, shell []string) *balancer {
 			*"route get 127."*) echo "local $4 dev lo" ;;
 			*"route get"*) echo "$4 via 10.0.0.254 dev eth0" ;;
 			*"via fd00::bad"*) exit 2 ;;
+			*"rule show") cat $0.rules 2>/dev/null ;;
 			*) echo "$*" >>$0.log ;;
 			esac`,
 		// The pause of a check ends when all who will answer have.
@@ -451,6 +452,19 @@ func TestRetreat(t *testing.T) {
 		}
 		if log := b.read("bin/ip.log"); !strings.Contains(log, "-4 rule del fwmark 0x70630002 table 102") {
 			t.Errorf("the rule of two is left: %s", log)
+		}
+	})
+}
+
+// A rule that is there is not made again, though somebody has given its table a
+// name.
+func TestNamedTable(t *testing.T) {
+	shells(t, func(b *balancer) {
+		b.write("bin/ip.rules", "100:\tfrom all fwmark 0x70630001 lookup uplink\n", 0o644)
+		b.apply(instance{"i1", 1}, instance{"i2", 1})
+		log := b.read("bin/ip.log")
+		if strings.Contains(log, "rule add fwmark 0x70630001") || !strings.Contains(log, "rule add fwmark 0x70630002") {
+			t.Errorf("%s", log)
 		}
 	})
 }
