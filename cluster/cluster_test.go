@@ -469,6 +469,31 @@ func TestNamedTable(t *testing.T) {
 	})
 }
 
+// Once stopped, no check puts it in force again; an apply does.
+func TestStop(t *testing.T) {
+	shells(t, func(b *balancer) {
+		b.apply(instance{"i1", 1})
+		b.write("bin/pico-tracker.talking", "1\n", 0o644)
+		loaded := filepath.Join(b.dir, "bin/nft.loaded")
+		b.mustRun("stop")
+		if err := os.Remove(loaded); err != nil { // as nft would
+			t.Fatal(err)
+		}
+		b.mustRun("check")
+		if b.read("bin/nft.loaded") != "" {
+			t.Error("a check has put it in force again")
+		}
+		b.mustRun("apply")
+		if err := os.Remove(loaded); err != nil {
+			t.Fatal(err)
+		}
+		b.mustRun("check")
+		if b.loaded() != b.owners("slots") {
+			t.Error("after an apply a check puts nothing in force")
+		}
+	})
+}
+
 // What a full disk can't keep is not put in force, and a file of slots that has
 // lost its content is made anew.
 func TestDisk(t *testing.T) {
