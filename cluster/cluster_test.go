@@ -494,6 +494,25 @@ func TestStop(t *testing.T) {
 	})
 }
 
+// Names that are the same number are two names.
+func TestNumbers(t *testing.T) {
+	shells(t, func(b *balancer) {
+		for _, weight := range []string{"7", "1"} {
+			b.write("instances", "service 192.0.2.1 1337\n01 "+weight+" 10.0.0.1\n1 1 10.0.0.2\n", 0o644)
+			b.mustRun("apply")
+		}
+		n := 0
+		for _, name := range b.owners("slots") {
+			if name == "1" {
+				n++
+			}
+		}
+		if n != slots/2 {
+			t.Errorf("%d slots, want half of them", n)
+		}
+	})
+}
+
 // What a full disk can't keep is not put in force, and a file of slots that has
 // lost its content is made anew.
 func TestDisk(t *testing.T) {
