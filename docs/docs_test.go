@@ -74,6 +74,25 @@ func TestLinks(t *testing.T) {
 	}
 }
 
+// TestTables: the lines of a table are in one piece, with a line below its head;
+// those behind a gap would be shown as they are.
+func TestTables(t *testing.T) {
+	for name, text := range documents(t) {
+		before, code := "", false
+		lines := strings.Split(text, "\n")
+		for n, line := range lines {
+			if strings.HasPrefix(line, "```") {
+				code = !code
+			}
+			if !code && strings.HasPrefix(line, "|") && !strings.HasPrefix(before, "|") &&
+				(n+1 == len(lines) || !strings.HasPrefix(lines[n+1], "|--")) {
+				t.Errorf("%s:%d: a line of a table without its head", name, n+1)
+			}
+			before = line
+		}
+	}
+}
+
 // hasHeading says whether text has a heading that GitHub would call that.
 func hasHeading(text, anchor string) bool {
 	for _, m := range regexp.MustCompile(`(?m)^#+ (.*)$`).FindAllStringSubmatch(text, -1) {
