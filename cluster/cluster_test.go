@@ -513,6 +513,22 @@ func TestNumbers(t *testing.T) {
 	})
 }
 
+// Without the tracker's binary nobody can be asked, and that is said.
+func TestNoTracker(t *testing.T) {
+	shells(t, func(b *balancer) {
+		b.apply(instance{"i1", 1})
+		if err := os.Remove(filepath.Join(b.dir, "bin/pico-tracker")); err != nil {
+			t.Fatal(err)
+		}
+		if path, err := exec.LookPath("pico-tracker"); err == nil {
+			t.Skip(path + " is installed")
+		}
+		if out := b.mustRun("apply"); !strings.Contains(out, "warning: pico-tracker is not installed") {
+			t.Errorf("%s", out)
+		}
+	})
+}
+
 // What a full disk can't keep is not put in force, and a file of slots that has
 // lost its content is made anew.
 func TestDisk(t *testing.T) {
