@@ -119,6 +119,9 @@ func converse[K peerKey](tr *tracker, n, requests int, clock *atomic.Uint32, met
 			}
 			req = f.bytes()
 		}
+		hash := testHash(torrent)
+		tr.store.expect([]uint64{tr.store.hash.sum(hash[:]), rng.next()})
+		d.cookies.expect(rng.next())
 		out, v := handle(d, dst, req, &key, 0, now)
 		met[v]++
 		if (v == announced || v == announcedNew) && (len(out)-announceReply)%len(key) != 0 {

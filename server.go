@@ -52,6 +52,9 @@ func serve[K peerKey](w *worker) error {
 			return err
 		}
 		now := w.clock.now()
+		if foresees && n > 1 {
+			w.expect(n)
+		}
 		for i := 0; i < n; i++ {
 			var from K
 			link := s.source(i, unsafe.Slice((*byte)(unsafe.Pointer(&from)), len(from)))
@@ -71,6 +74,22 @@ func serve[K peerKey](w *worker) error {
 			runtime.Gosched() // the other family must not starve on one processor
 		}
 	}
+}
+
+// expect has the processor fetch what the announces of a batch read first: all
+// at once, where each would have had to wait for its own.
+func (w *worker) expect(n int) {
+	var hashes [maxBatch]uint64
+	announces := hashes[:0]
+	for i := 0; i < n; i++ {
+		req := w.sock.request(i)
+		if len(req) < announceSize || requestAction(req) != actionAnnounce {
+			continue
+		}
+		w.desk.cookies.expect(requestID(req))
+		announces = append(announces, w.desk.store.hash.sum(parseAnnounce(req).hash[:]))
+	}
+	w.desk.store.expect(announces)
 }
 
 // source is a peer key in words.

@@ -148,6 +148,25 @@ func (sh *shard) find(h uint64, hash *infoHash) ref {
 	return 0
 }
 
+// expect has the processor fetch the table's entries and then the records for
+// these hashes of info hashes.
+func (s *store) expect(hashes []uint64) {
+	for _, h := range hashes {
+		sh := s.shardOf(h)
+		sh.mu.Lock()
+		prefetch(unsafe.Pointer(sh.bucket(h)), 1)
+		sh.mu.Unlock()
+	}
+	for _, h := range hashes {
+		sh := s.shardOf(h)
+		sh.mu.Lock()
+		if r := *sh.bucket(h); r != 0 {
+			prefetch(unsafe.Pointer(sh.torrent(r)), unsafe.Sizeof(torrent{}))
+		}
+		sh.mu.Unlock()
+	}
+}
+
 // link adds a record to the table.
 func (s *store) link(sh *shard, h uint64, r ref) {
 	head := sh.bucket(h)
