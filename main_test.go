@@ -342,6 +342,11 @@ func TestProgramReloads(t *testing.T) {
 		p.await(path+": 2 torrents", "1 torrents removed")
 		expect(1, deny)
 		expect(2, !deny)
+		if deny {
+			expect(4, true)
+		} else {
+			expect(3, true)
+		}
 		if got := a.ask(scrapeRequest(id, 2)); bytes.Equal(got[8:], concat(u32(0), u32(0), u32(1))) == deny {
 			t.Errorf("%s: scrape: %x", flag, got)
 		}
@@ -349,7 +354,7 @@ func TestProgramReloads(t *testing.T) {
 			t.Fatal(err)
 		}
 		p.signals <- syscall.SIGHUP
-		p.await("no such file")
+		p.await("no such file", "2 torrents removed")
 		expect(1, false)
 		expect(2, false)
 		// Without a list a SIGHUP means nothing, and ends nothing.
