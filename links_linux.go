@@ -126,14 +126,18 @@ func (l *links) look() {
 // lookAt has the sockets of an interface follow it.
 func (l *links) lookAt(d *device) {
 	index, err := interfaceIndex(d.name)
-	if err != nil || index == d.index {
+	if err != nil {
 		return
 	}
-	if d.index = index; index == 0 {
+	switch {
+	case index == d.index:
+		// A socket may have missed it all the same.
+	case index == 0:
 		l.log.warn("interface ", d.name, " is gone: waiting for it")
-	} else {
+	default:
 		l.log.info("interface ", d.name, " is there")
 	}
+	d.index = index
 	for _, s := range l.socks {
 		if s.addr.zone == d.name {
 			s.follow(index)

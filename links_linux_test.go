@@ -137,6 +137,31 @@ func TestFollow(t *testing.T) {
 	onLoopback(t)
 }
 
+// TestFollowMissed: an interface that goes just before a socket is bound to it,
+// and is back before anyone looks, has the number that it had.
+func TestFollowMissed(t *testing.T) {
+	s, port := onLoopback(t)
+	lo := s.index
+	s.follow(0)
+	awaitRefused(t, port)
+	s.mu.Lock()
+	s.addr.zone = "absent0"
+	s.mu.Unlock()
+	s.follow(lo)
+	for end := time.Now().Add(deadline); s.moved.Load(); time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal("it isn't followed")
+		}
+	}
+	s.mu.Lock() // it has been bound, in vain
+	s.addr.zone = "lo"
+	s.mu.Unlock()
+	l := &links{socks: []*socket{s}, log: &logger{w: &strings.Builder{}}}
+	l.watch("lo", lo)
+	l.look()
+	awaitAnswer(t, port)
+}
+
 // refuseNetlink has the kernel refuse netlink to this thread, for the rest of
 // its life.
 func refuseNetlink() error {

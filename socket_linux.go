@@ -132,7 +132,8 @@ func (s *socket) bind() error {
 	}
 	err := s.configure()
 	if err == unix.ENODEV && s.addr.zone != "" {
-		return nil // it has gone since: that will be told
+		s.index, s.current = 0, 0 // it has gone since, and may be back before that is told
+		return nil
 	}
 	return err
 }
@@ -194,10 +195,13 @@ func (s *socket) configure() error {
 }
 
 // follow tells the number that the socket's interface has now, 0 for none. Any
-// goroutine may call it.
+// goroutine may call it, and again with what is known.
 func (s *socket) follow(index uint32) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.current == index {
+		return
+	}
 	s.current = index
 	s.moved.Store(true)
 	s.wake()
