@@ -136,7 +136,8 @@ func (n *netlink) list(kind uint16, v6 bool, take func(*message)) error {
 		}
 		for m := (message{}); m.next(&b); {
 			switch {
-			case m.seq != n.seq:
+			case m.seq != n.seq, m.kind != unix.NLMSG_ERROR && m.flags&unix.NLM_F_MULTI == 0:
+				// A sign bears the number of who caused it, which may be ours.
 				n.changed = n.changed || m.isSign()
 			case m.kind == unix.NLMSG_ERROR:
 				return m.failure()

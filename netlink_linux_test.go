@@ -200,3 +200,30 @@ func TestNetlink(t *testing.T) {
 		}
 	}
 }
+
+// TestNetlinkSameNumber: a sign bears the number of the request that caused it,
+// somebody else's. It is no answer to our question of the same number.
+func TestNetlinkSameNumber(t *testing.T) {
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(fds[1])
+	n := &netlink{fd: fds[0], woken: -1}
+	defer unix.Close(n.fd)
+	route := concat(routeHead(unix.AF_INET, 0, 254, 1), netlinkAttribute(unix.RTA_OIF, native(3)))
+	for _, b := range [][]byte{
+		netlinkMessage(unix.RTM_DELROUTE, 0, 1, route),
+		netlinkMessage(unix.RTM_NEWROUTE, unix.NLM_F_MULTI, 1, route),
+		netlinkMessage(unix.NLMSG_DONE, unix.NLM_F_MULTI, 1, native(0)),
+	} {
+		if _, err := unix.Write(fds[1], b); err != nil {
+			t.Fatal(err)
+		}
+	}
+	routes := 0
+	err = n.defaultRoutes(false, func(uint32, uint32) { routes++ })
+	if err != nil || routes != 1 || !n.changed {
+		t.Errorf("%d routes, changed %v: %v", routes, n.changed, err)
+	}
+}
