@@ -29,7 +29,7 @@ const (
 
 func main() {
 	declineHugePages()
-	signals := make(chan os.Signal, 4)
+	signals := make(chan os.Signal, 64) // those that come while it starts: what has no room is lost
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP, summarySignal)
 	os.Exit(run(signals, os.Args[1:], os.Environ(), os.Stdout, os.Stderr))
 }
@@ -52,6 +52,10 @@ func run(signals <-chan os.Signal, args, env []string, stdout, stderr io.Writer)
 				err = plan(c, &l, stdout)
 			}
 		case c.probe != "":
+			go func() {
+				<-signals // who asked has had enough of waiting
+				os.Exit(exitFailure)
+			}()
 			err = probe(c, stdout)
 		case c.status != "":
 			err = status(signals, c.status, stdout, stdout == os.Stdout && isTerminal())
@@ -94,6 +98,8 @@ func newLogger(stdout, stderr io.Writer, env []string) *logger {
 func start(signals <-chan os.Signal, c *config, manager *notifier, log *logger) error {
 	// What start-up leaves is not worth what it takes to collect.
 	defer debug.SetGCPercent(debug.SetGCPercent(-1))
+	// A log that nobody reads any more doesn't end the tracker.
+	signal.Ignore(syscall.SIGPIPE)
 	clk := clock{time.Now()}
 	log.info("pico-tracker ", version)
 	key, err := signingKey(c, log)

@@ -757,6 +757,27 @@ func TestListInode(t *testing.T) {
 	}
 }
 
+// TestListPipe: a list from a pipe is read once. It is not read again where
+// there is nothing left, unless somebody says so.
+func TestListPipe(t *testing.T) {
+	l, _ := testList(t, false, 10)
+	l.path = filepath.Join(t.TempDir(), "list")
+	if err := unix.Mkfifo(l.path, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	go func() { _ = os.WriteFile(l.path, []byte(digits(1)), 0o600) }()
+	if !l.load() || !l.admits(testHash(1)) {
+		t.Fatal("it isn't read")
+	}
+	later := time.Now().Add(time.Hour)
+	if err := os.Chtimes(l.path, later, later); err != nil {
+		t.Fatal(err)
+	}
+	if l.changed() {
+		t.Error("it is to be read again")
+	}
+}
+
 // TestNoLeaks: a program that has ended, or could not start, leaves no file
 // descriptor.
 func TestNoLeaks(t *testing.T) {

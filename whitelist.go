@@ -84,6 +84,9 @@ func (l *accessList) changed() bool {
 		// What cannot be looked at stays as it is; what is gone is news once.
 		return errors.Is(err, fs.ErrNotExist) && l.state != fileState{}
 	}
+	if now.size+l.state.size == 0 && l.state != (fileState{}) {
+		return false // a pipe, whose end has been read, or still nothing
+	}
 	return now != l.state
 }
 
