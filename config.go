@@ -286,7 +286,8 @@ const maxMemory = 1 << (30 + 5*(^uint(0)>>63))
 
 var errMemory = errors.New("more than " + strconv.Itoa(maxMemory>>30) + "G, the most on this processor")
 
-// parseListen reads literal addresses; IPv6 may stand in brackets.
+// parseListen reads literal addresses; IPv6 may stand in brackets. A socket is
+// bound to an interface by its name: a number will do for link-local ones only.
 func parseListen(v string) ([]ipAddr, error) {
 	var addrs []ipAddr
 	for _, part := range strings.Split(v, ",") {
@@ -297,7 +298,7 @@ func parseListen(v string) ([]ipAddr, error) {
 			}
 		}
 		a, ok := parseAddress(s)
-		if !ok || a.isMapped() {
+		if !ok || a.isMapped() || a.zone != "" && !a.isLinkLocal6() && strings.Trim(a.zone, "0123456789") == "" {
 			return nil, errValue
 		}
 		for _, b := range addrs {

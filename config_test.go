@@ -75,8 +75,8 @@ var flagCases = []struct {
 		map[string]string{"0": "1 to 65535", "65536": "1 to 65535", "-1": "1 to 65535", "http": "1 to 65535", "1 ": "1 to 65535", "18446744073709551617": "1 to 65535", "0x10": "1 to 65535", "1e3": "1 to 65535"}},
 	{"listen", "", map[string]string{
 		"127.0.0.1": "[127.0.0.1]", "[::1]": "[::1]", "::1": "[::1]", "0.0.0.0,[::]": "[0.0.0.0 ::]",
-		" 192.0.2.1 , [2001:db8::1] ,::1": "[192.0.2.1 2001:db8::1 ::1]", "fe80::1%eth0": "[fe80::1%eth0]", "[fe80::1%eth0],[fe80::1%eth1]": "[fe80::1%eth0 fe80::1%eth1]"},
-		map[string]string{"localhost": "IP addresses", "127.0.0.1,": "IP addresses", ",": "IP addresses", "[::1": "IP addresses", "::1]": "IP addresses",
+		" 192.0.2.1 , [2001:db8::1] ,::1": "[192.0.2.1 2001:db8::1 ::1]", "fe80::1%eth0": "[fe80::1%eth0]", "fe80::1%2": "[fe80::1%2]", "[fe80::1%eth0],[fe80::1%eth1]": "[fe80::1%eth0 fe80::1%eth1]"},
+		map[string]string{"::%2": "IP addresses", "localhost": "IP addresses", "127.0.0.1,": "IP addresses", ",": "IP addresses", "[::1": "IP addresses", "::1]": "IP addresses",
 			"127.0.0.1:80": "IP addresses", "[::1]:80": "IP addresses", "1.2.3": "IP addresses", "256.0.0.1": "IP addresses",
 			"::ffff:192.0.2.1": "IP addresses", "127.0.0.1 ::1": "IP addresses",
 			"::1,[0::1]": "the same address twice", "0.0.0.0,0.0.0.0": "the same address twice"}},
