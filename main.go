@@ -98,8 +98,9 @@ func newLogger(stdout, stderr io.Writer, env []string) *logger {
 func start(signals <-chan os.Signal, c *config, manager *notifier, log *logger) error {
 	// What start-up leaves is not worth what it takes to collect.
 	defer debug.SetGCPercent(debug.SetGCPercent(-1))
-	// A log that nobody reads any more doesn't end the tracker.
-	signal.Ignore(syscall.SIGPIPE)
+	// A log that nobody reads any more doesn't end the tracker. (To ignore it
+	// would do, and cost a kilobyte.)
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
 	clk := clock{time.Now()}
 	log.info("pico-tracker ", version)
 	key, err := signingKey(c, log)
