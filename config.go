@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// This file owns the command line: flags over environment over defaults, and
-// how -memory is divided.
+// This file reads the command line and the environment: a flag wins over its
+// variable, and the variable wins over the default.
 
 const usage = `Usage: pico-tracker [flags]
 
@@ -490,73 +490,3 @@ func (c *config) readSecret() ([]byte, error) {
 	}
 	return b, nil
 }
-
-// layout is how the memory is divided, in bytes but for pages and counts.
-type layout struct {
-	total     int
-	batch     int // datagrams that a socket takes at once
-	idBits    int // a worker remembers 1<<idBits connection IDs
-	limits    int // for each of a worker's limiters
-	listMax   int // hashes of the access list
-	pages     int // of the pool
-	shards    int
-	perWorker int
-}
-
-const (
-	// runtimeBytes is what the Go runtime and the program take of their
-	// own: measured idle, with room for what a reload allocates.
-	runtimeBytes = 4 << 20
-	// minPages is the least pool that is worth running.
-	minPages = 64
-	// socketStack is a worker's stacks and what the runtime keeps for its
-	// thread.
-	socketStack = 48 << 10
-
-	minAuto = 8 << 20
-	maxAuto = 256 << 20
-)
-
-// divide splits total bytes among the parts, for that many sockets, a list
-// file of listFile bytes (-1: no list). It returns an error that tells the
-// least total when that one is too small.
-func divide(total, sockets int, listFile int64) (layout, error) {
-	for least := total; ; least = (least>>20 + 1) << 20 {
-		l := tryDivide(least, sockets, listFile)
-		if l.pages < minPages {
-			continue
-		}
-		if least > total {
-			return l, usageError("too little; at least " + strconv.Itoa(least>>20) + "M for this configuration")
-		}
-		return l, nil
-	}
-}
-
-func tryDivide(total, sockets int, listFile int64) layout {
-	l := layout{total: total, batch: 16, idBits: 9, limits: 4 << 10}
-	if per := total / sockets; per >= 8<<20 {
-		l.batch, l.idBits, l.limits = maxBatch, 12, 64<<10
-	} else if per >= 3<<20 {
-		l.batch, l.idBits, l.limits = 32, 11, 16<<10
-	}
-	l.perWorker = socketStack + l.batch*datagramBytes + 24<<l.idBits + 3*l.limits
-	left := total - runtimeBytes - sockets*l.perWorker
-	if listFile >= 0 {
-		// Room for what is there and a quarter more, but at least what a
-		// sixteenth of the memory holds, for a list that comes later.
-		// One that no memory holds must not overflow int.
-		l.listMax = max(int(min(listFile, maxMemory)/40)*5/4, total/16/listBytes(1))
-		left -= listBytes(l.listMax)
-	}
-	l.pages = max(0, left/pageCost)
-	l.shards = 1
-	for l.shards < 8*sockets && l.pages >= 1024*l.shards {
-		l.shards *= 2
-	}
-	return l
-}
-
-// shareOf is how many peers one source may have stored: 5 % of the torrents
-// that fit.
-func (l *layout) shareOf() uint32 { return uint32(max(1, l.pages*pageTorrents/20)) }

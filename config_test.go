@@ -281,8 +281,8 @@ func TestInterfaces(t *testing.T) {
 	if err != nil || err2 != nil {
 		t.Fatal(err, err2)
 	}
-	l1, err := interfaces.layout()
-	l2, err2 := workers.layout()
+	l1, err := interfaces.memoryPlan()
+	l2, err2 := workers.memoryPlan()
 	if err != nil || err2 != nil || l1 != l2 {
 		t.Errorf("on two interfaces %+v, %v; with two workers %+v, %v", l1, err, l2, err2)
 	}
@@ -437,7 +437,7 @@ func TestMemoryTooSmall(t *testing.T) {
 	for _, sockets := range []int{1, 2, 4, 16, 128} {
 		for _, list := range []int64{-1, 0, 1 << 20, 100 << 20} {
 			for total := 1; total < 40<<20; total = total*3/2 + 777_777 {
-				l, err := divide(total, sockets, list)
+				l, err := planMemory(total, sockets, list)
 				if err == nil {
 					checkLayout(t, l, total, sockets, list)
 					continue
@@ -447,7 +447,7 @@ func TestMemoryTooSmall(t *testing.T) {
 					t.Fatalf("%d bytes, %d sockets: %v", total, sockets, err)
 				}
 				least, _ := strconv.Atoi(m[1])
-				if l, err = divide(least<<20, sockets, list); err != nil || least<<20 <= total {
+				if l, err = planMemory(least<<20, sockets, list); err != nil || least<<20 <= total {
 					t.Fatalf("%d bytes, %d sockets, a list of %d: at least %dM, which has %v", total, sockets, list, least, err)
 				}
 				checkLayout(t, l, least<<20, sockets, list)
@@ -456,13 +456,13 @@ func TestMemoryTooSmall(t *testing.T) {
 	}
 }
 
-// TestDivideHugeList: a list file of any size neither hangs nor overflows; what
+// TestPlanMemoryHugeList: a list file of any size neither hangs nor overflows; what
 // it cannot have is said.
-func TestDivideHugeList(t *testing.T) {
+func TestPlanMemoryHugeList(t *testing.T) {
 	for bits := 20; bits < 50; bits++ {
 		for _, size := range []int64{1 << bits, 1<<bits + 1<<bits/2, 1<<bits + 1<<bits*6/10} {
 			total := 64 << 20
-			l, err := divide(total, 2, size)
+			l, err := planMemory(total, 2, size)
 			if err != nil {
 				if !strings.Contains(err.Error(), "too little") {
 					t.Errorf("a list of %d bytes: %v", size, err)
@@ -475,7 +475,7 @@ func TestDivideHugeList(t *testing.T) {
 }
 
 // checkLayout adds up the parts, in numbers that don't overflow.
-func checkLayout(t *testing.T, l layout, total, sockets int, list int64) {
+func checkLayout(t *testing.T, l memoryPlan, total, sockets int, list int64) {
 	t.Helper()
 	sum := big.NewInt(runtimeBytes)
 	for _, part := range [][2]int{{sockets, l.perWorker}, {l.pages, pageCost}, {l.listMax, listBytes(1)}} {

@@ -47,8 +47,8 @@ func run(signals <-chan os.Signal, args, env []string, stdout, stderr io.Writer)
 		case c.version:
 			_, err = io.WriteString(stdout, "pico-tracker "+version+"\n")
 		case c.plan:
-			var l layout
-			if l, err = c.layout(); err == nil {
+			var l memoryPlan
+			if l, err = c.memoryPlan(); err == nil {
 				err = plan(c, &l, stdout)
 			}
 		case c.probe != "":
@@ -107,7 +107,7 @@ func start(signals <-chan os.Signal, c *config, manager *notifier, log *logger) 
 	if err != nil {
 		return err
 	}
-	l, err := c.layout()
+	l, err := c.memoryPlan()
 	if err != nil {
 		return err
 	}
@@ -237,33 +237,8 @@ func signingKey(c *config, log *logger) ([]byte, error) {
 	return deriveKey(secret), nil
 }
 
-// layout divides the memory.
-func (c *config) layout() (layout, error) {
-	total := c.memory
-	if total == 0 {
-		total = int(min(max(memoryLimit()/8, minAuto), maxAuto))
-	}
-	listFile := int64(-1)
-	if path := c.whitelist + c.blacklist; path != "" {
-		listFile = 0
-		if st, err := statFile(path); err == nil {
-			listFile = st.size
-		}
-	}
-	l, err := divide(total, c.workers*len(c.listen), listFile)
-	var mistake usageError
-	if errors.As(err, &mistake) {
-		origin := c.origins["memory"]
-		if origin == "" {
-			origin = "-memory"
-		}
-		err = usageError(origin + " " + sizeText(total) + ": " + string(mistake))
-	}
-	return l, err
-}
-
 // makeTracker makes the store and the access list, nil where there is none.
-func makeTracker(c *config, l *layout, log *logger) (*tracker, *accessList, error) {
+func makeTracker(c *config, l *memoryPlan, log *logger) (*tracker, *accessList, error) {
 	seed := make([]byte, 48)
 	if err := randomBytes(seed); err != nil {
 		return nil, nil, err
@@ -285,12 +260,12 @@ func makeTracker(c *config, l *layout, log *logger) (*tracker, *accessList, erro
 	return t, list, nil
 }
 
-func noMemory(c *config, l *layout, err error) error {
+func noMemory(c *config, l *memoryPlan, err error) error {
 	return errors.New("-memory " + sizeText(l.total) + ": " + err.Error() + " (no room in the address space; a smaller size may fit)")
 }
 
 // newDesk makes a worker's desk.
-func newDesk(t *tracker, c *config, l *layout, key []byte, now moment) (*desk, error) {
+func newDesk(t *tracker, c *config, l *memoryPlan, key []byte, now moment) (*desk, error) {
 	seed := make([]byte, 64)
 	if err := randomBytes(seed); err != nil {
 		return nil, err

@@ -479,7 +479,7 @@ func TestDesks(t *testing.T) {
 		{interval: 900, connectLimit: 10, secret: []byte("s")},
 		{interval: 900, connectLimit: 10, secretFile: "s"},
 	} {
-		l, err := divide(16<<20, 2, -1)
+		l, err := planMemory(16<<20, 2, -1)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -520,7 +520,7 @@ func TestTableSizes(t *testing.T) {
 	}
 	var limits, ids string
 	for _, perSocket := range []int{2 << 20, 3 << 20, 8 << 20} {
-		l := tryDivide(4*perSocket, 4, -1)
+		l := divideMemory(4*perSocket, 4, -1)
 		keys := limitWays * len(newLimiter(l.limits, 1, limitWindow, hashKey{}).rows)
 		limits += fmt.Sprintf(" %d KiB, %d |", l.limits>>10, keys)
 		ids += fmt.Sprintf(" %d KiB, %d |", int(unsafe.Sizeof(verified{}))<<l.idBits>>10, 1<<l.idBits)

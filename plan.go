@@ -53,7 +53,7 @@ func (p population) setCost(n int) int64 {
 }
 
 // plan writes what a tracker with this configuration would make of its memory.
-func plan(c *config, l *layout, stdout io.Writer) error {
+func plan(c *config, l *memoryPlan, stdout io.Writer) error {
 	sockets := c.workers * len(c.listen)
 	var w words
 	row := func(name string, columns ...int) {

@@ -30,7 +30,7 @@ func TestPlan(t *testing.T) {
 	if code != 0 || stderr != "" || len(rows) != 7+len(populations) {
 		t.Fatalf("exit %d, %q, %q", code, stdout, stderr)
 	}
-	l, err := divide(6<<20, 1, -1)
+	l, err := planMemory(6<<20, 1, -1)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -65,7 +65,7 @@ func TestPlan(t *testing.T) {
 
 // fill stores torrents of that kind, one after the other, until there is no
 // room, and says how many peers.
-func fill(t *testing.T, l *layout, p population) int {
+func fill(t *testing.T, l *memoryPlan, p population) int {
 	t.Helper()
 	s := newTestStore(t, l.pages, l.shards)
 	var rng random

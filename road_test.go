@@ -25,6 +25,7 @@ var road = [][]string{
 	{"signal_unix.go", "signal_windows.go"},
 	{"status.go"},
 	{"probe.go", "probe_linux.go", "probe_other.go"},
+	{"memory_plan.go"},
 	{"config.go"},
 	{"server.go"},
 	{"report.go"},

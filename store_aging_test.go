@@ -105,7 +105,7 @@ func TestNoRot(t *testing.T) {
 func TestSpray(t *testing.T) {
 	const pages, hosts, each = 400, 1000, 10
 	s := newTestStore(t, pages, 4)
-	l := layout{pages: pages}
+	l := memoryPlan{pages: pages}
 	s.share.max = l.shareOf()
 	var rng random
 	sprayed, refused, next := 0, 0, 1<<20

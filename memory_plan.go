@@ -1,0 +1,106 @@
+package main
+
+import (
+	"errors"
+	"strconv"
+)
+
+// This file divides -memory among the parts of the tracker. plan.go prints the
+// result for people.
+
+// memoryPlan says how -memory is divided.
+type memoryPlan struct {
+	total     int // bytes of the whole process: -memory
+	batch     int // datagrams that a socket receives at once
+	idBits    int // a worker remembers 1<<idBits connection IDs
+	limits    int // bytes of each of a worker's rate limiters
+	listMax   int // info hashes that the access list has room for
+	pages     int // of the pool
+	shards    int // of the store
+	perWorker int // bytes of one worker
+}
+
+const (
+	// runtimeBytes is the memory of the Go runtime and the program: measured
+	// idle, with room for what a reload allocates.
+	runtimeBytes = 4 << 20
+	// minPages is the size of the smallest useful pool.
+	minPages = 64
+	// socketStack is the memory of a worker's stacks and of its thread.
+	socketStack = 48 << 10
+
+	// -memory auto is an eighth of what the process may use, within these
+	// limits.
+	minAuto = 8 << 20
+	maxAuto = 256 << 20
+)
+
+// planMemory divides total bytes for this number of sockets and a list file of
+// listFile bytes (-1: no list). If total is too small, the error has the
+// smallest total that is enough.
+func planMemory(total, sockets int, listFile int64) (memoryPlan, error) {
+	for least := total; ; least = (least>>20 + 1) << 20 {
+		l := divideMemory(least, sockets, listFile)
+		if l.pages < minPages {
+			continue
+		}
+		if least > total {
+			return l, usageError("too little; at least " + strconv.Itoa(least>>20) + "M for this configuration")
+		}
+		return l, nil
+	}
+}
+
+// divideMemory divides total bytes, even if too few are left for the pool.
+func divideMemory(total, sockets int, listFile int64) memoryPlan {
+	l := memoryPlan{total: total, batch: 16, idBits: 9, limits: 4 << 10}
+	if per := total / sockets; per >= 8<<20 {
+		l.batch, l.idBits, l.limits = maxBatch, 12, 64<<10
+	} else if per >= 3<<20 {
+		l.batch, l.idBits, l.limits = 32, 11, 16<<10
+	}
+	l.perWorker = socketStack + l.batch*datagramBytes + 24<<l.idBits + 3*l.limits
+	left := total - runtimeBytes - sockets*l.perWorker
+	if listFile >= 0 {
+		// Room for the present list and a quarter more, and at least a
+		// sixteenth of the memory, because the list may grow later. The
+		// size of a huge file must not overflow int.
+		l.listMax = max(int(min(listFile, maxMemory)/40)*5/4, total/16/listBytes(1))
+		left -= listBytes(l.listMax)
+	}
+	l.pages = max(0, left/pageCost)
+	l.shards = 1
+	for l.shards < 8*sockets && l.pages >= 1024*l.shards {
+		l.shards *= 2
+	}
+	return l
+}
+
+// memoryPlan divides the memory for this configuration.
+func (c *config) memoryPlan() (memoryPlan, error) {
+	total := c.memory
+	if total == 0 {
+		total = int(min(max(memoryLimit()/8, minAuto), maxAuto))
+	}
+	listFile := int64(-1)
+	if path := c.whitelist + c.blacklist; path != "" {
+		listFile = 0
+		if st, err := statFile(path); err == nil {
+			listFile = st.size
+		}
+	}
+	l, err := planMemory(total, c.workers*len(c.listen), listFile)
+	var mistake usageError
+	if errors.As(err, &mistake) {
+		origin := c.origins["memory"]
+		if origin == "" {
+			origin = "-memory"
+		}
+		err = usageError(origin + " " + sizeText(total) + ": " + string(mistake))
+	}
+	return l, err
+}
+
+// shareOf returns how many peers one source may have stored: 5 % of the
+// torrents that fit.
+func (l *memoryPlan) shareOf() uint32 { return uint32(max(1, l.pages*pageTorrents/20)) }
