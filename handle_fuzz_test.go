@@ -124,11 +124,15 @@ func (w *world) checkAnnounce(h host, req, reply []byte) {
 	event := binary.BigEndian.Uint32(req[80:])
 	copy(reply[4:8], transaction)
 	got := w.decode(h, reply)
-	if i := uint32(w.interval); got.interval < 30 || got.interval > i+i/10 {
-		w.t.Fatalf("interval %d", got.interval)
+	least := uint32(w.interval)
+	if w.last == announcedFull {
+		least = fullInterval
+	}
+	if i := uint32(w.interval); got.interval < least || got.interval > i+i/10 {
+		w.t.Fatalf("interval %d, %s", got.interval, verdictInfo[w.last].name)
 	}
 	want := int64(int32(binary.BigEndian.Uint32(req[92:])))
-	if want < 0 {
+	if starts := event == eventStarted && binary.BigEndian.Uint64(req[64:]) > 0; want < 0 || want == 0 && starts {
 		want = 50
 	}
 	if int64(len(got.peers)) > want || event == eventStopped && len(got.peers) > 0 || len(slices.Compact(slices.Clone(got.peers))) != len(got.peers) {

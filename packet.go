@@ -72,9 +72,10 @@ func parseAnnounce(req []byte) announceRequest {
 	}
 }
 
-// want is how many peers to send, of at most limit.
+// want is how many peers to send, at most limit. A leecher that starts wants
+// peers, even if it asks for none: anacrolix and BiglyBT sometimes send 0.
 func (a *announceRequest) want(limit int) int {
-	if a.numWant < 0 {
+	if a.numWant < 0 || a.numWant == 0 && a.event == eventStarted && a.left > 0 {
 		return min(defaultWant, limit)
 	}
 	return min(int(a.numWant), limit)

@@ -10,7 +10,7 @@ import (
 
 const (
 	// A peer lives 2.25 intervals after its last announce, and 1.25 in a
-	// tracker that is full: it has been told to come back within 1.1.
+	// tracker that is full: the reply told it to come back within 1.1.
 	ttlQuarters    = 9
 	ttlMinQuarters = 5
 	// From this much of the pool in use on, of 1024, the time to live shrinks.
@@ -18,6 +18,10 @@ const (
 
 	maxInterval seconds = 2 * 60 * 60
 	minInterval seconds = 60
+
+	// fullInterval is the shortest interval that a peer without room is told,
+	// unless -interval is shorter. Lists of trackers refuse less.
+	fullInterval = 300
 )
 
 const (
@@ -225,11 +229,11 @@ func answerAnnounce[K peerKey](d *desk, dst, req []byte, from *K, now moment) ([
 		limit = maxWant6
 	}
 	v := visit{hash: a.hash, stopped: a.event == eventStopped, want: a.want(limit), now: now.mono}
-	if a.left == 0 {
+	if a.left == 0 { // a client that skipped some of the files completes with more: a leecher
 		v.flags = metaSeeder
-	}
-	if a.event == eventCompleted {
-		v.flags = metaSeeder | metaCompleted
+		if a.event == eventCompleted {
+			v.flags |= metaCompleted
+		}
 	}
 	key := *from
 	copy(bytesOf(&key)[len(key)-2:], a.port[:])
@@ -243,7 +247,6 @@ func answerAnnounce[K peerKey](d *desk, dst, req []byte, from *K, now moment) ([
 	start := len(dst)
 	out, c, o := announce(d.store, &v, &key, &d.rng, dst[:start+announceReply])
 	interval := uint32(d.interval)
-	interval += d.rng.below(interval/5+1) - interval/10
 	result := announced
 	switch o {
 	case outcomeDenied:
@@ -256,10 +259,13 @@ func answerAnnounce[K peerKey](d *desk, dst, req []byte, from *K, now moment) ([
 		result = announcedAbsent
 	case outcomeFull:
 		result = announcedFull
-		interval = max(interval/4, 30)
+		interval = max(interval/4, min(interval, fullInterval))
 	case outcomeShare:
 		result = announcedShare
 	}
+	// Clients spread out because replies differ. No reply is below the
+	// interval: lists of trackers refuse less than 300 seconds.
+	interval += d.rng.below(interval/10 + 1)
 	putAnnounceHead(out[start:], transaction, interval, c.leechers, c.seeders)
 	return out, result
 }

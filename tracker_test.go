@@ -611,11 +611,11 @@ func TestRegularEvents(t *testing.T) {
 	})
 }
 
-// TestCompleted: a peer that completes is a seeder, whatever it says is left,
-// and counts as a download once.
+// TestCompleted: a peer that completes with nothing left is a seeder, and
+// counts as a download once.
 func TestCompleted(t *testing.T) {
 	families(t, func(t *testing.T, s *service, a, b, _ host) {
-		done := leech(a)
+		done := seed(a)
 		done.event = 1
 		s.announce(a, leech(a)).expect(t, 1, 0)
 		for i := 0; i < 3; i++ {
@@ -630,7 +630,7 @@ func TestCompleted(t *testing.T) {
 			t.Fatalf("after an update: %v", got)
 		}
 		done.port = b.Port()
-		s.announce(b, done).expect(t, 0, 2)
+		s.announce(b, done)
 		if got := s.scraped(b, 0); got != [3]uint32{2, 2, 0} {
 			t.Fatalf("after another peer: %v", got)
 		}
@@ -640,6 +640,38 @@ func TestCompleted(t *testing.T) {
 		s.announce(a, stop)
 		if got := s.scraped(b, 0); got != [3]uint32{1, 2, 0} {
 			t.Fatalf("after one has left: %v", got)
+		}
+	})
+}
+
+// TestPartialDownload: Transmission completes with bytes left if its user
+// skipped a file. It stays a leecher and counts as no download. When it has the
+// rest it is a seeder, and counts once.
+func TestPartialDownload(t *testing.T) {
+	families(t, func(t *testing.T, s *service, a, b, _ host) {
+		for _, left := range []uint64{1, 390400, math.MaxInt64, math.MaxUint64} {
+			for _, event := range []uint32{2, 1, 0, 1} {
+				f := leech(a)
+				f.left, f.event = left, event
+				s.announce(a, f).expect(t, 1, 0)
+				if got, want := s.scraped(a, 0), [3]uint32{0, 0, 1}; got != want {
+					t.Errorf("left %d, event %d: %v, want %v", left, event, got, want)
+				}
+			}
+		}
+		s.announce(b, leech(b)).expect(t, 2, 0, a)
+		done := seed(a)
+		for range 2 {
+			done.event = 1
+			s.announce(a, done).expect(t, 1, 1, b)
+			if got, want := s.scraped(a, 0), [3]uint32{1, 1, 1}; got != want {
+				t.Errorf("after the rest: %v, want %v", got, want)
+			}
+		}
+		// It wants another file: a leecher again. The download stays counted.
+		s.announce(a, leech(a)).expect(t, 2, 0, b)
+		if got, want := s.scraped(a, 0), [3]uint32{0, 1, 2}; got != want {
+			t.Errorf("a leecher again: %v, want %v", got, want)
 		}
 	})
 }
@@ -709,6 +741,37 @@ func TestWant(t *testing.T) {
 			got := s.announce(a, f)
 			if len(got.peers) != n || len(slices.Compact(got.peers)) != n {
 				t.Errorf("want %d: %d peers, want %d", want, len(got.peers), n)
+			}
+		}
+	})
+}
+
+// TestWantNoneAtStart: a leecher that starts gets 50 peers if num_want is 0.
+// A seeder, and every other announce, gets none.
+func TestWantNoneAtStart(t *testing.T) {
+	families(t, func(t *testing.T, s *service, a, _, _ host) {
+		for i := range 60 {
+			h := netip.AddrPortFrom(a.Addr(), uint16(2000+i))
+			s.announce(h, leech(h))
+		}
+		for _, c := range []struct {
+			left  uint64
+			event uint32
+			peers int
+		}{
+			{left: 1, event: 2, peers: 50},
+			{left: math.MaxUint64, event: 2, peers: 50},
+			{left: 0, event: 2, peers: 0},
+			{left: 1, event: 0, peers: 0},
+			{left: 1, event: 1, peers: 0},
+			{left: 1, event: 3, peers: 0},
+			{left: 1, event: 4, peers: 0},
+			{left: 1, event: 0x102, peers: 0},
+		} {
+			f := leech(a)
+			f.left, f.event, f.want = c.left, c.event, 0
+			if got := len(s.announce(a, f).peers); got != c.peers {
+				t.Errorf("left %d, event %#x: %d peers, want %d", c.left, c.event, got, c.peers)
 			}
 		}
 	})
@@ -890,11 +953,12 @@ func TestBothFamilies(t *testing.T) {
 	s.announce(b4, seed(b4)).expect(t, 1, 2, a4)
 }
 
-// TestInterval: each reply varies the interval by up to 10 %, over the whole
-// range.
+// TestInterval: each reply adds up to a tenth to the interval, over the whole
+// range. No reply is below the interval that was set, nor so late that the peer
+// would expire.
 func TestInterval(t *testing.T) {
 	families(t, func(t *testing.T, s *service, a, _, _ host) {
-		for _, interval := range []seconds{60, 61, 900, 7200} {
+		for _, interval := range []seconds{60, 61, 300, 900, 7200} {
 			s.interval = interval
 			least, most := uint32(math.MaxUint32), uint32(0)
 			for i := 0; i < 5000; i++ {
@@ -902,8 +966,11 @@ func TestInterval(t *testing.T) {
 				least, most = min(least, n), max(most, n)
 			}
 			i := uint32(interval)
-			if least < i-i/10 || most > i+i/10 || least > i-i/12 || most < i+i/12 {
-				t.Errorf("interval %d: from %d to %d", i, least, most)
+			if least < i || most > i+i/10 || least > i+i/100 || most < i+i/12 {
+				t.Errorf("interval %d: from %d to %d, want %d to %d", i, least, most, i, i+i/10)
+			}
+			if shortest := uint32(s.ttl(1024)); most >= shortest {
+				t.Errorf("interval %d: a peer that comes back after %d s expires after %d s", i, most, shortest)
 			}
 		}
 	})
@@ -923,15 +990,17 @@ func TestFullTracker(t *testing.T) {
 		f.hash = pageTorrents
 		got := s.announce(b, f)
 		got.expect(t, 0, 0)
-		if i := uint32(testInterval); got.interval > i/4+i/40 || got.interval < 30 {
-			t.Errorf("full: interval %d", got.interval)
+		if got.interval < 300 || got.interval > 330 {
+			t.Errorf("full: interval %d, want 300 to 330", got.interval)
 		}
 		if s.last != announcedFull {
 			t.Errorf("verdict %q", verdictInfo[s.last].name)
 		}
-		s.interval = 60
-		if got := s.announce(b, f); got.interval < 30 {
-			t.Errorf("interval 60, full: %d", got.interval)
+		for interval, want := range map[seconds]uint32{60: 60, 299: 299, 1200: 300, 3600: 900} {
+			s.interval = interval
+			if got := s.announce(b, f).interval; got < want || got > want+want/10 {
+				t.Errorf("interval %d, full: %d, want %d to %d", interval, got, want, want+want/10)
+			}
 		}
 		s.interval = testInterval
 		// A known torrent's peers are handed out.
@@ -948,7 +1017,7 @@ func TestFullTracker(t *testing.T) {
 		// Who is stored is refreshed at the full interval.
 		g := leech(a)
 		g.hash = 5
-		if got := s.announce(a, g); got.interval < uint32(testInterval)*9/10 || s.last != announced {
+		if got := s.announce(a, g); got.interval < uint32(testInterval) || s.last != announced {
 			t.Errorf("refreshed: interval %d, %q", got.interval, verdictInfo[s.last].name)
 		}
 		g.event = 3
@@ -971,7 +1040,7 @@ func TestSourceShareAnswered(t *testing.T) {
 			if stored := i < 3; stored != (got.leechers == 1) || stored != (s.last == announcedNew) {
 				t.Fatalf("torrent %d: %+v, %q", i, got, verdictInfo[s.last].name)
 			}
-			if i := uint32(testInterval); got.interval < i-i/10 {
+			if i := uint32(testInterval); got.interval < i {
 				t.Errorf("interval %d", got.interval)
 			}
 		}
