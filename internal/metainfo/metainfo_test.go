@@ -1,0 +1,462 @@
+package metainfo
+
+import (
+	"bytes"
+	stdsha1 "crypto/sha1"
+	stdsha256 "crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand"
+	"reflect"
+	"runtime"
+	"strings"
+	"testing"
+	"testing/iotest"
+)
+
+// str bencodes a string.
+func str(s string) string { return fmt.Sprintf("%d:%s", len(s), s) }
+
+// dict bencodes a dictionary of keys and bencoded values in turn.
+func dict(parts ...string) string {
+	s := "d"
+	for i, p := range parts {
+		if i%2 == 0 {
+			p = str(p)
+		}
+		s += p
+	}
+	return s + "e"
+}
+
+func list(values ...string) string { return "l" + strings.Join(values, "") + "e" }
+
+func integer(n int64) string { return fmt.Sprintf("i%de", n) }
+
+// v1Info is an info dictionary of one file.
+var v1Info = dict("length", integer(1000), "name", str("one.iso"), "piece length", integer(16384),
+	"pieces", str(strings.Repeat("x", 20)))
+
+func v2File(length int64) string {
+	return dict("", dict("length", integer(length), "pieces root", str(strings.Repeat("r", 32))))
+}
+
+func read(text string) (*Torrent, error) { return new(Reader).Read(strings.NewReader(text)) }
+
+func TestRead(t *testing.T) {
+	multiple := dict("files", list(
+		dict("length", integer(10), "path", list(str("a"))),
+		dict("attr", str("p"), "length", integer(6), "path", list(str(".pad"), str("6"))),
+		dict("length", integer(20), "path", list(str("b"), str("c")))),
+		"name", str("two"), "pieces", str(""), "private", integer(1))
+	v2 := dict("file tree", dict("a", v2File(10), "b", dict("c", v2File(20), "d", dict("e", v2File(30)))),
+		"meta version", integer(2), "name", str("tree"), "piece length", integer(16384))
+	hybrid := dict("file tree", dict("a", v2File(10)), "length", integer(10), "meta version", integer(2),
+		"name", str("both"), "piece length", integer(16384), "pieces", str(strings.Repeat("x", 20)))
+	for _, tt := range []struct {
+		name, before, info, after string
+		want                      Torrent
+	}{
+		{name: "one file", info: v1Info, want: Torrent{HasV1: true, Name: "one.iso", Size: 1000, Files: 1}},
+		{name: "several files, padding, private", info: multiple,
+			want: Torrent{HasV1: true, Name: "two", Size: 30, Files: 2, Private: true}},
+		{name: "version 2", info: v2, want: Torrent{HasV2: true, Name: "tree", Size: 60, Files: 3}},
+		{name: "hybrid", info: hybrid, want: Torrent{HasV1: true, HasV2: true, Name: "both", Size: 10, Files: 1}},
+		{name: "trackers", before: str("announce") + str("udp://a:1/announce") +
+			str("announce-list") + list(list(str("udp://a:1/announce"), str("udp://b")), list(str("http://c"))),
+			info: v1Info, after: str("nodes") + list(),
+			want: Torrent{HasV1: true, Name: "one.iso", Size: 1000, Files: 1, Announce: "udp://a:1/announce",
+				Lists: [][]string{{"udp://a:1/announce", "udp://b"}, {"http://c"}}}},
+		{name: "unsorted keys", info: v1Info, after: str("announce") + str("udp://a"),
+			want: Torrent{HasV1: true, Name: "one.iso", Size: 1000, Files: 1, Announce: "udp://a"}},
+		{name: "other types than usual", before: str("announce") + integer(7) + str("announce-list") + str("x"),
+			info: dict("name", integer(3), "pieces", list(), "private", str("1")),
+			want: Torrent{HasV1: true}},
+		{name: "negative numbers", info: dict("length", integer(-5), "pieces", str("")), want: Torrent{HasV1: true, Files: 1}},
+		{name: "long name", info: dict("name", str(strings.Repeat("n", 300)), "pieces", str("")),
+			want: Torrent{HasV1: true, Name: strings.Repeat("n", MaxName)}},
+		{name: "an info key in a nested dictionary", before: str("azureus") + dict("info", dict("pieces", str("no"))),
+			info: v1Info, want: Torrent{HasV1: true, Name: "one.iso", Size: 1000, Files: 1}},
+		{name: "larger than the buffer", before: str("comment") + str(strings.Repeat("c", 5000)),
+			info: dict("name", str("big"), "pieces", str(strings.Repeat("p", 20*1000))), want: Torrent{HasV1: true, Name: "big"}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			text := "d" + tt.before + "4:info" + tt.info + tt.after + "e"
+			want := tt.want
+			if want.HasV1 {
+				want.V1 = stdsha1.Sum([]byte(tt.info))
+			}
+			if want.HasV2 {
+				want.V2 = stdsha256.Sum256([]byte(tt.info))
+			}
+			for name, reader := range map[string]io.Reader{
+				"whole":               strings.NewReader(text),
+				"bytes":               iotest.OneByteReader(strings.NewReader(text)),
+				"data with the error": iotest.DataErrReader(strings.NewReader(text)),
+				"more behind the end": strings.NewReader(text + "\n\x00"),
+			} {
+				got, err := new(Reader).Read(reader)
+				if err != nil {
+					t.Fatalf("%s: got error %v", name, err)
+				}
+				if part := text[got.Info.From:got.Info.To]; part != tt.info {
+					t.Errorf("%s: info dictionary is at %q", name, part)
+				}
+				if p := got.AnnouncePart; p.To != 0 && !strings.HasPrefix(text[p.From:p.To], "8:announce") {
+					t.Errorf("%s: announce is at %q", name, text[p.From:p.To])
+				}
+				if p := got.ListsPart; p.To != 0 && !strings.HasPrefix(text[p.From:p.To], "13:announce-list") {
+					t.Errorf("%s: announce-list is at %q", name, text[p.From:p.To])
+				}
+				got.Info, got.AnnouncePart, got.ListsPart = Part{}, Part{}, Part{}
+				if !reflect.DeepEqual(*got, want) {
+					t.Errorf("%s: got %+v, want %+v", name, *got, want)
+				}
+			}
+			// A file that is cut anywhere is incomplete, and nothing else.
+			for n := range min(len(text), 3000) {
+				if got, err := read(text[:n]); err != ErrTruncated {
+					t.Fatalf("first %d bytes: got %v, %v, want %v", n, got, err, ErrTruncated)
+				}
+			}
+		})
+	}
+}
+
+func TestReadErrors(t *testing.T) {
+	nested := func(n int) string {
+		return dict("info", v1Info, "x", strings.Repeat("l", n)+strings.Repeat("e", n))
+	}
+	for _, tt := range []struct {
+		name, text string
+		want       error
+	}{
+		{"empty", "", ErrTruncated},
+		{"a list of info hashes", strings.Repeat("a", 40) + "\n", ErrNotTorrent},
+		{"a dictionary of numbers", "di1ei2ee", ErrNotTorrent},
+		{"a string", "3:abc", ErrNotTorrent},
+		{"an empty dictionary", "de", ErrNoInfo},
+		{"no info", dict("announce", str("x")), ErrNoInfo},
+		{"info is a string", dict("info", str("x")), ErrNoInfo},
+		{"info is empty", dict("info", "de"), ErrNoInfo},
+		{"version 2 without its number", dict("info", dict("file tree", dict("a", v2File(1)))), ErrNoInfo},
+		{"version 3", dict("info", dict("file tree", dict("a", v2File(1)), "meta version", integer(3))), ErrNoInfo},
+		{"two info dictionaries", dict("info", v1Info, "info", v1Info), ErrTwice},
+		{"length beyond every limit", "d8:announce99999999999999999999:", ErrNotTorrent},
+		{"length beyond the size limit", "d8:announce33554433:", ErrTooLarge},
+		{"length beyond the end", "d8:announce33554432:x", ErrTruncated},
+		{"length without a colon", "d8announce", ErrNotTorrent},
+		{"no key", "d:", ErrNotTorrent},
+		{"a key without a value", "d4:infoe", ErrNotTorrent},
+		{"empty integer", "d1:aiee", ErrNotTorrent},
+		{"integer of letters", "d1:aixee", ErrNotTorrent},
+		{"unknown type", "d1:ax", ErrNotTorrent},
+		{"99 levels", nested(maxDepth - 1), nil},
+		{"100 levels", nested(maxDepth), ErrTooDeep},
+		{"a million levels", nested(1000000), ErrTooDeep},
+		{"a million open lists", "d1:x" + strings.Repeat("l", 1000000), ErrTooDeep},
+		{"a million open directories", "d4:infod9:file tree" + strings.Repeat("d1:a", 1000000), ErrTooDeep},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			if got, err := read(tt.text); err != tt.want {
+				t.Errorf("got %v, %v, want error %v", got, err, tt.want)
+			}
+		})
+	}
+	gone := errors.New("gone")
+	r := io.MultiReader(strings.NewReader("d4:info"), iotest.ErrReader(gone))
+	if _, err := new(Reader).Read(r); err != gone {
+		t.Errorf("a read error: got %v, want %v", err, gone)
+	}
+}
+
+// endless repeats a text and counts what is read.
+type endless struct {
+	text string
+	read int64
+}
+
+func (e *endless) Read(b []byte) (int, error) {
+	for i := range b {
+		b[i] = e.text[(e.read+int64(i))%int64(len(e.text))]
+	}
+	e.read += int64(len(b))
+	return len(b), nil
+}
+
+// TestLimits: files without end, of each kind, cost at most MaxSize bytes of
+// reading and little memory.
+func TestLimits(t *testing.T) {
+	for _, tt := range []struct{ name, start, text string }{
+		{"zeros", "d1:a", "1:x"},
+		{"files", "d4:infod5:filesl", "d6:lengthi1e4:pathl1:aee"},
+		{"directories", "d4:infod9:file treed", "1:ad0:d6:lengthi1eee"},
+		{"trackers", "d13:announce-listl", "l3:udpe"},
+		{"trackers of one tier", "d13:announce-listll", "3:udp"},
+		{"digits", "d8:announce", "0"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			var before, after runtime.MemStats
+			e := &endless{text: tt.text}
+			d := new(Reader)
+			runtime.ReadMemStats(&before)
+			got, err := d.Read(io.MultiReader(strings.NewReader(tt.start), e))
+			runtime.ReadMemStats(&after)
+			if err == nil {
+				t.Errorf("got %v, want an error", got)
+			}
+			if e.read > MaxSize+2*int64(len(d.buf)) {
+				t.Errorf("read %d bytes, want at most %d", e.read, MaxSize)
+			}
+			if n := after.HeapSys - min(before.HeapSys, after.HeapSys); n > 16<<20 {
+				t.Errorf("the heap grew by %d bytes", n)
+			}
+		})
+	}
+	got, err := read(dict("announce-list", list(strings.Repeat(list(str("u")), MaxTrackers+5)), "info", v1Info))
+	if err != nil || len(got.Lists) != MaxTrackers || got.Left != 5 {
+		t.Errorf("got %+v, %v, want %d trackers and 5 left", got, err, MaxTrackers)
+	}
+}
+
+func TestIsTorrent(t *testing.T) {
+	for text, want := range map[string]bool{
+		"d8:announce": true, "d13:announce-list": true, "d1:": true, "d1": false, "": false, "de": false,
+		"deadbeefdeadbeefdeadbeefdeadbeefdeadbeef": false, "d1eadbeefdeadbeefdeadbeefdeadbeefdeadbeef": false, "magnet:?xt": false,
+	} {
+		if got := IsTorrent([]byte(text)); got != want {
+			t.Errorf("IsTorrent(%q) = %v, want %v", text, got, want)
+		}
+	}
+}
+
+func TestSHA1(t *testing.T) {
+	rng := rand.New(rand.NewSource(1))
+	for n := range 300 {
+		b := make([]byte, n)
+		rng.Read(b)
+		var d sha1
+		d.reset()
+		for rest := b; len(rest) > 0; {
+			part := 1 + rng.Intn(len(rest))
+			d.write(rest[:part])
+			rest = rest[part:]
+		}
+		if got, want := d.sum(), stdsha1.Sum(b); got != want {
+			t.Fatalf("%d bytes: got %x, want %x", n, got, want)
+		}
+	}
+}
+
+func TestParseMagnet(t *testing.T) {
+	const v1 = "0123456789abcdef0123456789abcdef01234567"
+	const v2 = "c12fe1c06bba254a9dc9f519b335aa7c1367a88a0123456789abcdef01234567"
+	for _, tt := range []struct {
+		name, link, v1, v2, title string
+		trackers                  int
+	}{
+		{name: "hexadecimal", link: "magnet:?xt=urn:btih:" + v1, v1: v1},
+		{name: "capitals", link: "MAGNET:?XT=URN:BTIH:" + strings.ToUpper(v1), v1: v1},
+		{name: "base32", link: "magnet:?xt=urn:btih:AERUKZ4JVPG66AJDIVTYTK6N54ASGRLH", v1: v1},
+		{name: "base32, small letters", link: "magnet:?xt=urn:btih:aerukz4jvpg66ajdivtytk6n54asgrlh&dn=x", v1: v1, title: "x"},
+		{name: "version 2", link: "magnet:?xt=urn:btmh:1220" + v2, v2: v2},
+		{name: "hybrid", link: "magnet:?xt=urn:btih:" + v1 + "&xt=urn:btmh:1220" + v2 + "&dn=both", v1: v1, v2: v2, title: "both"},
+		{name: "numbered", link: "magnet:?xt.1=urn:btih:" + v1 + "&xt.2=urn:btmh:1220" + v2, v1: v1, v2: v2},
+		{name: "name, trackers", link: "magnet:?dn=My+new%20disk%C3%A9&tr=udp%3A%2F%2Fa%3A1&tr=udp://b&xt=urn:btih:" + v1,
+			v1: v1, title: "My new disk\u00e9", trackers: 2},
+		{name: "from the source of a web page", link: "magnet:?dn=x&amp;xt=urn:btih:" + v1 + "&amp;tr=udp://b", v1: v1, title: "x", trackers: 1},
+		{name: "percent at the end", link: "magnet:?xt=urn:btih:" + v1 + "&dn=100%", v1: v1, title: "100%"},
+		{name: "percent, malformed", link: "magnet:?xt=urn:btih:" + v1 + "&dn=%zz%4", v1: v1, title: "%zz%4"},
+		{name: "other topics", link: "magnet:?xt=urn:sha1:x&xt=urn:btih:" + v1, v1: v1},
+		{name: "escaped topic", link: "magnet:?xt=urn%3Abtih%3A" + v1, v1: v1},
+		{name: "two of a kind", link: "magnet:?xt=urn:btih:" + v1 + "&xt=urn:btih:" + v1[1:] + "f", v1: v1},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			got, err := ParseMagnet(tt.link)
+			if err != nil {
+				t.Fatal(err)
+			}
+			h1, h2 := "", ""
+			if got.HasV1 {
+				h1 = hex.EncodeToString(got.V1[:])
+			}
+			if got.HasV2 {
+				h2 = hex.EncodeToString(got.V2[:])
+			}
+			if h1 != tt.v1 || h2 != tt.v2 || got.Name != tt.title || len(got.Lists) != tt.trackers {
+				t.Errorf("got %s, %s, %q, %d trackers", h1, h2, got.Name, len(got.Lists))
+			}
+		})
+	}
+	for _, link := range []string{
+		"", "magnet", "magnet:?", "magnet:?dn=x", "magnet:?xt=urn:btih:", "magnet:?xt=urn:btih:" + v1[1:], "magnet:?xt=urn:btih:" + v1 + "0",
+		"magnet:?xt=urn:btih:" + v1[1:] + "g", "magnet:?xt=urn:btih:AERUKZ4JVPG66AJDIVTYTK6N54ASGRL1", "magnet:?xt=urn:btmh:1220" + v2[2:],
+		"magnet:?xt=urn:btmh:1114" + v1, "magnet:?xx=urn:btih:" + v1, "http://x/?xt=urn:btih:" + v1, "magnet:?xt.x=urn:btih:" + v1,
+	} {
+		if got, err := ParseMagnet(link); err != ErrMagnet {
+			t.Errorf("%q: got %v, %v, want error %v", link, got, err, ErrMagnet)
+		}
+	}
+}
+
+func TestParseHash(t *testing.T) {
+	const v1 = "0123456789abcdef0123456789ABCDEF01234567"
+	v2 := v1 + strings.Repeat("9f", 12)
+	for _, tt := range []struct{ text, rest string }{
+		{v1, ""}, {v2, ""}, {v1 + " x", " x"}, {v1 + ",name", ",name"}, {v1 + "#", "#"}, {v2 + "\t- a", "\t- a"}, {v1 + "_", "_"},
+	} {
+		h, rest, err := ParseHash(tt.text)
+		if err != nil || rest != tt.rest || !strings.EqualFold(hex.EncodeToString(h[:]), v1) {
+			t.Errorf("%q: got %x, %q, %v, want rest %q", tt.text, h, rest, err, tt.rest)
+		}
+	}
+	for _, text := range []string{
+		"", v1[1:], v1 + "0", v1 + "g", v2[1:], v2 + "0", v1[:39] + "g", v1[:39] + "/", v1[:39] + "`", v2[:63] + "x", v1[:38] + "\u00e9", v1 + "\u00e9", "0x" + v1,
+	} {
+		if h, _, err := ParseHash(text); err != ErrHash {
+			t.Errorf("%q: got %x, %v, want error %v", text, h, err, ErrHash)
+		}
+	}
+}
+
+func FuzzRead(f *testing.F) {
+	for _, text := range []string{
+		"", "de", dict("info", v1Info), dict("announce", str("u"), "announce-list", list(list(str("a"))), "info", v1Info),
+		dict("info", dict("file tree", dict("a", v2File(10)), "meta version", integer(2), "pieces", str(""))),
+		dict("info", dict("files", list(dict("attr", str("p"), "length", integer(1))), "pieces", str(""))),
+	} {
+		f.Add([]byte(text), uint8(0))
+	}
+	f.Fuzz(func(t *testing.T, text []byte, how uint8) {
+		d := new(Reader)
+		var r io.Reader = bytes.NewReader(text)
+		if how%2 == 1 {
+			r = iotest.OneByteReader(r)
+		}
+		got, err := d.Read(r)
+		want, value := tree(text)
+		if err != nil {
+			if want != nil && err != ErrTwice && err != ErrTooDeep && err != ErrNoInfo && err != ErrNotTorrent {
+				t.Fatalf("got error %v for a good file", err)
+			}
+			return
+		}
+		// What it accepts, a parser that builds a tree accepts as well.
+		if want == nil || value == "" {
+			t.Fatalf("got %+v, and the tree has no info dictionary", got)
+		}
+		if text[got.Info.From] != 'd' || string(text[got.Info.From:got.Info.To]) != value {
+			t.Fatalf("the info dictionary is %q, want %q", text[got.Info.From:got.Info.To], value)
+		}
+		if got.HasV1 && got.V1 != stdsha1.Sum([]byte(value)) || got.HasV2 && got.V2 != stdsha256.Sum256([]byte(value)) {
+			t.Fatal("wrong digest")
+		}
+		if len(got.Name) > MaxName || len(got.Announce) > MaxURL || len(got.Lists) > MaxTrackers {
+			t.Fatal("longer than the limits")
+		}
+	})
+}
+
+// tree parses a bencoded value in the plain way: a map for a dictionary. value
+// is the text of the first "info" of an outer dictionary.
+func tree(b []byte) (parsed any, value string) {
+	pos := 0
+	var parse func(depth int) any
+	number := func(end byte) (n int, ok bool) {
+		start := pos
+		for pos < len(b) && isDigit(b[pos]) && pos-start < 19 {
+			n = 10*n + int(b[pos]-'0')
+			pos++
+		}
+		if pos == start || pos == len(b) || b[pos] != end {
+			return 0, false
+		}
+		pos++
+		return n, true
+	}
+	parse = func(depth int) any {
+		switch {
+		case pos >= len(b):
+			return nil
+		case isDigit(b[pos]):
+			n, ok := number(':')
+			if !ok || n > len(b)-pos {
+				return nil
+			}
+			pos += n
+			return string(b[pos-n : pos])
+		case b[pos] == 'i':
+			if pos++; pos < len(b) && b[pos] == '-' {
+				pos++
+			}
+			if n, ok := number('e'); ok {
+				return n
+			}
+			return nil
+		case b[pos] == 'l':
+			l := []any{}
+			for pos++; pos < len(b) && b[pos] != 'e'; {
+				v := parse(depth + 1)
+				if v == nil {
+					return nil
+				}
+				l = append(l, v)
+			}
+			if pos++; pos > len(b) {
+				return nil
+			}
+			return l
+		case b[pos] == 'd':
+			d := map[string]any{}
+			for pos++; pos < len(b) && b[pos] != 'e'; {
+				key, ok := parse(depth + 1).(string)
+				if !ok {
+					return nil
+				}
+				start := pos
+				v := parse(depth + 1)
+				if v == nil {
+					return nil
+				}
+				if depth == 0 && key == "info" && value == "" {
+					value = string(b[start:pos])
+				}
+				d[key] = v
+			}
+			if pos++; pos > len(b) {
+				return nil
+			}
+			return d
+		}
+		return nil
+	}
+	parsed = parse(0)
+	if _, ok := parsed.(map[string]any); !ok {
+		return nil, ""
+	}
+	return parsed, value
+}
+
+func FuzzMagnet(f *testing.F) {
+	f.Add("magnet:?xt=urn:btih:0123456789abcdef0123456789abcdef01234567&dn=a+b%20c&tr=udp://x")
+	f.Add("magnet:?xt.1=urn:btmh:1220c12fe1c06bba254a9dc9f519b335aa7c1367a88a0123456789abcdef01234567&dn=%")
+	f.Fuzz(func(t *testing.T, link string) {
+		got, err := ParseMagnet(link)
+		if err == nil && (!got.HasV1 && !got.HasV2 || len(got.Name) > MaxName) {
+			t.Fatalf("got %+v", got)
+		}
+	})
+}
+
+func BenchmarkRead(b *testing.B) {
+	text := dict("info", dict("name", str("x"), "pieces", str(strings.Repeat("p", 1<<20))))
+	d := new(Reader)
+	b.SetBytes(int64(len(text)))
+	for range b.N {
+		if _, err := d.Read(strings.NewReader(text)); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
