@@ -180,7 +180,7 @@ func TestZeroAllocs(t *testing.T) {
 		for i := 0; i < 200; i++ {
 			s.announce(a, fields{hash: i, port: 1})
 		}
-		k := &keeper{tracker: s.tracker, clock: clock{time.Now()}, log: &logger{}}
+		k := &maintenance{tracker: s.tracker, clock: clock{time.Now()}, log: &logger{}}
 		now := s.now
 		none(t, func() {
 			for i := 0; i < 50; i++ {

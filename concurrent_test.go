@@ -27,7 +27,7 @@ func TestConcurrent(t *testing.T) {
 			tr := newTracker(st, testInterval)
 			list, _ := testList(t, false, 1000)
 			st.admit = list.admits
-			k := &keeper{tracker: tr, list: list, log: list.log}
+			k := &maintenance{tracker: tr, list: list, log: list.log}
 			// Two lists of 600 torrents, which have 200 in common.
 			text := [2]string{}
 			for i := range text {

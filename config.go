@@ -8,6 +8,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/fabricionaweb/pico-tracker/internal/udp"
 )
 
 // This file reads the command line and the environment: a flag wins over its
@@ -314,7 +316,7 @@ func parseListen(v string) ([]ipAddr, error) {
 // parseInterfaces reads names of interfaces. One of digits would be taken for a
 // number.
 func parseInterfaces(v string) ([]string, error) {
-	if !bindsInterfaces {
+	if !udp.BindsInterfaces {
 		return nil, errors.New("not on this system: bind addresses (-listen)")
 	}
 	var names []string

@@ -13,6 +13,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/fabricionaweb/pico-tracker/internal/udp"
 )
 
 // text is what a flag has set, to compare.
@@ -114,7 +116,7 @@ var flagCases = []struct {
 // its origin, itself and what is allowed, and the program exits with 2.
 func TestFlags(t *testing.T) {
 	for _, c := range flagCases {
-		if c.name == "interface" && !bindsInterfaces {
+		if c.name == "interface" && !udp.BindsInterfaces {
 			continue // see TestInterfaces
 		}
 		variable := "PICO_TRACKER__" + strings.ReplaceAll(strings.ToUpper(c.name), "-", "_")
@@ -258,7 +260,7 @@ func TestPrecedence(t *testing.T) {
 // TestInterfaces: given several times they add up, and each address is bound on
 // each of them, but for one that is on an interface already.
 func TestInterfaces(t *testing.T) {
-	if !bindsInterfaces {
+	if !udp.BindsInterfaces {
 		expectUsageError(t, []string{"-interface=lo"}, nil, "not on this system: bind addresses (-listen)")
 		return
 	}
@@ -484,7 +486,7 @@ func checkLayout(t *testing.T, l memoryPlan, total, sockets int, list int64) {
 	if l.pages < minPages || l.listMax < 0 || sum.Cmp(big.NewInt(int64(total))) > 0 {
 		t.Fatalf("%d bytes, %d sockets, a list of %d: %+v is %v bytes", total, sockets, list, l, sum)
 	}
-	if l.shards&(l.shards-1) != 0 || l.shards < 1 || l.batch < 1 || l.batch > maxBatch && maxBatch > 1 || l.total != total {
+	if l.shards&(l.shards-1) != 0 || l.shards < 1 || l.batch < 1 || l.batch > udp.MaxBatch && udp.MaxBatch > 1 || l.total != total {
 		t.Fatalf("%+v", l)
 	}
 	if list > 0 && int64(l.listMax) < min(list, math.MaxInt32)/41 {

@@ -33,7 +33,7 @@ func BenchmarkHandle(b *testing.B) {
 func benchmarkHandle[K peerKey](b *testing.B, family string, world, inside func(int) host) {
 	peer := world
 	// swarm makes a service with one, and the announces of its peers.
-	swarm := func(b *testing.B, peers int) (s *service, d *desk, requests [][]byte, keys []K) {
+	swarm := func(b *testing.B, peers int) (s *service, d *handler, requests [][]byte, keys []K) {
 		s = newServiceOf(b, 1024, "secret")
 		d = s.desk(peer(0))
 		requests, keys = make([][]byte, peers), make([]K, peers)
@@ -50,7 +50,7 @@ func benchmarkHandle[K peerKey](b *testing.B, family string, world, inside func(
 		d.networks = newLimiter(1<<12, 0, limitWindow, hashKey{})
 		return s, d, requests, keys
 	}
-	run := func(name string, peers int, f func(s *service, d *desk, requests [][]byte, keys []K) func(i int) verdict, want verdict) {
+	run := func(name string, peers int, f func(s *service, d *handler, requests [][]byte, keys []K) func(i int) verdict, want verdict) {
 		b.Run(name, func(b *testing.B) {
 			once := f(swarm(b, peers))
 			b.ReportAllocs()
@@ -71,7 +71,7 @@ func benchmarkHandle[K peerKey](b *testing.B, family string, world, inside func(
 	const one = 7 // a leecher
 	for _, peers := range []int{50, 1000, 50000} {
 		run("action=announce/family="+family+"/peers="+strconv.Itoa(peers), peers,
-			func(s *service, d *desk, requests [][]byte, keys []K) func(int) verdict {
+			func(s *service, d *handler, requests [][]byte, keys []K) func(int) verdict {
 				d.cookies.remember(binary.BigEndian.Uint64(requests[one]), address(&keys[one]))
 				return func(int) verdict {
 					_, v := handle(d, dst, requests[one], &keys[one], 0, s.now)
@@ -89,7 +89,7 @@ func benchmarkHandle[K peerKey](b *testing.B, family string, world, inside func(
 	for _, outside := range []bool{false, true} {
 		for at, asker := range map[int]string{one: "global", 15: "private"} {
 			run("action=announce-mixed/family="+family+"/peers=1000/asker="+asker+"/external="+strconv.FormatBool(outside), 1000,
-				func(s *service, d *desk, requests [][]byte, keys []K) func(int) verdict {
+				func(s *service, d *handler, requests [][]byte, keys []K) func(int) verdict {
 					if outside {
 						s.setExternal([4]byte{203, 0, 113, 1}, [16]byte{0x20, 1, 0xd, 0xb8, 0xff})
 					}
@@ -104,14 +104,14 @@ func benchmarkHandle[K peerKey](b *testing.B, family string, world, inside func(
 	peer = world
 	// More IDs than are remembered.
 	run("action=announce-unremembered/family="+family+"/peers=1000", 1000,
-		func(s *service, d *desk, requests [][]byte, keys []K) func(int) verdict {
+		func(s *service, d *handler, requests [][]byte, keys []K) func(int) verdict {
 			return func(i int) verdict {
 				_, v := handle(d, dst, requests[i%1000], &keys[i%1000], 0, s.now)
 				return v
 			}
 		}, announced)
 	run("action=connect/family="+family, 1000,
-		func(s *service, d *desk, _ [][]byte, keys []K) func(int) verdict {
+		func(s *service, d *handler, _ [][]byte, keys []K) func(int) verdict {
 			req := connectRequest()
 			return func(i int) verdict {
 				_, v := handle(d, dst, req, &keys[i%1000], 0, s.now)
@@ -119,7 +119,7 @@ func benchmarkHandle[K peerKey](b *testing.B, family string, world, inside func(
 			}
 		}, connected)
 	run("action=scrape/family="+family, 1000,
-		func(s *service, d *desk, requests [][]byte, keys []K) func(int) verdict {
+		func(s *service, d *handler, requests [][]byte, keys []K) func(int) verdict {
 			req := concat(requests[one][:8], u32(actionScrape), transaction, testHash(0)[:])
 			d.cookies.remember(binary.BigEndian.Uint64(req), address(&keys[one]))
 			return func(int) verdict {
@@ -128,7 +128,7 @@ func benchmarkHandle[K peerKey](b *testing.B, family string, world, inside func(
 			}
 		}, scraped)
 	run("action=sign/family="+family, 1,
-		func(_ *service, d *desk, _ [][]byte, keys []K) func(int) verdict {
+		func(_ *service, d *handler, _ [][]byte, keys []K) func(int) verdict {
 			return func(i int) verdict {
 				d.cookies.sign(address(&keys[0]), uint32(i))
 				return connected

@@ -11,12 +11,12 @@
 //	status      -status: figures for people
 //	probe       -probe: asks any UDP tracker
 //	config      flags, environment, and how -memory is divided
-//	server      the loops: receive, answer, send; the keeper; the clock
+//	maintenance the loop that sweeps, reloads and reports
+//	worker      the loop that receives, answers and sends
 //	report      the figures in words: Prometheus' and the log's
 //	kernel      what the kernel counts of this process
 //	notify      what a service manager is told
 //	links       follows interfaces, addresses and default routes
-//	socket      batches of datagrams in and out of the kernel
 //	tracker     policy: what a connect, an announce or a scrape does
 //	packet      the bytes of BEP 15
 //	cookie      stateless connection IDs

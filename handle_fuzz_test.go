@@ -39,7 +39,7 @@ func worldHosts() (hosts []host) {
 func newWorld(t *testing.T, pages int, share uint32) *world {
 	s := newServiceOf(t, pages, "secret")
 	s.store.share.max = share
-	for _, d := range []*desk{s.v4, s.v6} {
+	for _, d := range []*handler{s.v4, s.v6} {
 		d.cookies = newCookies(deriveKey([]byte("secret")), 2, s.now)
 		d.connects = newLimiter(64, 4, limitWindow, testKey())
 		d.networks = newLimiter(64, 6, limitWindow, testKey())

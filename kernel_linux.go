@@ -109,15 +109,3 @@ func leadingNumber(s string) (n uint64) {
 	}
 	return n
 }
-
-// drops is how many datagrams the kernel has dropped that were meant for a
-// socket, modulo 1<<32: those that its filter refused, those with a wrong
-// checksum, and those for which its queue had no room.
-func drops(s *socket) (n uint32, ok bool) {
-	const meminfoDrops = 8 // SK_MEMINFO_DROPS, of nine
-	var info [9]uint32
-	size := uint32(unsafe.Sizeof(info))
-	_, _, errno := unix.Syscall6(unix.SYS_GETSOCKOPT, uintptr(s.fd), unix.SOL_SOCKET, unix.SO_MEMINFO,
-		uintptr(unsafe.Pointer(&info)), uintptr(unsafe.Pointer(&size)), 0)
-	return info[meminfoDrops], errno == 0 && size == uint32(unsafe.Sizeof(info)) // Linux 4.12
-}

@@ -14,7 +14,3 @@ func (*kernel) close() {}
 func (*kernel) resident([]byte) int { return 0 }
 
 func (*kernel) overflowed(bool, []byte) (n uint64, ok bool) { return 0, false }
-
-// drops is how many datagrams the system has dropped that were meant for a
-// socket: not known.
-func drops(*socket) (n uint32, ok bool) { return 0, false }

@@ -8,6 +8,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/fabricionaweb/pico-tracker/internal/udp"
 )
 
 // This file owns what follows the machine's interfaces, as they, their
@@ -18,10 +20,10 @@ import (
 // links is what is followed.
 type links struct {
 	kernel  *netlink // nil: netlink is not to be had
-	socks   []*socket
+	socks   []*udp.Socket
 	devices []device
-	uplinks [2]uplinks // of IPv4, of IPv6
-	tracker *tracker   // to be told the external addresses; nil: they are given
+	uplinks [2]udp.Uplinks // of IPv4, of IPv6
+	tracker *tracker       // to be told the external addresses; nil: they are given
 	log     *logger
 	quit    atomic.Bool
 	done    sync.WaitGroup
@@ -42,13 +44,15 @@ const lookEvery = 2 * time.Second
 // newLinks makes what follows the interfaces, and looks at them a first time.
 // With a tracker it is told the addresses of the interface with the default
 // route.
-func newLinks(socks []*socket, t *tracker, log *logger) *links {
+func newLinks(socks []*udp.Socket, t *tracker, log *logger) *links {
 	l := &links{socks: socks, tracker: t, log: log}
 	for _, s := range socks {
-		if s.uplinks = &l.uplinks[0]; s.v6 {
-			s.uplinks = &l.uplinks[1]
+		if s.V6() {
+			s.SetUplinks(&l.uplinks[1])
+		} else {
+			s.SetUplinks(&l.uplinks[0])
 		}
-		l.watch(s.addr.zone, s.index)
+		l.watch(s.Interface(), s.Index())
 	}
 	var err error
 	if l.kernel, err = openNetlink(); err != nil {
@@ -57,6 +61,15 @@ func newLinks(socks []*socket, t *tracker, log *logger) *links {
 	l.look()
 	l.known = true
 	return l
+}
+
+// interfaceNumber returns the number of an interface by name, 0 if it is missing
+// or the name is "".
+func interfaceNumber(name string) (uint32, error) {
+	if name == "" {
+		return 0, nil
+	}
+	return interfaceIndex(name)
 }
 
 // watch adds an interface, once.
@@ -139,8 +152,8 @@ func (l *links) lookAt(d *device) {
 	}
 	d.index = index
 	for _, s := range l.socks {
-		if s.addr.zone == d.name {
-			s.follow(index)
+		if s.Interface() == d.name {
+			s.SetInterface(index)
 		}
 	}
 }
@@ -162,7 +175,7 @@ func (l *links) lookUp(family int) {
 	if err != nil {
 		return // what was true a moment ago is the best guess
 	}
-	l.uplinks[family].set(indexes)
+	l.uplinks[family].Set(indexes)
 	if l.tracker == nil {
 		return
 	}

@@ -13,6 +13,8 @@ import (
 	"sync/atomic"
 	"syscall"
 	"time"
+
+	"github.com/fabricionaweb/pico-tracker/internal/udp"
 )
 
 // This file owns the wiring: it makes the parts, starts them, and turns
@@ -125,11 +127,11 @@ func start(signals <-chan os.Signal, c *config, manager *notifier, log *logger) 
 	}
 	workers := make([]*worker, len(socks))
 	for i, s := range socks {
-		d, err := newDesk(t, c, &l, key, now)
+		d, err := newHandler(t, c, &l, key, now)
 		if err != nil {
 			return err
 		}
-		workers[i] = &worker{sock: s, desk: d, clock: clk, log: log}
+		workers[i] = &worker{sock: s, handler: d, clock: clk, log: log}
 	}
 	t.scopes = c.scopes
 	t.setExternal(c.external4, c.external6)
@@ -145,10 +147,10 @@ func start(signals <-chan os.Signal, c *config, manager *notifier, log *logger) 
 		strconv.Itoa(t.store.maxPeers()), " peers; ", strconv.Itoa(c.workers), " workers, interval ",
 		ageText(c.interval))
 
-	k := &keeper{tracker: t, list: list, workers: workers, clock: clk, log: log, manager: manager,
-		limit: l.total, every: c.statsInterval, sheet: sheet{text: make([]byte, reportBytes)}}
-	k.kernel = newKernel(k.sheet.text)
-	k.report.version = version
+	m := &maintenance{tracker: t, list: list, workers: workers, clock: clk, log: log, manager: manager,
+		limit: l.total, statsInterval: c.statsInterval, sheet: sheet{text: make([]byte, reportBytes)}}
+	m.kernel = newKernel(m.sheet.text)
+	m.report.version = version
 
 	// From here on nothing is allocated by packets: the collector has work
 	// only after reloads of the list.
@@ -157,28 +159,28 @@ func start(signals <-chan os.Signal, c *config, manager *notifier, log *logger) 
 	defer debug.SetMemoryLimit(debug.SetMemoryLimit(int64(ms.Sys-ms.HeapReleased) + 512<<10))
 
 	if c.stats != "" {
-		k.stats = newReplacement(c.stats)
+		m.stats = newReplacement(c.stats)
 	}
-	return serveAll(signals, k, ln, log)
+	return serveAll(signals, m, ln, log)
 }
 
 // serveAll runs the workers and the keeper until told to stop, or a socket
 // fails.
-func serveAll(signals <-chan os.Signal, k *keeper, ln *links, log *logger) error {
-	failed := make(chan error, len(k.workers))
+func serveAll(signals <-chan os.Signal, m *maintenance, ln *links, log *logger) error {
+	failed := make(chan error, len(m.workers))
 	var wg sync.WaitGroup
-	for _, w := range k.workers {
+	for _, w := range m.workers {
 		wg.Add(1)
 		go func() {
 			defer wg.Done()
 			if err := w.run(); err != nil {
-				failed <- errors.New("receive on " + w.sock.addr.String() + ": " + err.Error())
+				failed <- errors.New("receive on " + ipAddr{w.sock.IP(), w.sock.Interface()}.String() + ": " + err.Error())
 			}
 		}()
 	}
 	var quit, hup, ask atomic.Bool
-	k.manager.ready()
-	go k.run(&quit, &hup, &ask) // not waited for: it may be asleep for a second
+	m.manager.ready()
+	go m.run(&quit, &hup, &ask) // not waited for: it may be asleep for a second
 	ln.start()
 
 	var err error
@@ -198,18 +200,18 @@ func serveAll(signals <-chan os.Signal, k *keeper, ln *links, log *logger) error
 			done = true
 		}
 	}
-	k.manager.stopping()
-	k.close()
+	m.manager.stopping()
+	m.close()
 	quit.Store(true)
 	ln.stop()
-	for _, w := range k.workers {
-		w.sock.stop()
+	for _, w := range m.workers {
+		w.sock.Stop()
 	}
 	wg.Wait()
 	var total counters
-	for _, w := range k.workers {
-		w.sock.close()
-		c := w.board.read()
+	for _, w := range m.workers {
+		w.sock.Close()
+		c := w.published.load()
 		total.add(&c)
 	}
 	sum := total.total()
@@ -264,13 +266,13 @@ func noMemory(c *config, l *memoryPlan, err error) error {
 	return errors.New("-memory " + sizeText(l.total) + ": " + err.Error() + " (no room in the address space; a smaller size may fit)")
 }
 
-// newDesk makes a worker's desk.
-func newDesk(t *tracker, c *config, l *memoryPlan, key []byte, now moment) (*desk, error) {
+// newHandler makes a worker's desk.
+func newHandler(t *tracker, c *config, l *memoryPlan, key []byte, now moment) (*handler, error) {
 	seed := make([]byte, 64)
 	if err := randomBytes(seed); err != nil {
 		return nil, err
 	}
-	d := &desk{
+	d := &handler{
 		tracker:  t,
 		cookies:  newCookies(key, l.idBits, now),
 		connects: newLimiter(l.limits, c.connectLimit, limitWindow, newHashKey(seed)),
@@ -284,49 +286,56 @@ func newDesk(t *tracker, c *config, l *memoryPlan, key []byte, now moment) (*des
 
 // listen opens the sockets. A family that the kernel lacks is done without, as
 // long as another is left.
-func listen(c *config, batch int, log *logger) ([]*socket, error) {
-	var socks []*socket
-	fail := func(err error) ([]*socket, error) {
+func listen(c *config, batch int, log *logger) ([]*udp.Socket, error) {
+	var socks []*udp.Socket
+	fail := func(err error) ([]*udp.Socket, error) {
 		for _, s := range socks {
-			s.close()
+			s.Close()
 		}
 		return nil, err
 	}
 	for i, addr := range c.listen {
 		name := endpoint{addr, c.port}.String()
+		index, err := interfaceNumber(addr.zone)
+		if err != nil {
+			return fail(errors.New("listen " + name + ": " + err.Error()))
+		}
+		config := func(batch int, shared bool) udp.Config {
+			return udp.Config{IP: addr.ip, Port: c.port, Interface: addr.zone, Index: index, Batch: batch, Shared: shared, Sizes: datagramSizes}
+		}
 		if c.workers > 1 {
 			// Sockets that share an address would also share it with
 			// another tracker, without a word.
-			s, err := openSocket(addr, c.port, 1, false)
+			s, err := udp.Open(config(1, false))
 			if err == nil {
-				s.close()
-			} else if !noFamily(err) {
-				return fail(errors.New("listen " + name + ": " + err.Error() + hint(err)))
+				s.Close()
+			} else if !udp.NoFamily(err) {
+				return fail(errors.New("listen " + name + ": " + err.Error() + udp.Hint(err)))
 			}
 		}
 		for n := 0; n < c.workers; n++ {
-			s, err := openSocket(addr, c.port, batch, c.workers > 1)
-			if err == errNoSharing {
+			s, err := udp.Open(config(batch, c.workers > 1))
+			if err == udp.ErrNoSharing {
 				log.warn("no SO_REUSEPORT on this system: one worker for each address")
 				c.workers = 1
-				s, err = openSocket(addr, c.port, batch, false)
+				s, err = udp.Open(config(batch, false))
 			}
-			if noFamily(err) && (len(socks) > 0 || i+1 < len(c.listen)) {
+			if udp.NoFamily(err) && (len(socks) > 0 || i+1 < len(c.listen)) {
 				log.warn("no ", familyName(addr.is6()), " on this system: not listening on ", name)
 				break
 			}
 			if err != nil {
-				return fail(errors.New("listen " + name + ": " + err.Error() + hint(err)))
+				return fail(errors.New("listen " + name + ": " + err.Error() + udp.Hint(err)))
 			}
 			socks = append(socks, s)
 			switch {
 			case n > 0:
-			case s.waits():
+			case s.InterfaceMissing():
 				log.warn("listening on ", name, " once the interface is there")
-			case s.early:
+			case s.Freebound():
 				log.warn("listening on ", name, " once an interface has the address")
 			default:
-				log.info("listening on ", name, ", receive buffer ", sizeText(s.queue))
+				log.info("listening on ", name, ", receive buffer ", sizeText(s.ReceiveBuffer()))
 			}
 		}
 	}

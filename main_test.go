@@ -15,6 +15,8 @@ import (
 	"testing"
 	"time"
 	"unsafe"
+
+	"github.com/fabricionaweb/pico-tracker/internal/udp"
 )
 
 // The whole program, through real sockets.
@@ -247,7 +249,7 @@ func TestProgramStops(t *testing.T) {
 		if !strings.Contains(p.log.String(), "[INFO] stopping: "+sig.String()) {
 			t.Errorf("%v: logged %q", sig, p.log)
 		}
-		if strings.Contains(p.log.String(), "[WARN]") && maxBatch > 1 {
+		if strings.Contains(p.log.String(), "[WARN]") && udp.MaxBatch > 1 {
 			t.Errorf("warnings where all is well:\n%s", p.log)
 		}
 		c, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1), Port: int(p.port)})
@@ -260,7 +262,7 @@ func TestProgramStops(t *testing.T) {
 }
 
 // openFree opens a socket on a port that is free.
-func openFree(t testing.TB, ip string, batch int) (*socket, uint16) {
+func openFree(t testing.TB, ip string, batch int) (*udp.Socket, uint16) {
 	t.Helper()
 	addr, ok := parseAddress(ip)
 	if !ok {
@@ -268,7 +270,7 @@ func openFree(t testing.TB, ip string, batch int) (*socket, uint16) {
 	}
 	for {
 		port := freePort(t)
-		s, err := openSocket(addr, port, batch, false)
+		s, err := udp.Open(udp.Config{IP: addr.ip, Port: port, Batch: batch, Sizes: datagramSizes})
 		if err == nil {
 			return s, port
 		}
@@ -281,13 +283,13 @@ func openFree(t testing.TB, ip string, batch int) (*socket, uint16) {
 // TestStopAnswers what has arrived.
 func TestStopAnswers(t *testing.T) {
 	for _, ip := range []string{"127.0.0.1", "::1"} {
-		sock, port := openFree(t, ip, min(4, maxBatch))
+		sock, port := openFree(t, ip, min(4, udp.MaxBatch))
 		s := newService(t)
 		d := s.v4
-		if sock.v6 {
+		if sock.V6() {
 			d = s.v6
 		}
-		w := &worker{sock: sock, desk: d, clock: clock{time.Now()}, log: &logger{}}
+		w := &worker{sock: sock, handler: d, clock: clock{time.Now()}, log: &logger{}}
 		var clients []*client
 		for i := 0; i < 11; i++ {
 			c := dialClient(t, ip, port)
@@ -295,7 +297,7 @@ func TestStopAnswers(t *testing.T) {
 			clients = append(clients, c)
 		}
 		settle(t)
-		sock.stop()
+		sock.Stop()
 		stopped := make(chan error, 1)
 		go func() { stopped <- w.run() }()
 		for i, c := range clients {
@@ -312,10 +314,10 @@ func TestStopAnswers(t *testing.T) {
 			t.Fatal("it goes on")
 		}
 		want := count{11, 11 * 16, 11 * 16}
-		if c := w.board.read(); c.verdicts[connected] != want || c.total() != want || c.sendFailed != 0 {
+		if c := w.published.load(); c.verdicts[connected] != want || c.total() != want || c.sendFailed != 0 {
 			t.Errorf("counted: %+v", c)
 		}
-		sock.close()
+		sock.Close()
 	}
 }
 
@@ -390,7 +392,7 @@ func TestProgramPortInUse(t *testing.T) {
 // has it. Where the system permits, it is waited for: e2e has it come.
 func TestProgramNoSuchAddress(t *testing.T) {
 	for _, addr := range []string{"203.0.113.77", "[2001:db8:ffff::77]"} {
-		if !bindsInterfaces {
+		if !udp.BindsInterfaces {
 			expectFailure(t, []string{"-listen", "127.0.0.1," + addr, "-port", strconv.Itoa(int(freePort(t))), "-workers=1", "-memory=32M"}, nil, "listen "+addr+":")
 			continue
 		}
@@ -418,7 +420,7 @@ func TestProgramSecrets(t *testing.T) {
 		}
 	}
 	for _, p := range []*instance{first, second} {
-		if text := p.log.String(); strings.Contains(text, secret) || strings.Contains(text, "[WARN]") && maxBatch > 1 {
+		if text := p.log.String(); strings.Contains(text, secret) || strings.Contains(text, "[WARN]") && udp.MaxBatch > 1 {
 			t.Errorf("logged: %s", text)
 		}
 	}
@@ -490,7 +492,7 @@ func TestDesks(t *testing.T) {
 		t.Cleanup(func() { closeStore(tr.store) })
 		keys[tr.store.hash], keys[tr.store.peerHash], keys[tr.store.share.hash] = true, true, true
 		for range 2 {
-			d, err := newDesk(tr, c, &l, deriveKey([]byte("k")), moment{})
+			d, err := newHandler(tr, c, &l, deriveKey([]byte("k")), moment{})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -499,7 +501,7 @@ func TestDesks(t *testing.T) {
 				keys[lim.hash] = true
 				bytes += len(lim.rows) * limitRowBytes
 			}
-			if want := l.perWorker - socketStack - l.batch*datagramBytes; bytes != want {
+			if want := l.perWorker - socketStack - l.batch*datagramSizes.DatagramBytes(); bytes != want {
 				t.Errorf("the tables of a worker take %d bytes, set aside are %d", bytes, want)
 			}
 			if shared := c.secret != nil || c.secretFile != ""; d.cookies.steady == shared {

@@ -3,6 +3,8 @@ package main
 import (
 	"errors"
 	"strconv"
+
+	"github.com/fabricionaweb/pico-tracker/internal/udp"
 )
 
 // This file divides -memory among the parts of the tracker. plan.go prints the
@@ -55,11 +57,11 @@ func planMemory(total, sockets int, listFile int64) (memoryPlan, error) {
 func divideMemory(total, sockets int, listFile int64) memoryPlan {
 	l := memoryPlan{total: total, batch: 16, idBits: 9, limits: 4 << 10}
 	if per := total / sockets; per >= 8<<20 {
-		l.batch, l.idBits, l.limits = maxBatch, 12, 64<<10
+		l.batch, l.idBits, l.limits = udp.MaxBatch, 12, 64<<10
 	} else if per >= 3<<20 {
 		l.batch, l.idBits, l.limits = 32, 11, 16<<10
 	}
-	l.perWorker = socketStack + l.batch*datagramBytes + 24<<l.idBits + 3*l.limits
+	l.perWorker = socketStack + l.batch*datagramSizes.DatagramBytes() + 24<<l.idBits + 3*l.limits
 	left := total - runtimeBytes - sockets*l.perWorker
 	if listFile >= 0 {
 		// Room for the present list and a quarter more, and at least a

@@ -78,9 +78,3 @@ func (n *notifier) alive() {
 		n.tell(aliveState, unix.MSG_DONTWAIT)
 	}
 }
-
-// waiting says whether a socket has datagrams that no one has taken.
-func waiting(s *socket) bool {
-	n, err := unix.IoctlGetInt(s.fd, unix.SIOCINQ)
-	return err == nil && n > 0
-}

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/fabricionaweb/pico-tracker/internal/udp"
 	"golang.org/x/sys/unix"
 )
 
@@ -108,22 +109,17 @@ func TestWatchdogSeesStuckWorker(t *testing.T) {
 	next, _ := managerSocket(t, path)
 	n := newNotifier([]string{"NOTIFY_SOCKET=" + path, "WATCHDOG_USEC=30000000"})
 
+	var port uint16 // of the last
 	workers := make([]*worker, 2)
 	for i := range workers {
-		s, err := openSocket(loopback(false), 0, 1, false)
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(s.close)
+		var s *udp.Socket
+		s, port = openFree(t, "127.0.0.1", 1)
+		t.Cleanup(s.Close)
 		workers[i] = &worker{sock: s}
 	}
-	k := &keeper{workers: workers, manager: n}
+	k := &maintenance{workers: workers, manager: n}
 	stuck := workers[1]
-	sa, err := unix.Getsockname(stuck.sock.fd)
-	if err != nil {
-		t.Fatal(err)
-	}
-	client, err := net.Dial("udp4", "127.0.0.1:"+strconv.Itoa(sa.(*unix.SockaddrInet4).Port))
+	client, err := net.Dial("udp4", "127.0.0.1:"+strconv.Itoa(int(port)))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -133,7 +129,7 @@ func TestWatchdogSeesStuckWorker(t *testing.T) {
 
 	look := func(when string, want bool) {
 		t.Helper()
-		k.feed()
+		k.petWatchdog()
 		if got := next() == "WATCHDOG=1"; got != want {
 			t.Errorf("%s: fed %v, want %v", when, got, want)
 		}
@@ -142,7 +138,7 @@ func TestWatchdogSeesStuckWorker(t *testing.T) {
 	if _, err := client.Write(request); err != nil {
 		t.Fatal(err)
 	}
-	for end := time.Now().Add(5 * time.Second); !waiting(stuck.sock); {
+	for end := time.Now().Add(5 * time.Second); !stuck.sock.Waiting(); {
 		if time.Now().After(end) {
 			t.Fatal("the datagram did not arrive")
 		}
@@ -150,14 +146,14 @@ func TestWatchdogSeesStuckWorker(t *testing.T) {
 	look("a datagram waits", false)
 	look("and still does", false)
 	counts.note(connected, 16, 16)
-	stuck.board.show(&counts)
+	stuck.published.publish(&counts)
 	look("it waits, but others were taken", true)
 	look("and no more", false)
-	if got, err := stuck.sock.receive(); got != 1 || err != nil {
+	if got, err := stuck.sock.Receive(); got != 1 || err != nil {
 		t.Fatal(got, err)
 	}
 	look("taken", true)
-	if got := testing.AllocsPerRun(100, func() { k.feed() }); got != 0 {
+	if got := testing.AllocsPerRun(100, func() { k.petWatchdog() }); got != 0 {
 		t.Errorf("feeding allocates: %v", got)
 	}
 }

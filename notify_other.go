@@ -12,6 +12,3 @@ func (*notifier) ready()     {}
 func (*notifier) stopping()  {}
 func (*notifier) reloading() {}
 func (*notifier) alive()     {}
-
-// waiting says whether a socket has datagrams that no one has taken: not known.
-func waiting(*socket) bool { return false }

@@ -13,6 +13,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/fabricionaweb/pico-tracker/internal/udp"
 )
 
 // awaitReport waits until the report in a file satisfies ok, and returns it.
@@ -212,9 +214,9 @@ func TestReportOfOneFamily(t *testing.T) {
 }
 
 // showKeeper is a keeper with a report in path and nothing else to do.
-func showKeeper(t *testing.T, path string) (*keeper, *logLines) {
+func showKeeper(t *testing.T, path string) (*maintenance, *logLines) {
 	lines := &logLines{}
-	k := &keeper{tracker: newTracker(newTestStore(t, 1, 1), 15*60), log: &logger{w: lines}, stats: newReplacement(path), every: 15,
+	k := &maintenance{tracker: newTracker(newTestStore(t, 1, 1), 15*60), log: &logger{w: lines}, stats: newReplacement(path), statsInterval: 15,
 		sheet: sheet{text: make([]byte, 0, reportBytes)}}
 	k.kernel = newKernel(k.sheet.text[:reportBytes])
 	t.Cleanup(k.close)
@@ -228,14 +230,14 @@ func TestReportWarnsOnce(t *testing.T) {
 	k, lines := showKeeper(t, path)
 	for round := 0; round < 2; round++ {
 		for i := 0; i < 3; i++ {
-			k.show(moment{})
+			k.writeReport(moment{})
 		}
 		lines.expectLines(t, "[WARN] stats: ")
 		if err := os.Mkdir(dir, 0o755); err != nil {
 			t.Fatal(err)
 		}
 		for i := 0; i < 3; i++ {
-			k.show(moment{})
+			k.writeReport(moment{})
 		}
 		lines.expectLines(t, "[INFO] stats: written again")
 		b, err := os.ReadFile(path)
@@ -250,9 +252,9 @@ func TestReportWarnsOnce(t *testing.T) {
 	if err := os.Mkdir(dir, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	k.show(moment{})
+	k.writeReport(moment{})
 	k.close()
-	k.show(moment{})
+	k.writeReport(moment{})
 	if left, err := os.ReadDir(dir); err != nil || len(left) != 0 {
 		t.Errorf("left behind: %v, %v", left, err)
 	}
@@ -346,7 +348,7 @@ func TestNews(t *testing.T) {
 // TestStrangersDontFillTheLog: all that they can cause, for a day.
 func TestStrangersDontFillTheLog(t *testing.T) {
 	k, lines := showKeeper(t, filepath.Join(t.TempDir(), "a.prom"))
-	w := &worker{sock: &socket{}, clock: clock{time.Now()}, log: k.log}
+	w := &worker{sock: &udp.Socket{}, clock: clock{time.Now()}, log: k.log}
 	k.workers = []*worker{w}
 	var c counters
 	for now := seconds(0); now < 24*3600; now += 15 {
@@ -354,8 +356,8 @@ func TestStrangersDontFillTheLog(t *testing.T) {
 			c.verdicts[v].datagrams += 1e6
 		}
 		c.sendFailed += 1e6
-		w.board.show(&c)
-		k.show(moment{mono: now})
+		w.published.publish(&c)
+		k.writeReport(moment{mono: now})
 	}
 	got := lines.take()
 	if reasons := len(newsNames) - 2; len(got) > 32*reasons || len(got) < 24*reasons { // 2 are the kernel's

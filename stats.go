@@ -104,20 +104,20 @@ func (c *counters) total() (n count) {
 	return n
 }
 
-// board is where a worker shows its counters: once a batch, so that counting
+// counterSnapshot is where a worker shows its counters: once a batch, so that counting
 // costs a packet no more than an addition.
-type board struct {
+type counterSnapshot struct {
 	mu sync.Mutex
 	counters
 }
 
-func (b *board) show(c *counters) {
+func (b *counterSnapshot) publish(c *counters) {
 	b.mu.Lock()
 	b.counters = *c
 	b.mu.Unlock()
 }
 
-func (b *board) read() counters {
+func (b *counterSnapshot) load() counters {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.counters

@@ -106,8 +106,8 @@ func (t *tracker) ttl(fill int) seconds {
 	return most - (most-least)*seconds(fill-ttlShrinkFrom)/(1024-ttlShrinkFrom)
 }
 
-// desk is what a worker needs to answer; it is the worker's own.
-type desk struct {
+// handler is what a worker needs to answer; it is the worker's own.
+type handler struct {
 	*tracker
 	cookies  *cookies
 	connects *limiter // by IP and port
@@ -155,7 +155,7 @@ func settled[K peerKey](from *K, link uint32) bool {
 // to dst, which must have room for maxReply bytes; nothing is appended where
 // there is none. link is the number of the link that a link-local source is
 // on.
-func handle[K peerKey](d *desk, dst, req []byte, from *K, link uint32, now moment) ([]byte, verdict) {
+func handle[K peerKey](d *handler, dst, req []byte, from *K, link uint32, now moment) ([]byte, verdict) {
 	if len(req) < headSize {
 		return dst, dropShort
 	}
@@ -198,7 +198,7 @@ func handle[K peerKey](d *desk, dst, req []byte, from *K, link uint32, now momen
 	return d.answerScrape(dst, req)
 }
 
-func connect[K peerKey](d *desk, dst, req []byte, from *K, now moment) ([]byte, verdict) {
+func connect[K peerKey](d *handler, dst, req []byte, from *K, now moment) ([]byte, verdict) {
 	if requestID(req) != protocolID {
 		return dst, dropMagic
 	}
@@ -215,7 +215,7 @@ func connect[K peerKey](d *desk, dst, req []byte, from *K, now moment) ([]byte, 
 	return appendConnect(dst, transaction, d.cookies.issue(address(from), now)), connected
 }
 
-func answerAnnounce[K peerKey](d *desk, dst, req []byte, from *K, now moment) ([]byte, verdict) {
+func answerAnnounce[K peerKey](d *handler, dst, req []byte, from *K, now moment) ([]byte, verdict) {
 	transaction := requestTransaction(req)
 	if len(req) < announceSize {
 		return appendError(dst, transaction, textShort, maxReply), errorMalformed
@@ -270,7 +270,7 @@ func answerAnnounce[K peerKey](d *desk, dst, req []byte, from *K, now moment) ([
 	return out, result
 }
 
-func (d *desk) answerScrape(dst, req []byte) ([]byte, verdict) {
+func (d *handler) answerScrape(dst, req []byte) ([]byte, verdict) {
 	hashes := req[headSize:]
 	if len(hashes) < len(infoHash{}) {
 		return appendError(dst, requestTransaction(req), textNoHash, maxReply), errorNoHash

@@ -23,7 +23,7 @@ type host = netip.AddrPort
 type service struct {
 	*tracker
 	t      testing.TB
-	v4, v6 *desk
+	v4, v6 *handler
 	now    moment
 	proved map[netip.Addr]bool // has been sent an ID
 	last   verdict
@@ -34,9 +34,9 @@ const testInterval seconds = 900
 
 const testWall = 1_700_000_000
 
-func testDesk(tr *tracker, key []byte, now moment) *desk {
+func testDesk(tr *tracker, key []byte, now moment) *handler {
 	seed := bytes.Repeat([]byte{0x3d, 0x91}, 8)
-	return &desk{
+	return &handler{
 		tracker:  tr,
 		cookies:  newCookies(key, 6, now),
 		connects: newLimiter(1<<12, 10, limitWindow, newHashKey(seed)),
@@ -74,7 +74,7 @@ func (s *service) pass(n seconds) {
 	s.now.wall += uint32(n)
 }
 
-func (s *service) desk(h host) *desk {
+func (s *service) desk(h host) *handler {
 	if h.Addr().Is6() {
 		return s.v6
 	}

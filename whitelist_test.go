@@ -332,7 +332,7 @@ func TestListBusy(t *testing.T) {
 				}
 			}}
 			l.log = &logger{w: w}
-			k := &keeper{tracker: s.tracker, list: l, log: l.log}
+			k := &maintenance{tracker: s.tracker, list: l, log: l.log}
 			writeFile(t, l.path, text)
 			k.tick(moment{mono: 300})
 			if !l.admits(testHash(9000)) || l.admits(testHash(1)) {
@@ -457,7 +457,7 @@ func TestReloadPurges(t *testing.T) {
 		s := newService(t)
 		l, lines := testList(t, deny, 100)
 		s.store.admit = l.admits
-		k := &keeper{tracker: s.tracker, list: l, log: &logger{w: lines}}
+		k := &maintenance{tracker: s.tracker, list: l, log: &logger{w: lines}}
 		a, b := netip.MustParseAddrPort("192.0.2.1:1001"), netip.MustParseAddrPort("[2001:db8::1]:1001")
 		list := func(which ...int) {
 			text := ""
@@ -514,7 +514,7 @@ func TestReloadWaits(t *testing.T) {
 	s := newService(t)
 	l, lines := testList(t, false, 100)
 	s.store.admit = l.admits
-	k := &keeper{tracker: s.tracker, list: l, log: &logger{w: lines}}
+	k := &maintenance{tracker: s.tracker, list: l, log: &logger{w: lines}}
 	writeFile(t, l.path, digits(1))
 	k.reload(s.now)
 	writeFile(t, l.path, digits(2))
@@ -550,7 +550,7 @@ func TestReloadWaits(t *testing.T) {
 func TestListIsLookedAt(t *testing.T) {
 	s := newService(t)
 	l, lines := testList(t, false, 10)
-	k := &keeper{tracker: s.tracker, list: l, log: &logger{w: lines}}
+	k := &maintenance{tracker: s.tracker, list: l, log: &logger{w: lines}}
 	writeFile(t, l.path, digits(1))
 	at := func(n seconds, want ...string) {
 		t.Helper()

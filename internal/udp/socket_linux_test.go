@@ -1,18 +1,17 @@
 //go:build linux && !portable
 
-package main
+package udp
 
 import (
 	"bytes"
 	"encoding/binary"
+	"errors"
+	"math/rand/v2"
 	"net"
 	"net/netip"
-	"os"
-	"path/filepath"
 	"runtime"
 	"slices"
-	"strconv"
-	"strings"
+	"syscall"
 	"testing"
 	"time"
 	"unsafe"
@@ -20,40 +19,79 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// loopbacks are an address of each family with the wildcard that includes it.
-var loopbacks = []struct{ addr, wildcard string }{{"127.0.0.1", "0.0.0.0"}, {"::1", "::"}}
-
 // testSocket opens a socket on a port that is free.
-func testSocket(t testing.TB, ip string, batch int) (*socket, uint16) {
+func testSocket(t testing.TB, ip string, batch int) (*Socket, uint16) {
 	t.Helper()
 	s, port := openFree(t, ip, batch)
-	t.Cleanup(s.close)
+	t.Cleanup(s.Close)
 	return s, port
 }
 
 // echo receives until there were n datagrams, and answers each with its own
 // bytes. It returns them, and how many replies were refused.
-func echo(t testing.TB, s *socket, n int) (got [][]byte, failed int) {
+func echo(t testing.TB, s *Socket, n int) (got [][]byte, failed int) {
 	t.Helper()
 	for len(got) < n {
-		k, err := s.receive()
+		k, err := s.Receive()
 		if err != nil {
 			t.Fatal(err)
 		}
 		for i := 0; i < k; i++ {
-			got = append(got, bytes.Clone(s.request(i)))
-			s.reply(i, append(s.buffer(i), s.request(i)...))
+			got = append(got, bytes.Clone(s.Request(i)))
+			s.Reply(i, append(s.Buffer(i), s.Request(i)...))
 		}
-		failed += s.flush(k)
+		failed += s.Flush(k)
 	}
 	return got, failed
 }
 
-// numbered is a request that gets through the kernel's filter.
-func numbered(n int) []byte {
-	req := connectRequest()
-	binary.BigEndian.PutUint32(req[12:], uint32(n))
-	return req
+// serve echoes until the socket is stopped.
+func serve(s *Socket) error {
+	for {
+		n, err := s.Receive()
+		if err == ErrStopped {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		for i := range n {
+			s.Reply(i, append(s.Buffer(i), s.Request(i)...))
+		}
+		s.Flush(n)
+	}
+}
+
+// loopbackIndex returns the number of the loopback interface.
+func loopbackIndex(t testing.TB) uint32 {
+	t.Helper()
+	lo, err := net.InterfaceByName("lo")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return uint32(lo.Index)
+}
+
+// settle returns when what was sent before lies in the queue where it belongs:
+// what is sent to oneself goes the same way, and comes after. There is a way for
+// each processor.
+func settle(t testing.TB) {
+	t.Helper()
+	conn, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	c := dialClient(t, "127.0.0.1", conn.LocalAddr().(*net.UDPAddr).AddrPort().Port())
+	onEachProcessor(t, func() {
+		c.send([]byte("x"))
+		if err := conn.SetReadDeadline(time.Now().Add(deadline)); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := conn.Read(make([]byte, 1)); err != nil {
+			t.Fatal(err)
+		}
+	})
 }
 
 // TestReplyAddress: a reply leaves from the address that was asked, which a
@@ -97,11 +135,11 @@ func TestSource(t *testing.T) {
 			s, port := testSocket(t, ip, 2)
 			c := dialClient(t, l.addr, port)
 			c.send(numbered(1))
-			if n, err := s.receive(); n != 1 || err != nil {
+			if n, err := s.Receive(); n != 1 || err != nil {
 				t.Fatal(n, err)
 			}
 			key := make([]byte, len(c.self.Addr().AsSlice())+2)
-			s.source(0, key)
+			s.Source(0, key)
 			want := binary.BigEndian.AppendUint16(c.self.Addr().AsSlice(), c.self.Port())
 			if !bytes.Equal(key, want) {
 				t.Errorf("%s: %x, want %x", ip, key, want)
@@ -110,68 +148,9 @@ func TestSource(t *testing.T) {
 	}
 }
 
-// TestFilter: the kernel drops what the tracker would not answer for its shape,
-// and nothing else.
-func TestFilter(t *testing.T) {
-	good := fields{id: bin("6553f10001020304"), port: 1}.bytes()
-	with := func(req []byte, at int, b ...byte) []byte {
-		req = bytes.Clone(req)
-		copy(req[at:], b)
-		return req
-	}
-	packets := [][]byte{
-		connectRequest(), connectRequest()[:15], connectRequest()[:1], append(connectRequest(), 0),
-		with(connectRequest(), 3, 0x16), with(connectRequest(), 7, 0x81), with(connectRequest(), 0, 1), with(connectRequest(), 11, 3),
-		with(connectRequest(), 11, 1), with(connectRequest(), 11, 2), with(connectRequest(), 8, 1),
-		good, good[:97], good[:16], good[:15], append(bytes.Clone(good), 0, 0), with(good, 11, 0), with(good, 11, 2), with(good, 11, 3), with(good, 11, 4),
-		with(good, 8, 1), with(good, 10, 1), scrapeRequest(good[:8]), scrapeRequest(good[:8], make([]int, 74)...), scrapeRequest(good[:8], make([]int, 80)...),
-		errorReply(textID), concat(u32(2), transaction, u32(1), u32(0), u32(0)), concat(u32(0), transaction, u32(2), u32(9)),
-		with(good, 0, 0, 0, 0, 0), with(good, 0, 0, 0, 0, 3), with(good, 0, 0, 0, 0, 4), with(good, 0, 0xff, 0xff, 0xff, 0xff), with(good, 0, 0x80, 0, 0, 0),
-		with(make([]byte, 1200), 0, 4), make([]byte, 16), bytes.Repeat([]byte{0xff}, 16),
-	}
-	rng := random{state: 5}
-	for i := 0; i < 200; i++ {
-		req := make([]byte, rng.below(40))
-		for j := range req {
-			req[j] = byte(rng.below(4))
-		}
-		if len(req) >= 16 && i%2 == 0 {
-			copy(req, connectRequest()[:8+i%5])
-		}
-		packets = append(packets, req)
-	}
-	d := testDesk(newService(t).tracker, nil, moment{})
-	for _, l := range loopbacks {
-		for _, ip := range []string{l.addr, l.wildcard} {
-			s, port := testSocket(t, ip, 8)
-			c := dialClient(t, l.addr, port)
-			for i, req := range packets {
-				d.errors.rows[0], d.connects.rows[0] = limitRow{}, limitRow{}
-				_, v := handle(d, make([]byte, 0, maxReply), req[:min(len(req), maxRequest)], testKey4(i), 0, moment{mono: 1, wall: testWall})
-				pass := v != dropShort && v != dropReply && v != dropAction && v != dropMagic
-				var want [][]byte
-				if pass {
-					want = append(want, req[:min(len(req), maxRequest)])
-				}
-				// What comes after has come through: it marks the end.
-				want = append(want, numbered(i))
-				c.send(req)
-				c.send(numbered(i))
-				got, _ := echo(t, s, len(want))
-				if !slices.EqualFunc(got, want, bytes.Equal) {
-					t.Fatalf("%x (%s) on %s: received %x, want %x", req, verdictInfo[v].name, ip, got, want)
-				}
-				for range want {
-					c.receive()
-				}
-			}
-		}
-	}
-}
-
 // batchOf has n datagrams sent, in order, and receives them at once. A signal
 // may come between two, where the kernel is emulated: then they are sent again.
-func batchOf(t *testing.T, s *socket, n int, send func(i int)) {
+func batchOf(t *testing.T, s *Socket, n int, send func(i int)) {
 	t.Helper()
 	for try := 0; try < 100; try++ {
 		for i := 0; i < n; i++ {
@@ -179,14 +158,14 @@ func batchOf(t *testing.T, s *socket, n int, send func(i int)) {
 		}
 		settle(t)
 		for got := 0; got < n; {
-			k, err := s.receive()
+			k, err := s.Receive()
 			if err != nil {
 				t.Fatal(err)
 			}
 			if k == n {
 				return
 			}
-			s.flush(k)
+			s.Flush(k)
 			got += k
 		}
 	}
@@ -202,15 +181,15 @@ func TestSendFailures(t *testing.T) {
 				s, port := testSocket(t, l.wildcard, 5)
 				c := dialClient(t, l.addr, port)
 				batchOf(t, s, 5, func(i int) { c.send(numbered(i)) })
-				s.single = single
+				s.noMmsg = single
 				const n = 5
 				for i := 0; i < n; i++ {
 					if slices.Contains(bad, i) {
 						copy(s.slots[i].name[2:4], "\x00\x00") // port 0: no one's
 					}
-					s.reply(i, append(s.buffer(i), s.request(i)...))
+					s.Reply(i, append(s.Buffer(i), s.Request(i)...))
 				}
-				if failed := s.flush(n); failed != len(bad) {
+				if failed := s.Flush(n); failed != len(bad) {
 					t.Errorf("%v, single %v: %d replies failed", bad, single, failed)
 				}
 				for i := 0; i < 5; i++ {
@@ -235,10 +214,10 @@ func TestSkippedReplies(t *testing.T) {
 		batchOf(t, s, n, func(i int) { clients[i].send(numbered(10*round + i)) })
 		for i := 0; i < n; i++ {
 			if i != round {
-				s.reply(i, append(s.buffer(i), s.request(i)...))
+				s.Reply(i, append(s.Buffer(i), s.Request(i)...))
 			}
 		}
-		s.flush(n)
+		s.Flush(n)
 		for i, c := range clients {
 			if i == round {
 				continue
@@ -266,21 +245,16 @@ func TestSingle(t *testing.T) {
 	for _, l := range loopbacks {
 		for _, ip := range []string{l.addr, l.wildcard} {
 			s, port := testSocket(t, ip, 4)
-			s.single = true
-			sv := newService(t)
-			d := sv.v4
-			if s.v6 {
-				d = sv.v6
-			}
-			w := &worker{sock: s, desk: d, clock: clock{time.Now()}, log: &logger{}}
+			s.noMmsg = true
 			stopped := make(chan error, 1)
-			go func() { stopped <- w.run() }()
+			go func() { stopped <- serve(s) }()
 			a, b := dialClient(t, l.addr, port), dialClient(t, l.addr, port)
-			a.announce(fields{want: -1})
-			if got := b.announce(fields{left: 1, want: -1}); len(got) != 20+2+len(a.self.Addr().AsSlice()) {
-				t.Errorf("%s: %x", ip, got)
+			for i, c := range []*client{a, b, a} {
+				if got := c.ask(numbered(i)); !bytes.Equal(got, numbered(i)) {
+					t.Errorf("%s: request %d: got %x", ip, i, got)
+				}
 			}
-			s.stop()
+			s.Stop()
 			if err := <-stopped; err != nil {
 				t.Error(err)
 			}
@@ -315,15 +289,14 @@ func confine(prog []unix.SockFilter) error {
 // TestNoBatches: a kernel that has no recvmmsg, or lost it, is found out.
 func TestNoBatches(t *testing.T) {
 	s, port := testSocket(t, "127.0.0.1", 4)
-	w := &worker{sock: s, desk: newService(t).v4, clock: clock{time.Now()}, log: &logger{}}
 	refused, stopped := make(chan error, 1), make(chan error, 1)
 	go func() {
 		runtime.LockOSThread() // and never unlocked: the thread ends with the function
 		err := refuseBatches()
 		if refused <- err; err != nil {
-			s.single = true
+			s.noMmsg = true
 		}
-		stopped <- w.run()
+		stopped <- serve(s)
 	}()
 	if err := <-refused; err != nil {
 		t.Logf("no seccomp here (%v, as under emulation): only what comes after is tested", err)
@@ -339,66 +312,9 @@ func TestNoBatches(t *testing.T) {
 			t.Errorf("client %d: %x", i, got)
 		}
 	}
-	s.stop()
-	if err := <-stopped; err != nil || !s.single {
-		t.Errorf("single %v, %v", s.single, err)
-	}
-}
-
-// TestReloadGivesBack the memory of the list that is no longer in force.
-func TestReloadGivesBack(t *testing.T) {
-	const n = 5000
-	l, lines := testList(t, false, n)
-	s := newService(t)
-	k := &keeper{tracker: s.tracker, list: l, log: &logger{w: lines}}
-	text := ""
-	for i := 0; i < n; i++ {
-		text += digits(i) + "\n"
-	}
-	for round := 0; round < 3; round++ {
-		writeFile(t, l.path, text)
-		k.reload(s.now)
-		idle, middle := l.halves[l.next], n/2
-		if idle[middle] != (infoHash{}) {
-			t.Errorf("round %d: the old list is still in memory", round)
-		}
-		if got := admitted(l, 2*n); len(got) != n {
-			t.Errorf("round %d: %d torrents are allowed", round, len(got))
-		}
-		// A read that fails leaves nothing behind either.
-		writeFile(t, l.path, text+digits(n))
-		k.reload(s.now)
-		if idle[middle] != (infoHash{}) {
-			t.Errorf("round %d: half a list is still in memory", round)
-		}
-	}
-}
-
-// TestTrimGivesBack: pages that are said to be with the system are, and read as
-// zeroes.
-func TestTrimGivesBack(t *testing.T) {
-	s := newTestStore(t, 400, 1)
-	var rng random
-	for i := 0; i < 20000; i++ {
-		announce(s, &visit{hash: testHash(i)}, testKey4(i), &rng, nil)
-	}
-	resident := func() (n int) {
-		for i := 1; i < len(s.pool.pages); i++ {
-			if slices.ContainsFunc(s.pool.mem[i*pageSize:(i+1)*pageSize], func(b byte) bool { return b != 0 }) {
-				n++
-			}
-		}
-		return n
-	}
-	if used, _, _ := s.pool.usage(); resident() != used {
-		t.Fatalf("%d pages hold something, %d are used", resident(), used)
-	}
-	sweepAll(s, 5000, 100)
-	for i := 0; i < 10; i++ {
-		s.trim(6000, 100, 100)
-	}
-	if _, _, want := s.pool.usage(); resident() > want {
-		t.Errorf("%d pages hold something, %d should be resident", resident(), want)
+	s.Stop()
+	if err := <-stopped; err != nil || !s.noMmsg {
+		t.Errorf("single %v, %v", s.noMmsg, err)
 	}
 }
 
@@ -413,17 +329,17 @@ func TestBatch(t *testing.T) {
 	settle(t)
 	var sizes []int
 	for got := 0; got < 11; {
-		n, err := s.receive()
+		n, err := s.Receive()
 		if err != nil {
 			t.Fatal(err)
 		}
 		for i := 0; i < n; i++ {
-			if !bytes.Equal(s.request(i), numbered(got)) {
-				t.Fatalf("datagram %d is %x", got, s.request(i))
+			if !bytes.Equal(s.Request(i), numbered(got)) {
+				t.Fatalf("datagram %d is %x", got, s.Request(i))
 			}
 			got++
 		}
-		s.flush(n)
+		s.Flush(n)
 		sizes = append(sizes, n)
 	}
 	if !slices.Equal(sizes, []int{4, 4, 3}) {
@@ -435,14 +351,14 @@ func TestBatch(t *testing.T) {
 func TestLongDatagrams(t *testing.T) {
 	s, port := testSocket(t, "0.0.0.0", 2)
 	c := dialClient(t, "127.0.0.1", port)
-	for _, n := range []int{maxRequest - 1, maxRequest, maxRequest + 1, 9000, 65507, 16} {
+	for _, n := range []int{testSizes.MaxRequest - 1, testSizes.MaxRequest, testSizes.MaxRequest + 1, 9000, 65507, 16} {
 		req := append(numbered(n), make([]byte, n-16)...)
 		c.send(req)
-		if got, _ := echo(t, s, 1); !bytes.Equal(got[0], req[:min(n, maxRequest)]) {
+		if got, _ := echo(t, s, 1); !bytes.Equal(got[0], req[:min(n, testSizes.MaxRequest)]) {
 			t.Errorf("%d bytes: received %d", n, len(got[0]))
 		}
 		// An answer of that size is none that the tracker would give.
-		if got := c.receive(); len(got) != min(n, maxRequest) {
+		if got := c.receive(); len(got) != min(n, testSizes.MaxRequest) {
 			t.Errorf("%d bytes: %d came back", n, len(got))
 		}
 	}
@@ -453,14 +369,14 @@ func TestStopWakes(t *testing.T) {
 	for _, single := range []bool{false, true} {
 		for _, l := range loopbacks {
 			s, port := testSocket(t, l.wildcard, 4)
-			s.single = single
+			s.noMmsg = single
 			// Whether it waits already when it is stopped is left to chance.
 			first, second := make(chan error, 1), make(chan error, 1)
 			go func() {
-				_, err := s.receive()
+				_, err := s.Receive()
 				first <- err
-				s.flush(1)
-				_, err = s.receive()
+				s.Flush(1)
+				_, err = s.Receive()
 				second <- err
 			}()
 			c := dialClient(t, l.addr, port)
@@ -468,18 +384,18 @@ func TestStopWakes(t *testing.T) {
 			if err := <-first; err != nil {
 				t.Fatal(err)
 			}
-			s.stop()
+			s.Stop()
 			for i := 0; i < 2; i++ {
 				select {
 				case err := <-second:
-					if err != errStopped {
+					if err != ErrStopped {
 						t.Errorf("%v", err)
 					}
 				case <-time.After(deadline):
 					t.Fatal("it waits on")
 				}
 				go func() {
-					_, err := s.receive()
+					_, err := s.Receive()
 					second <- err
 				}()
 			}
@@ -498,18 +414,18 @@ func TestStopUnderFlood(t *testing.T) {
 			c.send(numbered(i))
 		}
 		settle(t)
-		s.stop()
+		s.Stop()
 		got := 0
 		for {
 			c.send(numbered(100))
-			n, err := s.receive()
-			if err == errStopped {
+			n, err := s.Receive()
+			if err == ErrStopped {
 				break
 			}
 			if got += n; err != nil || got > 1000 {
 				t.Fatalf("%d datagrams taken: %v", got, err)
 			}
-			s.rearm(n)
+			s.resetHeaders(n)
 		}
 		if got != 9 {
 			t.Errorf("%d datagrams taken, want 9", got)
@@ -520,9 +436,8 @@ func TestStopUnderFlood(t *testing.T) {
 // TestReceiveFails: a socket that is broken ends its worker with an error.
 func TestReceiveFails(t *testing.T) {
 	s, _ := openFree(t, "127.0.0.1", 4)
-	s.close()
-	w := &worker{sock: s, desk: newService(t).v4, log: &logger{}}
-	if err := w.run(); err != unix.EBADF {
+	s.Close()
+	if err := serve(s); err != unix.EBADF {
 		t.Errorf("%v", err)
 	}
 }
@@ -530,23 +445,22 @@ func TestReceiveFails(t *testing.T) {
 // TestFamiliesApart: the IPv6 socket takes no IPv4, so that both wildcards fit
 // on one port and no mapped address is ever seen.
 func TestFamiliesApart(t *testing.T) {
-	any4, any6 := anyIPv4, anyIPv6
 	port := freePort(t)
-	s6, err := openSocket(any6, port, 4, false)
+	s6, err := Open(testConfig("::", port, 4))
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer s6.close()
-	s4, err := openSocket(any4, port, 4, false)
+	defer s6.Close()
+	s4, err := Open(testConfig("0.0.0.0", port, 4))
 	if err != nil {
 		t.Fatalf("IPv4 beside IPv6: %v", err)
 	}
-	defer s4.close()
+	defer s4.Close()
 	c4, c6 := dialClient(t, "127.0.0.1", port), dialClient(t, "::1", port)
 	c4.send(numbered(4))
 	c6.send(numbered(6))
 	for _, x := range []struct {
-		s *socket
+		s *Socket
 		n int
 	}{{s4, 4}, {s6, 6}} {
 		if got, _ := echo(t, x.s, 1); len(got) != 1 || !bytes.Equal(got[0], numbered(x.n)) {
@@ -557,18 +471,19 @@ func TestFamiliesApart(t *testing.T) {
 
 // TestSharedSockets: sockets that share a port get whole clients each.
 func TestSharedSockets(t *testing.T) {
-	addr, _ := parseAddress("127.0.0.1")
 	port := freePort(t)
-	var socks []*socket
+	shared := testConfig("127.0.0.1", port, 64)
+	shared.Shared = true
+	var socks []*Socket
 	for i := 0; i < 2; i++ {
-		s, err := openSocket(addr, port, 64, true)
+		s, err := Open(shared)
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer s.close()
+		defer s.Close()
 		socks = append(socks, s)
 	}
-	if _, err := openSocket(addr, port, 1, false); err != unix.EADDRINUSE {
+	if _, err := Open(testConfig("127.0.0.1", port, 1)); err != unix.EADDRINUSE {
 		t.Errorf("one that does not share: %v", err)
 	}
 	const clients = 40
@@ -581,20 +496,20 @@ func TestSharedSockets(t *testing.T) {
 	settle(t)
 	total := 0
 	for i, s := range socks {
-		s.stop()
+		s.Stop()
 		seen := map[string]int{}
 		for {
-			n, err := s.receive()
-			if err == errStopped {
+			n, err := s.Receive()
+			if err == ErrStopped {
 				break
 			}
 			if err != nil {
 				t.Fatal(err)
 			}
 			for j := 0; j < n; j++ {
-				seen[string(s.request(j))]++
+				seen[string(s.Request(j))]++
 			}
-			s.flush(n)
+			s.Flush(n)
 		}
 		if total += len(seen); len(seen) == 0 || len(seen) == clients {
 			t.Errorf("socket %d has %d of %d clients", i, len(seen), clients)
@@ -610,64 +525,33 @@ func TestSharedSockets(t *testing.T) {
 	}
 }
 
-// TestZones: an unknown interface is an error, one by name or number is found.
-func TestZones(t *testing.T) {
-	index, err := os.ReadFile("/sys/class/net/lo/ifindex")
-	if err != nil {
-		t.Fatal(err)
-	}
-	lo, err := strconv.Atoi(strings.TrimSpace(string(index)))
-	if err != nil {
-		t.Fatal(err)
-	}
-	for zone, want := range map[string]int{"lo": lo, "7": 7, "nosuch0": 0} {
-		if got, err := interfaceIndex(zone); err != nil || int(got) != want {
-			t.Errorf("%s: %d, %v", zone, got, err)
-		}
-	}
-	if _, err := interfaceIndex(strings.Repeat("x", 100)); err == nil {
-		t.Error("a name that is too long is an interface")
-	}
-}
-
 // TestSocketAllocs: a datagram that goes through the socket allocates nothing.
 func TestSocketAllocs(t *testing.T) {
 	for _, single := range []bool{false, true} {
 		for _, l := range loopbacks {
 			s, port := testSocket(t, l.wildcard, 4)
-			s.single = single
+			s.noMmsg = single
 			c := dialClient(t, l.addr, port)
 			raw, err := c.conn.SyscallConn()
 			if err != nil {
 				t.Fatal(err)
 			}
-			sv := newService(t)
-			sv.v4.connects = newLimiter(64, 0, limitWindow, hashKey{})
-			sv.v6.connects = sv.v4.connects
 			var fd int
 			if err := raw.Control(func(f uintptr) { fd = int(f) }); err != nil {
 				t.Fatal(err)
 			}
 			req, reply := connectRequest(), make([]byte, 100)
-			var key4 key4
-			var key6 key6
+			var key [18]byte
 			n := testing.AllocsPerRun(20, func() {
 				if _, err := unix.Write(fd, req); err != nil {
 					t.Fatal(err)
 				}
-				if n, err := s.receive(); n != 1 || err != nil {
+				if n, err := s.Receive(); n != 1 || err != nil {
 					t.Fatal(n, err)
 				}
-				var out []byte
-				if s.v6 {
-					s.source(0, key6[:])
-					out, _ = handle(sv.v6, s.buffer(0), s.request(0), &key6, 0, sv.now)
-				} else {
-					s.source(0, key4[:])
-					out, _ = handle(sv.v4, s.buffer(0), s.request(0), &key4, 0, sv.now)
-				}
-				s.reply(0, out)
-				if failed := s.flush(1); failed != 0 {
+				s.Source(0, key[:len(s.config.IP)+2])
+				s.Reply(0, append(s.Buffer(0), s.Request(0)...))
+				if failed := s.Flush(1); failed != 0 {
 					t.Fatal("not sent")
 				}
 				if n, err := unix.Read(fd, reply); n != 16 || err != nil {
@@ -686,7 +570,7 @@ func TestSocketAllocs(t *testing.T) {
 func TestAim(t *testing.T) {
 	number := func(n uint32) []byte { return binary.NativeEndian.AppendUint32(nil, n) }
 	none := number(0)
-	s := &socket{uplinks: &uplinks{}}
+	s := &Socket{uplinks: &Uplinks{}}
 	for _, c := range []struct {
 		uplinks []uint32
 		index   uint32
@@ -712,7 +596,7 @@ func TestAim(t *testing.T) {
 		{[]uint32{7}, 7, nil, "2001:db8::1", true},
 		{[]uint32{6}, 7, nil, "2001:db8::1", false},
 	} {
-		s.uplinks.set(c.uplinks)
+		s.uplinks.Set(c.uplinks)
 		index := none
 		if c.kept {
 			index = number(c.index)
@@ -720,94 +604,151 @@ func TestAim(t *testing.T) {
 		addr := netip.MustParseAddr(c.addr)
 		ip := addr.AsSlice()
 		before, want := concat(ip, number(c.index)), concat(ip, index)
-		if s.v6 = addr.Is6(); !s.v6 {
+		if s.config.IP = string(ip); !s.V6() {
 			before, want = concat(number(c.index), ip, ip), concat(index, ip, ip)
 		}
 		var sl slot
 		copy(sl.name[4:], c.client)
 		copy(sl.control[pktinfoAt:], before)
-		if s.aim(&sl); !bytes.Equal(sl.control[pktinfoAt:pktinfoAt+len(want)], want) {
+		if s.setReplyPktinfo(&sl); !bytes.Equal(sl.control[pktinfoAt:pktinfoAt+len(want)], want) {
 			t.Errorf("%s by interface %d, uplinks %d: %x, want %x", c.addr, c.index, c.uplinks, sl.control[pktinfoAt:], want)
 		}
 	}
 }
 
-// TestListInode: a file that was put in the place of another is another, were
-// it of the same size and time.
-func TestListInode(t *testing.T) {
-	l, _ := testList(t, false, 10)
-	when := time.Unix(1_700_000_000, 0)
-	put := func(path, text string) {
-		writeFile(t, path, text)
-		if err := os.Chtimes(path, when, when); err != nil {
+// quietPort is one below those that the kernel gives to whoever asks for any:
+// nobody gets it by chance while its owner lets go of it.
+func quietPort() uint16 { return uint16(20000 + rand.IntN(10000)) }
+
+// onLoopback runs a worker on the loopback interface alone.
+func onLoopback(t *testing.T) (*Socket, uint16) {
+	t.Helper()
+	var s *Socket
+	var port uint16
+	for s == nil {
+		var err error
+		port = quietPort()
+		c := testConfig("0.0.0.0", port, 4)
+		c.Interface, c.Index = "lo", loopbackIndex(t)
+		if s, err = Open(c); err != nil && err != unix.EADDRINUSE {
 			t.Fatal(err)
 		}
 	}
-	put(l.path, digits(1))
-	if !l.load() || l.changed() {
-		t.Fatal("not loaded")
-	}
-	next := filepath.Join(filepath.Dir(l.path), "next")
-	put(next, digits(2))
-	if err := os.Rename(next, l.path); err != nil {
-		t.Fatal(err)
-	}
-	if !l.changed() || !l.load() || !l.admits(testHash(2)) || l.admits(testHash(1)) {
-		t.Error("a file with another inode is not seen")
-	}
+	stopped := make(chan error, 1)
+	go func() { stopped <- serve(s) }()
+	t.Cleanup(func() {
+		s.Stop()
+		select {
+		case err := <-stopped:
+			if err != nil {
+				t.Error(err)
+			}
+		case <-time.After(deadline):
+			t.Error("it doesn't stop")
+		}
+		s.Close()
+	})
+	return s, port
 }
 
-// TestListPipe: a list from a pipe is read once. It is not read again where
-// there is nothing left, unless somebody says so.
-func TestListPipe(t *testing.T) {
-	l, _ := testList(t, false, 10)
-	l.path = filepath.Join(t.TempDir(), "list")
-	if err := unix.Mkfifo(l.path, 0o600); err != nil {
-		t.Fatal(err)
+// awaitRefused waits until nobody listens on a port.
+func awaitRefused(t *testing.T, port uint16) {
+	t.Helper()
+	c := dialClient(t, "127.0.0.1", port)
+	b := make([]byte, 100)
+	for end := time.Now().Add(deadline); time.Now().Before(end); {
+		_, err := c.conn.Write(connectRequest())
+		if err == nil {
+			err = c.conn.SetReadDeadline(time.Now().Add(100 * time.Millisecond))
+		}
+		if err == nil {
+			_, err = c.conn.Read(b)
+		}
+		if errors.Is(err, syscall.ECONNREFUSED) {
+			return
+		}
 	}
-	go func() { _ = os.WriteFile(l.path, []byte(digits(1)), 0o600) }()
-	if !l.load() || !l.admits(testHash(1)) {
-		t.Fatal("it isn't read")
-	}
-	later := time.Now().Add(time.Hour)
-	if err := os.Chtimes(l.path, later, later); err != nil {
-		t.Fatal(err)
-	}
-	if l.changed() {
-		t.Error("it is to be read again")
-	}
+	t.Fatal("somebody listens")
 }
 
-// TestNoLeaks: a program that has ended, or could not start, leaves no file
-// descriptor.
-func TestNoLeaks(t *testing.T) {
-	count := func() int {
-		entries, err := os.ReadDir("/proc/self/fd")
+// awaitAnswer waits until somebody answers on a port. What comes while nobody
+// listens is lost.
+func awaitAnswer(t *testing.T, port uint16) {
+	t.Helper()
+	b := make([]byte, 100)
+	for end := time.Now().Add(deadline); time.Now().Before(end); {
+		c := dialClient(t, "127.0.0.1", port)
+		c.send(connectRequest())
+		if err := c.conn.SetReadDeadline(time.Now().Add(time.Second)); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := c.conn.Read(b); err == nil {
+			return
+		}
+	}
+	t.Fatal("nobody answers")
+}
+
+// TestFollow: a socket whose interface has gone is deaf and doesn't hold its
+// port, and hears again when the interface is back, in whatever order it is
+// told; it stops in every state.
+func TestFollow(t *testing.T) {
+	s, port := onLoopback(t)
+	lo := loopbackIndex(t)
+	dialClient(t, "127.0.0.1", port).ask(connectRequest())
+	for range 3 {
+		s.SetInterface(0)
+		awaitRefused(t, port)
+		// Another's, meanwhile.
+		other, err := net.ListenUDP("udp4", &net.UDPAddr{Port: int(port)})
 		if err != nil {
 			t.Fatal(err)
 		}
-		return len(entries)
+		other.Close()
+		s.SetInterface(lo)
+		s.SetInterface(0)
+		s.SetInterface(lo)
+		awaitAnswer(t, port)
 	}
-	list := filepath.Join(t.TempDir(), "list")
-	writeFile(t, list, digits(1))
-	startProgram(t, "-whitelist", list).stop(os.Interrupt)
-	before := count()
-	p := startProgram(t, "-whitelist", list, "-workers=2", "-memory=64M")
-	for i := 1; i < 4; i++ {
-		p.log.take()
-		writeFile(t, list, digits(i))
-		p.signals <- unix.SIGHUP
-		p.await(list + ": 1 torrents")
+	// However often it is told meanwhile, the last word counts, and it rests.
+	for range 1000 {
+		s.SetInterface(0)
+		s.SetInterface(lo)
 	}
-	p.stop(os.Interrupt)
-	busy, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1), Port: int(p.port)})
-	if err != nil {
-		t.Fatal(err)
+	awaitAnswer(t, port)
+	for end := time.Now().Add(deadline); ; {
+		poll := []unix.PollFd{{Fd: int32(s.fd), Events: unix.POLLIN}}
+		if n, err := unix.Poll(poll, 0); err == nil && n == 0 {
+			break
+		} else if time.Now().After(end) {
+			t.Fatalf("it doesn't rest: %v, %#x", err, poll[0].Revents)
+		}
 	}
-	startBusy := []string{"-port", busy.LocalAddr().String()[len("127.0.0.1:"):], "-listen", "[::1],127.0.0.1", "-memory=64M", "-workers=2"}
-	expectFailure(t, startBusy, nil, "in use")
-	busy.Close()
-	if after := count(); after > before {
-		t.Errorf("%d descriptors, %d before", after, before)
+	deaf, port := onLoopback(t)
+	deaf.SetInterface(0)
+	awaitRefused(t, port)
+	onLoopback(t)
+}
+
+// TestFollowMissed: an interface that goes just before a socket is bound to it,
+// and is back before anyone looks, has the number that it had.
+func TestFollowMissed(t *testing.T) {
+	s, port := onLoopback(t)
+	lo := s.index
+	s.SetInterface(0)
+	awaitRefused(t, port)
+	s.mu.Lock()
+	s.config.Interface = "absent0"
+	s.mu.Unlock()
+	s.SetInterface(lo)
+	for end := time.Now().Add(deadline); s.rebindPending.Load(); time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal("it isn't followed")
+		}
 	}
+	s.mu.Lock() // it has been bound, in vain
+	s.config.Interface = "lo"
+	s.mu.Unlock()
+	s.SetInterface(lo)
+	awaitAnswer(t, port)
 }

@@ -11,7 +11,7 @@ import (
 func TestFullIsLoggedOnce(t *testing.T) {
 	var out bytes.Buffer
 	w := &worker{}
-	k := &keeper{
+	k := &maintenance{
 		tracker: newTracker(newTestStore(t, 1, 1), 15*60),
 		workers: []*worker{w},
 		log:     &logger{w: &out},
@@ -20,7 +20,7 @@ func TestFullIsLoggedOnce(t *testing.T) {
 	for now := seconds(0); now < 300; now++ {
 		if now >= 50 && now < 100 && now%3 == 0 {
 			c.verdicts[announcedFull].datagrams += 1000
-			w.board.show(&c)
+			w.published.publish(&c)
 		}
 		k.watchFull(moment{mono: now})
 		got, want := out.String(), ""

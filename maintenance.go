@@ -1,0 +1,312 @@
+package main
+
+import (
+	"runtime"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// This file has the maintenance loop: the sweep, the memory that goes back to
+// the system, the access list, the report and the service manager's watchdog.
+
+// maintenance does what is done by time: the sweep, the memory that goes back, the
+// access list, the state of being full.
+type maintenance struct {
+	tracker *tracker
+	list    *accessList // nil: none
+	workers []*worker
+	clock   clock
+	log     *logger
+	manager *notifier
+
+	cursor   uint32 // the page to sweep next
+	sweeps   uint64 // over all pages
+	swept    time.Duration
+	checked  seconds
+	small    bool // the system has no huge pages for us
+	full     bool
+	refusals uint64  // newcomers turned away for lack of room
+	refused  seconds // when the last of them was
+
+	limit         int          // -memory
+	kernel        *kernel      // nil: not asked
+	stats         *replacement // nil: none
+	statsInterval seconds      // between two reports
+	shown         seconds      // when the last of them was
+	failed        bool         // it could not be written
+	report        report
+	news          [numNews]news
+	sheet         sheet
+
+	closing sync.Mutex // held while the sockets and the file of the report are used
+	closed  bool
+}
+
+const (
+	listEvery  seconds = 5 * 60 // how often the access list is looked at
+	idleBefore seconds = 2 * 60 // that a page waits before the system has it back
+	fullAfter  seconds = 60     // without a refusal the tracker is no longer full
+	trimPages          = 512    // system pages looked at in a tick
+	hugeChunks         = 8      // chunks looked at for huge pages in a tick
+)
+
+// tick does a second's share of the work.
+func (m *maintenance) tick(now moment) {
+	s := m.tracker.store
+	started := time.Now()
+	end := s.pool.end()
+	ttl := m.tracker.ttl(s.pool.fill())
+	for n := (end + uint32(m.tracker.pass()) - 1) / uint32(m.tracker.pass()); n > 0; n-- {
+		if m.cursor++; m.cursor >= end {
+			m.cursor = 1
+			if end <= 1 {
+				break
+			}
+			m.sweeps++
+		}
+		s.sweep(m.cursor, now.mono, ttl)
+		// Who waits for the processor has it between two pages.
+		runtime.Gosched()
+	}
+	m.swept += time.Since(started)
+	s.trim(now.mono, idleBefore, trimPages)
+	if !m.small && !s.pool.enlarge(hugeChunks) {
+		m.small = true // no huge pages here
+	}
+	m.watchFull(now)
+	if m.list != nil && (m.list.busy || now.mono-m.checked >= listEvery) {
+		m.checked = now.mono
+		if m.list.changed() {
+			m.reload(now)
+		}
+	}
+	if now.mono-m.shown >= m.statsInterval {
+		m.writeReport(now)
+	}
+}
+
+// watchFull logs when newcomers begin to be turned away for lack of room, and
+// when there is room again.
+func (m *maintenance) watchFull(now moment) {
+	var refusals uint64
+	for _, w := range m.workers {
+		c := w.published.load()
+		refusals += c.verdicts[announcedFull].datagrams
+	}
+	s := m.tracker.store
+	if refusals != m.refusals {
+		m.refusals, m.refused = refusals, now.mono
+	}
+	switch {
+	case !m.full && refusals > 0 && m.refused == now.mono:
+		m.full = true
+		torrents, peers := s.totals()
+		m.log.warn("full: ", strconv.Itoa(torrents), " torrents, ", strconv.Itoa(peers[0]+peers[1]+peers[2]+peers[3]),
+			" peers; newcomers get peers but are not stored until there is room (-memory)")
+	case m.full && now.mono-m.refused >= fullAfter:
+		m.full = false
+		m.log.info("no longer full: newcomers are stored again")
+	}
+}
+
+// reload reads the access list and removes what it no longer allows.
+func (m *maintenance) reload(now moment) {
+	if m.list == nil || !m.list.load() {
+		return
+	}
+	s := m.tracker.store
+	removed := 0
+	s.still.Store(true)
+	defer s.still.Store(false)
+	s.sync()
+	for i := uint32(1); i < s.pool.end(); i++ {
+		removed += s.purge(i, now.mono, m.list.admits)
+		runtime.Gosched()
+	}
+	m.list.discardOld()
+	if removed > 0 {
+		m.log.info(m.list.kind(), ": ", strconv.Itoa(removed), " torrents removed")
+	}
+}
+
+// run ticks until quit is set. hup has the access list read, ask has a summary
+// logged.
+func (m *maintenance) run(quit, hup, ask *atomic.Bool) {
+	m.writeReport(m.clock.now())
+	for !quit.Load() {
+		time.Sleep(time.Second)
+		now := m.clock.now()
+		if hup.Swap(false) {
+			m.manager.reloading()
+			m.reload(now)
+			m.manager.ready()
+		}
+		m.tick(now)
+		if ask.Swap(false) {
+			m.writeReport(now)
+			m.sheet.fill(&m.report)
+			m.sheet.summary(m.log.info)
+		}
+		m.petWatchdog()
+	}
+}
+
+// petWatchdog tells the service manager's watchdog that the loops are alive, unless a
+// worker leaves datagrams waiting and has taken none since the last call. One
+// call left out means nothing; as many as the watchdog waits for do. The
+// maintenance loop itself must get this far.
+func (m *maintenance) petWatchdog() {
+	alive := true
+	for _, w := range m.workers {
+		c := w.published.load()
+		if taken := c.total().datagrams; taken != w.taken {
+			w.taken = taken
+		} else if w.sock.Waiting() {
+			alive = false
+		}
+	}
+	if alive {
+		m.manager.alive()
+	}
+}
+
+// writeReport counts, says what there is to say of it in the log, and writes the
+// report.
+func (m *maintenance) writeReport(now moment) {
+	m.closing.Lock()
+	defer m.closing.Unlock()
+	if m.closed {
+		return
+	}
+	m.shown = now.mono
+	m.count(now)
+	m.logThrottled(now)
+	if m.stats == nil {
+		return
+	}
+	m.sheet.fill(&m.report)
+	switch err := m.stats.write(m.sheet.text); {
+	case err != nil:
+		m.report.unstored++
+		if !m.failed {
+			m.log.warn("stats: ", err.Error(), "; it is tried again each time (-stats)")
+		}
+		m.failed = true
+	case m.failed:
+		m.failed = false
+		m.log.info("stats: written again")
+	}
+}
+
+// count brings the report up to date.
+func (m *maintenance) count(now moment) {
+	r, s := &m.report, m.tracker.store
+	r.uptime, r.every = now.mono, m.statsInterval
+	for i := range r.families {
+		f := &r.families[i]
+		f.counters, f.sockets = counters{}, 0
+		dropped := uint64(0)
+		for _, w := range m.workers {
+			if w.sock.V6() != (i == 1) {
+				continue
+			}
+			c := w.published.load()
+			f.counters.add(&c)
+			f.sockets++
+			if n, ok := w.sock.Drops(); ok {
+				f.kernel = true
+				if n < w.drops {
+					w.drops = 0 // another socket has taken its place
+				}
+				dropped += uint64(n - w.drops)
+				w.drops = n
+			}
+		}
+		// Those for which there was no room are among the dropped.
+		overflowed := uint64(0)
+		if m.kernel != nil {
+			overflowed, f.sorted = m.kernel.overflowed(i == 1, m.sheet.text[:cap(m.sheet.text)])
+			overflowed = min(dropped, overflowed)
+		}
+		f.overflowed += overflowed
+		f.filtered += dropped - overflowed
+		f.expired, f.purged = s.expired[i], s.purged[i]
+	}
+	torrents, peers := s.totals()
+	r.torrents = torrents
+	r.families[0].leechers, r.families[0].seeders = peers[leechers4], peers[seeders4]
+	r.families[1].leechers, r.families[1].seeders = peers[leechers6], peers[seeders6]
+	used, peak, resident := s.pool.usage()
+	r.poolSize, r.poolUsed = s.pool.capacity()*pageSize, used*pageSize
+	r.poolPeak, r.poolResident = peak*pageSize, resident*pageSize
+	r.limit, r.full = m.limit, m.full
+	r.sweeps, r.sweepNanos = m.sweeps, uint64(m.swept)
+	if m.kernel != nil {
+		r.resident = m.kernel.resident(m.sheet.text[:cap(m.sheet.text)])
+	}
+	if m.list != nil {
+		r.list, r.hashes, r.reads = m.list.kind(), m.list.size(), m.list.reads
+	}
+}
+
+// logThrottled logs what strangers have caused.
+func (m *maintenance) logThrottled(now moment) {
+	a, b := &m.report.families[0], &m.report.families[1]
+	all := a.counters
+	all.add(&b.counters)
+	v := &all.verdicts
+	filtered := a.filtered + b.filtered
+	if !a.sorted {
+		filtered = 0 // who knows why
+	}
+	for i, count := range [numNews]uint64{v[errorConnects].datagrams, v[dropConnects].datagrams, v[dropErrors].datagrams,
+		v[announcedShare].datagrams, filtered, a.overflowed + b.overflowed, all.sendFailed} {
+		more, in := m.news[i].due(count, uint32(now.mono))
+		if more == 0 {
+			continue
+		}
+		var w words
+		w.count("", more, " ")
+		w.add(newsNames[i])
+		w.add(", in ")
+		w.add(ageText(seconds(in)))
+		if i < firstBadNews {
+			m.log.info(string(w))
+		} else {
+			m.log.warn(string(w))
+		}
+	}
+}
+
+// newsNames are what strangers cause. From firstBadNews on the operator can do
+// something about it.
+var newsNames = [...]string{
+	"connects refused: more than an address and port may make (-connect-limit)",
+	"connects dropped: more than a network may make",
+	"requests dropped: their network has had enough errors",
+	"peers not stored: their source has its share",
+	"datagrams dropped by the kernel that can be no requests",
+	"datagrams dropped by the kernel for want of room in the receive buffer (net.core.rmem_max, -workers)",
+	"replies that the system refused to send (a firewall? no route?)",
+}
+
+const (
+	numNews      = len(newsNames)
+	firstBadNews = 5
+)
+
+// close ends the reports. The file goes: figures of a tracker that has ended
+// would be taken for those of one that runs.
+func (m *maintenance) close() {
+	m.closing.Lock()
+	defer m.closing.Unlock()
+	m.closed = true
+	if m.stats != nil {
+		m.stats.remove()
+	}
+	if m.kernel != nil {
+		m.kernel.close()
+	}
+}

@@ -1,0 +1,101 @@
+package main
+
+import (
+	"runtime"
+	"strconv"
+	"time"
+	"unsafe"
+
+	"github.com/fabricionaweb/pico-tracker/internal/udp"
+)
+
+// This file has the loop of a worker: receive, answer, send.
+
+// clock tells the time since it was made, and the time of day.
+type clock struct{ start time.Time }
+
+func (c clock) now() moment {
+	t := time.Now()
+	return moment{mono: seconds(t.Sub(c.start) / time.Second), wall: uint32(t.Unix())}
+}
+
+// worker is a socket with the handler that answers for it.
+type worker struct {
+	sock      *udp.Socket
+	handler   *handler
+	published counterSnapshot
+	clock     clock
+	log       *logger
+	taken     uint64 // datagrams, when the keeper last looked
+	drops     uint32 // by the kernel, likewise
+}
+
+// run answers until the socket is stopped. It returns an error when the socket
+// fails.
+func (w *worker) run() error {
+	if w.sock.V6() {
+		return serve[key6](w)
+	}
+	return serve[key4](w)
+}
+
+func serve[K peerKey](w *worker) error {
+	s, d := w.sock, w.handler
+	for {
+		n, err := s.Receive()
+		if err == udp.ErrStopped {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		now := w.clock.now()
+		if foresees && n > 1 {
+			w.expect(n)
+		}
+		for i := 0; i < n; i++ {
+			var from K
+			link := s.Source(i, unsafe.Slice((*byte)(unsafe.Pointer(&from)), len(from)))
+			req := s.Request(i)
+			out, v := handle(d, s.Buffer(i), req, &from, link, now)
+			if len(out) > 0 {
+				s.Reply(i, out)
+			}
+			d.count.note(v, len(req), len(out))
+			if w.log.debug {
+				w.log.trace(source(&from), ": ", verdictInfo[v].name, ", ", strconv.Itoa(len(req)), " bytes in, ", strconv.Itoa(len(out)), " out")
+			}
+		}
+		d.count.sendFailed += uint64(s.Flush(n))
+		w.published.publish(&d.count)
+		if n == s.Batch() {
+			runtime.Gosched() // the other family must not starve on one processor
+		}
+	}
+}
+
+// expect has the processor fetch what the announces of a batch read first: all
+// at once, where each would have had to wait for its own.
+func (w *worker) expect(n int) {
+	var hashes [udp.MaxBatch]uint64
+	announces := hashes[:0]
+	for i := 0; i < n; i++ {
+		req := w.sock.Request(i)
+		if len(req) < announceSize || requestAction(req) != actionAnnounce {
+			continue
+		}
+		w.handler.cookies.expect(requestID(req))
+		announces = append(announces, w.handler.store.hash.sum(parseAnnounce(req).hash[:]))
+	}
+	w.handler.store.expect(announces)
+}
+
+// datagramSizes are the sizes of requests and replies.
+var datagramSizes = udp.Sizes{MaxRequest: maxRequest, MaxReply: maxReply}
+
+// source is a peer key in words.
+func source[K peerKey](k *K) string {
+	b := unsafe.Slice((*byte)(unsafe.Pointer(k)), len(*k))
+	ip, port := b[:len(b)-2], uint16(b[len(b)-2])<<8|uint16(b[len(b)-1])
+	return endpoint{ipAddr{ip: string(ip)}, port}.String()
+}
