@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/binary"
+	"math"
 	"net/netip"
 	"testing"
 	"time"
@@ -54,10 +55,13 @@ func TestZeroAllocs(t *testing.T) {
 		}{
 			{name: "connect", want: connected, request: func(*service) []byte { return connectRequest() }},
 			{name: "connect over the limit", want: errorConnects,
-				prepare: func(s *service) { s.desk(a).connects = used() },
+				prepare: func(s *service) { s.desk(a).connects = used(); s.desk(a).repeats.limit = math.MaxUint32 },
 				request: func(*service) []byte { return connectRequest() }},
 			{name: "connect over both limits", want: dropErrors,
-				prepare: func(s *service) { s.desk(a).connects, s.desk(a).errors = used(), used() },
+				prepare: func(s *service) {
+					s.desk(a).connects, s.desk(a).errors = used(), used()
+					s.desk(a).repeats.limit = 0
+				},
 				request: func(*service) []byte { return connectRequest() }},
 			{name: "connect over the network's limit", want: dropConnects,
 				prepare: func(s *service) { s.desk(a).networks = used() },
@@ -68,10 +72,18 @@ func TestZeroAllocs(t *testing.T) {
 			{name: "like a reply", want: dropReply, request: func(*service) []byte { return errorReply("some text") }},
 			{name: "unknown action", want: dropAction, request: func(s *service) []byte { return concat(s.id(a), u32(7), transaction) }},
 			{name: "bad ID", want: errorID,
+				prepare: func(s *service) { s.desk(a).repeats.limit = math.MaxUint32 },
 				request: func(s *service) []byte { return fields{id: bin("0102030405060708"), port: 1}.bytes() },
 				each:    func(req []byte, i uint32) { binary.BigEndian.PutUint32(req, testWall+i%8) }},
 			{name: "bad ID over the limit", want: dropErrors,
-				prepare: func(s *service) { s.desk(a).errors = used() },
+				prepare: func(s *service) { s.desk(a).errors, s.desk(a).repeats.limit = used(), 0 },
+				request: func(s *service) []byte { return fields{id: bin("0102030405060708"), port: 1}.bytes() }},
+			{name: "bad ID, repeated", want: dropRepeats,
+				prepare: func(s *service) {
+					for range repeatedErrors {
+						s.ask(a, fields{id: bin("0102030405060708"), port: 1}.bytes())
+					}
+				},
 				request: func(s *service) []byte { return fields{id: bin("0102030405060708"), port: 1}.bytes() }},
 			{name: "short announce", want: errorMalformed, request: func(s *service) []byte { return concat(s.id(a), u32(1), transaction) }},
 			{name: "port 0", want: errorMalformed, request: func(s *service) []byte { return fields{id: s.id(a)}.bytes() }},

@@ -40,7 +40,7 @@ A BitTorrent tracker over UDP (BEP 15) in a fixed amount of memory.
                         the world gets private peers with that address; auto:
                         that of the interface with the default route
   -connect-limit N      connects that an address and port may make in 2 minutes,
-                        0 for no limit (default 10)
+                        0 for no limit (default 10000)
   -scrape-limit N       info hashes of a scrape that are answered, 1 to 74; 1 in
                         a cluster, where the others are elsewhere (default 74)
   -stats FILE           write figures to this file, for node_exporter
@@ -366,7 +366,7 @@ func parseConfig(args, env []string) (*config, error) {
 		interval:      15 * 60,
 		workers:       min(runtime.GOMAXPROCS(0), maxWorkers),
 		scopes:        true,
-		connectLimit:  10,
+		connectLimit:  defaultConnects,
 		scrapeLimit:   maxScrapeHashes,
 		statsInterval: 15,
 		origins:       map[string]string{},

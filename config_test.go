@@ -211,7 +211,7 @@ func TestDefaults(t *testing.T) {
 	}
 	for name, want := range map[string]string{
 		"port": "1337", "listen": "[0.0.0.0 ::]", "interface": "[]", "secret": "", "secret-file": "", "whitelist": "", "blacklist": "", "memory": "0",
-		"interval": "900", "scope": "true", "external-ip": "false 0.0.0.0 ::", "connect-limit": "10", "scrape-limit": "74", "debug": "false", "version": "false", "help": "false", "probe": "",
+		"interval": "900", "scope": "true", "external-ip": "false 0.0.0.0 ::", "connect-limit": "10000", "scrape-limit": "74", "debug": "false", "version": "false", "help": "false", "probe": "",
 	} {
 		if got := c.text(name); got != want {
 			t.Errorf("%s: %q, want %q", name, got, want)

@@ -44,6 +44,7 @@ func newWorld(t *testing.T, pages int, share uint32) *world {
 		d.connects = newLimiter(64, 4, limitWindow, testKey())
 		d.networks = newLimiter(64, 6, limitWindow, testKey())
 		d.errors = newLimiter(64, 5, limitWindow, testKey())
+		d.repeats = newLimiter(64, 2, limitWindow, testKey())
 	}
 	w := &world{
 		service: s,

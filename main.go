@@ -266,9 +266,9 @@ func noMemory(c *config, l *memoryPlan, err error) error {
 	return errors.New("-memory " + sizeText(l.total) + ": " + err.Error() + " (no room in the address space; a smaller size may fit)")
 }
 
-// newHandler makes a worker's desk.
+// newHandler makes a worker's handler.
 func newHandler(t *tracker, c *config, l *memoryPlan, key []byte, now moment) (*handler, error) {
-	seed := make([]byte, 64)
+	seed := make([]byte, 80)
 	if err := randomBytes(seed); err != nil {
 		return nil, err
 	}
@@ -276,9 +276,10 @@ func newHandler(t *tracker, c *config, l *memoryPlan, key []byte, now moment) (*
 		tracker:  t,
 		cookies:  newCookies(key, l.idBits, now),
 		connects: newLimiter(l.limits, c.connectLimit, limitWindow, newHashKey(seed)),
-		networks: newLimiter(l.limits, networkConnects, limitWindow, newHashKey(seed[16:])),
+		networks: newLimiter(l.limits, max(networkConnects, c.connectLimit), limitWindow, newHashKey(seed[16:])),
 		errors:   newLimiter(l.limits, networkErrors, limitWindow, newHashKey(seed[32:])),
-		rng:      random{newHashKey(seed[48:]).k0},
+		repeats:  newLimiter(l.limits, repeatedErrors, limitWindow, newHashKey(seed[48:])),
+		rng:      random{newHashKey(seed[64:]).k0},
 	}
 	d.cookies.steady = c.secret == nil && c.secretFile == ""
 	return d, nil

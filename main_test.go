@@ -497,7 +497,7 @@ func TestDesks(t *testing.T) {
 				t.Fatal(err)
 			}
 			bytes := len(d.cookies.seen) * int(unsafe.Sizeof(verified{}))
-			for _, lim := range []*limiter{d.connects, d.networks, d.errors} {
+			for _, lim := range []*limiter{d.connects, d.networks, d.errors, d.repeats} {
 				keys[lim.hash] = true
 				bytes += len(lim.rows) * limitRowBytes
 			}
@@ -509,7 +509,7 @@ func TestDesks(t *testing.T) {
 			}
 		}
 	}
-	if want := 3 * (3 + 2*3); len(keys) != want {
+	if want := 3 * (3 + 2*4); len(keys) != want {
 		t.Errorf("%d keys for %d tables", len(keys), want)
 	}
 }

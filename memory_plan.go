@@ -31,6 +31,9 @@ const (
 	// socketStack is the memory of a worker's stacks and of its thread.
 	socketStack = 48 << 10
 
+	// workerLimiters is how many rate limiters a worker has.
+	workerLimiters = 4
+
 	// -memory auto is an eighth of what the process may use, within these
 	// limits.
 	minAuto = 8 << 20
@@ -61,7 +64,7 @@ func divideMemory(total, sockets int, listFile int64) memoryPlan {
 	} else if per >= 3<<20 {
 		l.batch, l.idBits, l.limits = 32, 11, 16<<10
 	}
-	l.perWorker = socketStack + l.batch*datagramSizes.DatagramBytes() + 24<<l.idBits + 3*l.limits
+	l.perWorker = socketStack + l.batch*datagramSizes.DatagramBytes() + l.tables()
 	left := total - runtimeBytes - sockets*l.perWorker
 	if listFile >= 0 {
 		// Room for the present list and a quarter more, and at least a
@@ -77,6 +80,9 @@ func divideMemory(total, sockets int, listFile int64) memoryPlan {
 	}
 	return l
 }
+
+// tables returns the bytes of a worker's connection IDs and rate limiters.
+func (l *memoryPlan) tables() int { return 24<<l.idBits + workerLimiters*l.limits }
 
 // memoryPlan divides the memory for this configuration.
 func (c *config) memoryPlan() (memoryPlan, error) {

@@ -67,10 +67,9 @@ func plan(c *config, l *memoryPlan, stdout io.Writer) error {
 		w.add("\n")
 	}
 	w.add("what takes the memory                            bytes\n")
-	limits := 24<<l.idBits + 3*l.limits
 	row("Go runtime and program", runtimeBytes)
-	row(strconv.Itoa(sockets)+" sockets", sockets*(l.perWorker-limits))
-	row("connection IDs and limiters", sockets*limits)
+	row(strconv.Itoa(sockets)+" sockets", sockets*(l.perWorker-l.tables()))
+	row("connection IDs and limiters", sockets*l.tables())
 	if l.listMax > 0 {
 		row("list of up to "+strconv.Itoa(l.listMax)+" torrents", listBytes(l.listMax))
 	}

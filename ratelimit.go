@@ -49,8 +49,13 @@ func newLimiter(bytes int, limit uint32, window seconds, key hashKey) *limiter {
 	return &limiter{rows: make([]limitRow, n), hash: key, limit: limit, window: window}
 }
 
-// allow counts an event of key and says whether it is within the limit.
+// allow counts an event of key and reports whether it is within the limit.
 func (l *limiter) allow(key []byte, now seconds) bool {
+	return l.allowUpTo(key, l.limit, now)
+}
+
+// allowUpTo is allow with another limit for this key.
+func (l *limiter) allowUpTo(key []byte, limit uint32, now seconds) bool {
 	if l.limit == 0 {
 		return true
 	}
@@ -64,7 +69,7 @@ func (l *limiter) allow(key []byte, now seconds) bool {
 			e.count = 0
 		}
 		if e.count != 0 && e.tag == tag {
-			if e.count >= l.limit {
+			if e.count >= limit {
 				return false
 			}
 			e.count++

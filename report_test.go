@@ -40,7 +40,7 @@ func TestReportAddsUp(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "tracker.prom")
 	list := filepath.Join(t.TempDir(), "list")
 	writeFile(t, list, digits(99)+"\n")
-	p := startProgram(t, "-stats", path, "-stats-interval", "1s", "-blacklist", list)
+	p := startProgram(t, "-stats", path, "-stats-interval", "1s", "-blacklist", list, "-connect-limit", "10")
 	want := map[string]int{} // samples
 	all := 0
 	for _, family := range []struct{ name, addr string }{{"ipv4", "127.0.0.1"}, {"ipv6", "::1"}} {

@@ -29,7 +29,8 @@ const (
 	dropMagic      // dropped: connect with another protocol ID
 	dropSource     // dropped: no address to answer to
 	dropConnects   // dropped: too many connects from one network
-	dropErrors     // dropped: its source has had enough errors
+	dropErrors     // dropped: its network got enough errors
+	dropRepeats    // dropped: its IP, port and info hash got enough errors
 	numVerdicts
 )
 
@@ -64,6 +65,7 @@ var verdictInfo = [numVerdicts]struct{ name, action, outcome, reason string }{
 	dropSource:      {"dropped: source", "other", outcomeDropped, "source"},
 	dropConnects:    {"dropped: connect limit of the network", "connect", outcomeDropped, "network_connects"},
 	dropErrors:      {"dropped: error limit of the network", "other", outcomeDropped, "network_errors"},
+	dropRepeats:     {"dropped: repeated after errors", "other", outcomeDropped, "repeated"},
 }
 
 // count is datagrams and their bytes, and those of the replies.

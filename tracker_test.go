@@ -39,9 +39,10 @@ func testDesk(tr *tracker, key []byte, now moment) *handler {
 	return &handler{
 		tracker:  tr,
 		cookies:  newCookies(key, 6, now),
-		connects: newLimiter(1<<12, 10, limitWindow, newHashKey(seed)),
+		connects: newLimiter(1<<12, defaultConnects, limitWindow, newHashKey(seed)),
 		networks: newLimiter(1<<12, networkConnects, limitWindow, newHashKey(seed)),
 		errors:   newLimiter(1<<12, networkErrors, limitWindow, newHashKey(seed)),
+		repeats:  newLimiter(1<<12, repeatedErrors, limitWindow, newHashKey(seed)),
 	}
 }
 
@@ -416,16 +417,18 @@ func TestConnectMagic(t *testing.T) {
 	})
 }
 
-// TestConnectLimit: ten connects of an address and port in two minutes are
-// answered, the next get an error of 16 bytes at most. Other ports go on.
+// TestConnectLimit: the connects of an address and port in two minutes are
+// answered up to the limit. The next get an error of 16 bytes at most, and after
+// a few errors silence. Other ports go on.
 func TestConnectLimit(t *testing.T) {
 	families(t, func(t *testing.T, s *service, a, b, _ host) {
+		s.desk(a).connects.limit = 10
 		for i := 0; i < 10; i++ {
 			s.connectID(a)
 			s.pass(1)
 		}
-		for i := 0; i < 3; i++ {
-			reply := s.ask(a, connectRequest())
+		for i := 0; i < repeatedErrors-1; i++ {
+			reply := s.ask(a, append(connectRequest(), byte(i)))
 			if len(reply) > 16 || !bytes.Equal(reply, errorReply("too fast")) {
 				t.Fatalf("over the limit: %x", reply)
 			}
@@ -434,8 +437,70 @@ func TestConnectLimit(t *testing.T) {
 		s.connectID(b)
 		s.pass(109) // 119 s after the first
 		s.expectReply(a, connectRequest(), errorReply("too fast"))
+		s.expectSilence(a, connectRequest())
 		s.pass(1)
 		s.connectID(a)
+	})
+}
+
+// TestConnectForEachAnnounce: BiglyBT and rTorrent 0.16 send a connect before
+// every announce, from one socket. With 2,000 torrents the client starts,
+// announces again, stops and starts again without an error, and all of its
+// peers are removed when it stops.
+func TestConnectForEachAnnounce(t *testing.T) {
+	families(t, func(t *testing.T, _ *service, a, _, _ host) {
+		s := newServiceOf(t, 400, "secret")
+		const torrents = 2000
+		for _, phase := range []struct {
+			name  string
+			event uint32
+			left  int // torrents, afterwards
+			pass  seconds
+		}{
+			{name: "start", event: 2, left: torrents, pass: testInterval},
+			{name: "steady state", event: 0, left: torrents, pass: 10},
+			{name: "stop", event: 3, left: 0, pass: 1},
+			{name: "restart", event: 2, left: torrents, pass: 1},
+			{name: "stop again", event: 3, left: 0, pass: 1},
+		} {
+			for i := range torrents {
+				f := leech(a)
+				f.hash, f.event, f.id = i, phase.event, s.connectID(a)
+				s.decode(a, s.ask(a, f.bytes()))
+			}
+			if n, _ := s.store.totals(); n != phase.left {
+				t.Fatalf("%s: %d torrents, want %d", phase.name, n, phase.left)
+			}
+			s.pass(phase.pass)
+		}
+	})
+}
+
+// TestConnectsBeforeTheFirstReply: qBittorrent, Deluge and libtorrent send a
+// connect for each torrent until the first reply arrives, and announce with the
+// last ID.
+func TestConnectsBeforeTheFirstReply(t *testing.T) {
+	families(t, func(t *testing.T, _ *service, a, _, _ host) {
+		s := newServiceOf(t, 400, "secret")
+		const torrents = 2000
+		for _, event := range []uint32{2, 3} {
+			var id []byte
+			for range torrents {
+				id = s.connectID(a)
+			}
+			for i := range torrents {
+				f := leech(a)
+				f.hash, f.event, f.id = i, event, id
+				s.decode(a, s.ask(a, f.bytes()))
+			}
+			want := torrents
+			if event == eventStopped {
+				want = 0
+			}
+			if n, _ := s.store.totals(); n != want {
+				t.Fatalf("event %d: %d torrents, want %d", event, n, want)
+			}
+		}
 	})
 }
 
@@ -478,11 +543,12 @@ func neighbour(h host, i int) host {
 	return netip.AddrPortFrom(h.Addr(), uint16(2000+i))
 }
 
-// TestNetworkLimitIsGenerous: a client that connects anew, from a new port,
-// for each of a thousand torrents, is far below the limit.
+// TestNetworkLimitIsGenerous: rTorrent up to 0.15 connects from a new port for
+// each announce. Five such clients with 2,000 torrents each, behind one NAT, are
+// far below the limit.
 func TestNetworkLimitIsGenerous(t *testing.T) {
 	families(t, func(t *testing.T, s *service, a, _, _ host) {
-		for i := 0; i < 4000; i++ {
+		for i := 0; i < 5*2*2000; i++ {
 			s.connectID(neighbour(a, i))
 		}
 	})
@@ -497,7 +563,7 @@ func TestBadID(t *testing.T) {
 		scrape := scrapeRequest(bin("0102030405060708"), 1, 2, 3)
 		for _, req := range [][]byte{announce, scrape} {
 			for n := 16; n <= len(req); n++ {
-				s.expectReply(a, req[:n], errorReply(text[:min(len(text), n-8)]))
+				s.expectReply(neighbour(a, n), req[:n], errorReply(text[:min(len(text), n-8)]))
 			}
 		}
 	})
@@ -508,6 +574,7 @@ func TestBadID(t *testing.T) {
 func TestErrorLimit(t *testing.T) {
 	families(t, func(t *testing.T, s *service, a, b, _ host) {
 		s.desk(a).errors = newLimiter(64, 50, limitWindow, hashKey{})
+		s.desk(a).repeats = newLimiter(64, 0, limitWindow, hashKey{})
 		bad := fields{id: bin("0102030405060708"), port: 1}.bytes()
 		for i := 0; i < 50; i++ {
 			if s.ask(neighbour(a, i), bad) == nil {
@@ -531,6 +598,95 @@ func TestErrorLimit(t *testing.T) {
 		s.connectID(b)
 		s.expectReply(b, connectRequest(), errorReply("too fast"))
 		s.expectSilence(b, connectRequest())
+		if s.last != dropErrors {
+			t.Fatalf("verdict %q, want %q", verdictInfo[s.last].name, verdictInfo[dropErrors].name)
+		}
+	})
+}
+
+// TestRepeatedErrors: lftp resends a request as soon as it gets an error. After
+// a few errors there is silence for its IP, port and torrent, and after two
+// minutes there are errors again.
+func TestRepeatedErrors(t *testing.T) {
+	bad := bin("0102030405060708")
+	for _, c := range []struct {
+		name    string
+		request func(id []byte) []byte
+		proved  bool
+		errors  int
+	}{
+		{name: "announce, bad ID", request: func([]byte) []byte { return fields{id: bad, port: 1}.bytes() }, errors: 8},
+		{name: "scrape, bad ID", request: func([]byte) []byte { return scrapeRequest(bad, 0) }, errors: 8},
+		{name: "16 bytes, bad ID", request: func([]byte) []byte { return scrapeRequest(bad) }, errors: 8},
+		{name: "announce, denied", request: func(id []byte) []byte { return fields{id: id, port: 1}.bytes() }, proved: true, errors: 100},
+		{name: "announce, port 0", request: func(id []byte) []byte { return fields{id: id}.bytes() }, proved: true, errors: 100},
+		{name: "announce, short", request: func(id []byte) []byte { return fields{id: id}.bytes()[:97] }, proved: true, errors: 100},
+		{name: "scrape without a hash", request: func(id []byte) []byte { return scrapeRequest(id) }, proved: true, errors: 100},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			families(t, func(t *testing.T, s *service, a, b, _ host) {
+				s.store.admit = func(*infoHash) bool { return false }
+				for range 2 {
+					for i := range 2000 {
+						id := bad
+						if c.proved {
+							id = s.id(a)
+						}
+						req := c.request(id)
+						copy(req[12:], u32(uint32(i))) // the transaction ID
+						if got := s.ask(a, req) != nil; got != (i < c.errors) {
+							t.Fatalf("request %d: answered %v, want %v", i, got, i < c.errors)
+						}
+					}
+					if s.last != dropRepeats {
+						t.Fatalf("verdict %q, want %q", verdictInfo[s.last].name, verdictInfo[dropRepeats].name)
+					}
+					// Another port, torrent or network has its own count.
+					if s.ask(neighbour(a, 1), c.request(s.id(neighbour(a, 1)))) == nil || s.ask(b, c.request(s.id(b))) == nil {
+						t.Fatal("another client gets no error")
+					}
+					other := leech(a)
+					if other.hash, other.id = 5, bad; s.ask(a, other.bytes()) == nil {
+						t.Fatal("no error for another torrent")
+					}
+					s.pass(limitWindow)
+				}
+			})
+		})
+	}
+}
+
+// TestRecovery: a client with 2,000 torrents on one port has an expired ID, and
+// tries each of them twice, as libtorrent does within a minute. It gets an error
+// for each, and then all are announced with a new ID.
+func TestRecovery(t *testing.T) {
+	families(t, func(t *testing.T, _ *service, a, _, _ host) {
+		s := newServiceOf(t, 400, "secret")
+		const torrents = 2000
+		expired := s.connectID(a)
+		s.pass(cookieLife + 1)
+		s.proved = map[netip.Addr]bool{}
+		announceAll := func(id []byte) (errors int) {
+			for i := range torrents {
+				f := leech(a)
+				f.hash, f.id = i, id
+				if reply := s.ask(a, f.bytes()); reply == nil {
+					t.Fatalf("torrent %d: silence (%s)", i, verdictInfo[s.last].name)
+				} else if bytes.HasPrefix(reply, u32(actionError)) {
+					errors++
+				}
+			}
+			return errors
+		}
+		for range 2 {
+			if got := announceAll(expired); got != torrents {
+				t.Fatalf("%d errors, want %d", got, torrents)
+			}
+			s.pass(17)
+		}
+		if got := announceAll(s.connectID(a)); got != 0 {
+			t.Fatalf("%d errors with a new ID", got)
+		}
 	})
 }
 
@@ -1171,6 +1327,7 @@ func TestIDBoundToAddress(t *testing.T) {
 func TestIDForged(t *testing.T) {
 	families(t, func(t *testing.T, s *service, a, _, _ host) {
 		s.desk(a).errors = newLimiter(64, 0, limitWindow, hashKey{})
+		s.desk(a).repeats = newLimiter(64, 0, limitWindow, hashKey{})
 		id := s.connectID(a)
 		for i := 0; i < 64; i++ {
 			forged := bytes.Clone(id)
