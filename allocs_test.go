@@ -138,7 +138,7 @@ func TestZeroAllocs(t *testing.T) {
 				request: func(s *service) []byte { return fields{id: s.id(a), port: 1}.bytes() }},
 			{name: "scrape", want: scraped,
 				prepare: func(s *service) { fillSwarm(s, a, 300) },
-				request: func(s *service) []byte { return scrapeRequest(s.id(a), make([]int, 74)...) }},
+				request: func(s *service) []byte { return scrapeRequest(s.id(a), make([]int, 102)...) }},
 			{name: "scrape without a hash", want: errorNoHash,
 				request: func(s *service) []byte { return scrapeRequest(s.id(a)) }},
 		} {

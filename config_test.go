@@ -106,7 +106,7 @@ var flagCases = []struct {
 			"127.0.0.1": "can't be reached", "0.0.0.0": "can't be reached", "::": "can't be reached", "224.0.0.1": "can't be reached", "::ffff:8.8.8.8": "IPv4 address"}},
 	{"connect-limit", "", map[string]string{"0": "0", "1": "1", "1000000": "1000000"},
 		map[string]string{"-1": "0 to 1000000", "1000001": "0 to 1000000", "many": "0 to 1000000"}},
-	{"scrape-limit", "", map[string]string{"1": "1", "74": "74"}, map[string]string{"0": "1 to 74", "75": "1 to 74", "all": "1 to 74"}},
+	{"scrape-limit", "", map[string]string{"1": "1", "102": "102"}, map[string]string{"0": "1 to 102", "103": "1 to 102", "all": "1 to 102"}},
 	{"debug", "d", map[string]string{"1": "true", "true": "true", "TRUE": "true", "t": "true", "0": "false", "false": "false", "F": "false"},
 		map[string]string{"maybe": "true or false", "2": "true or false", "yes": "true or false"}},
 }
@@ -211,7 +211,7 @@ func TestDefaults(t *testing.T) {
 	}
 	for name, want := range map[string]string{
 		"port": "1337", "listen": "[0.0.0.0 ::]", "interface": "[]", "secret": "", "secret-file": "", "whitelist": "", "blacklist": "", "memory": "0",
-		"interval": "900", "scope": "true", "external-ip": "false 0.0.0.0 ::", "connect-limit": "10000", "scrape-limit": "74", "debug": "false", "version": "false", "help": "false", "probe": "",
+		"interval": "900", "scope": "true", "external-ip": "false 0.0.0.0 ::", "connect-limit": "10000", "scrape-limit": "102", "debug": "false", "version": "false", "help": "false", "probe": "",
 	} {
 		if got := c.text(name); got != want {
 			t.Errorf("%s: %q, want %q", name, got, want)

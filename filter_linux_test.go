@@ -53,7 +53,7 @@ func TestFilter(t *testing.T) {
 		with(connectRequest(), 3, 0x16), with(connectRequest(), 7, 0x81), with(connectRequest(), 0, 1), with(connectRequest(), 11, 3),
 		with(connectRequest(), 11, 1), with(connectRequest(), 11, 2), with(connectRequest(), 8, 1),
 		good, good[:97], good[:16], good[:15], append(bytes.Clone(good), 0, 0), with(good, 11, 0), with(good, 11, 2), with(good, 11, 3), with(good, 11, 4),
-		with(good, 8, 1), with(good, 10, 1), scrapeRequest(good[:8]), scrapeRequest(good[:8], make([]int, 74)...), scrapeRequest(good[:8], make([]int, 80)...),
+		with(good, 8, 1), with(good, 10, 1), scrapeRequest(good[:8]), scrapeRequest(good[:8], make([]int, 102)...), scrapeRequest(good[:8], make([]int, 110)...),
 		errorReply(textID), concat(u32(2), transaction, u32(1), u32(0), u32(0)), concat(u32(0), transaction, u32(2), u32(9)),
 		with(good, 0, 0, 0, 0, 0), with(good, 0, 0, 0, 0, 3), with(good, 0, 0, 0, 0, 4), with(good, 0, 0xff, 0xff, 0xff, 0xff), with(good, 0, 0x80, 0, 0, 0),
 		with(make([]byte, 1200), 0, 4), make([]byte, 16), bytes.Repeat([]byte{0xff}, 16),

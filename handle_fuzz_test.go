@@ -104,7 +104,7 @@ func (w *world) send(i int, req []byte) {
 	case action == actionAnnounce:
 		w.checkAnnounce(h, req, reply)
 	case action == actionScrape:
-		if n := min(74, (len(req)-16)/20); n < 1 || len(reply) != 8+12*n {
+		if n := min(102, (len(req)-16)/20); n < 1 || len(reply) != 8+12*n {
 			w.t.Fatalf("%d bytes for a scrape of %d", len(reply), len(req))
 		}
 	}
@@ -184,7 +184,7 @@ func (w *world) run(data []byte) {
 			}
 			w.send(i, f.bytes())
 		case 7:
-			hashes := make([]int, next()%80)
+			hashes := make([]int, next()%110)
 			for j := range hashes {
 				hashes[j] = (j + i) % 5
 			}

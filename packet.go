@@ -18,14 +18,13 @@ const (
 	eventStarted   = 2
 	eventStopped   = 3
 
-	headSize        = 16 // connection ID, action, transaction ID
-	connectSize     = 16 // request and reply
-	announceSize    = 98 // request, without BEP 41 options
-	announceReply   = 20 // reply, without peers
-	scrapeReply     = 8  // reply, without torrents
-	scrapeEntry     = 12
-	errorSize       = 8 // reply, without text
-	maxScrapeHashes = 74
+	headSize      = 16 // connection ID, action, transaction ID
+	connectSize   = 16 // request and reply
+	announceSize  = 98 // request, without BEP 41 options
+	announceReply = 20 // reply, without peers
+	scrapeReply   = 8  // reply, without torrents
+	scrapeEntry   = 12
+	errorSize     = 8 // reply, without text
 )
 
 // Our choices: no reply may be fragmented, and IPv6 promises 1280 bytes.
@@ -34,10 +33,19 @@ const (
 	maxWant4    = 200
 	maxWant6    = 66
 
-	// maxReply is the largest reply: 200 IPv4 peers.
-	maxReply = announceReply + maxWant4*len(key4{})
+	// maxReply is the largest reply: 1280 bytes without the headers of IPv6
+	// and UDP.
+	maxReply = 1280 - 40 - 8
+	// maxScrapeHashes is how many torrents fit into a reply. The npm client
+	// asks for 81 in two fragments, and waits for ever if fewer are answered.
+	maxScrapeHashes = (maxReply - scrapeReply) / scrapeEntry
 	// maxRequest is the largest request of which every byte is read.
 	maxRequest = headSize + maxScrapeHashes*len(infoHash{})
+)
+
+var (
+	_ [maxReply - announceReply - maxWant4*len(key4{})]byte
+	_ [maxReply - announceReply - maxWant6*len(key6{})]byte
 )
 
 func requestAction(req []byte) uint32 { return binary.BigEndian.Uint32(req[8:]) }
