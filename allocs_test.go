@@ -6,6 +6,9 @@ import (
 	"net/netip"
 	"testing"
 	"time"
+
+	"github.com/fabricionaweb/pico-tracker/internal/logger"
+	"github.com/fabricionaweb/pico-tracker/internal/siphash"
 )
 
 // TestZeroAllocs: nothing that a packet or a tick does allocates.
@@ -30,9 +33,9 @@ func TestZeroAllocs(t *testing.T) {
 	}
 
 	families(t, func(t *testing.T, _ *service, a, b, _ host) {
-		free := func() *limiter { return newLimiter(64, 0, limitWindow, hashKey{}) }
+		free := func() *limiter { return newLimiter(64, 0, limitWindow, siphash.Key{}) }
 		used := func() *limiter {
-			l := newLimiter(1<<12, 1, limitWindow, hashKey{})
+			l := newLimiter(1<<12, 1, limitWindow, siphash.Key{})
 			for _, h := range []host{a, b} {
 				if h.Addr().Is6() {
 					key := keyOf[key6](h)
@@ -177,7 +180,7 @@ func TestZeroAllocs(t *testing.T) {
 	})
 
 	t.Run("limits that are forgotten", func(t *testing.T) {
-		l := newLimiter(64, 3, limitWindow, hashKey{})
+		l := newLimiter(64, 3, limitWindow, siphash.Key{})
 		var key [6]byte
 		none(t, func() {
 			key[0]++
@@ -192,7 +195,7 @@ func TestZeroAllocs(t *testing.T) {
 		for i := 0; i < 200; i++ {
 			s.announce(a, fields{hash: i, port: 1})
 		}
-		k := &maintenance{tracker: s.tracker, clock: clock{time.Now()}, log: &logger{}}
+		k := &maintenance{tracker: s.tracker, clock: clock{time.Now()}, log: &logger.Logger{}}
 		now := s.now
 		none(t, func() {
 			for i := 0; i < 50; i++ {

@@ -3,6 +3,8 @@ package main
 import (
 	"encoding/binary"
 	"unsafe"
+
+	"github.com/fabricionaweb/pico-tracker/internal/prefetch"
 )
 
 // This file owns the choice of peers for a reply: which of a swarm's an asker
@@ -76,7 +78,7 @@ func whole[K peerKey](w *swarm, seeder bool) (runs [2]stretch) {
 // foresee has the processor fetch what choose is most likely to read, with an
 // rng as it is now.
 func foresee[K peerKey](w *swarm, want int, seeder bool, rng random) {
-	if !foresees || !w.spilled {
+	if !prefetch.Enabled || !w.spilled {
 		return
 	}
 	runs := whole[K](w, seeder)
@@ -87,7 +89,7 @@ func foresee[K peerKey](w *swarm, want int, seeder bool, rng random) {
 	}
 	for rank := rng.below(total); left > 0; {
 		peers := piece[K](w, &runs, rank, left)
-		prefetch(unsafe.Pointer(&peers[0]), uintptr(len(peers))*unsafe.Sizeof(peers[0]))
+		prefetch.Lines(unsafe.Pointer(&peers[0]), uintptr(len(peers))*unsafe.Sizeof(peers[0]))
 		left -= uint32(len(peers))
 		if rank += uint32(len(peers)); rank == total {
 			rank = 0

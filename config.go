@@ -9,6 +9,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/fabricionaweb/pico-tracker/internal/ipaddr"
+	"github.com/fabricionaweb/pico-tracker/internal/sys"
 	"github.com/fabricionaweb/pico-tracker/internal/udp"
 )
 
@@ -67,7 +69,7 @@ DEBUG. SIGHUP has the list file read again, SIGUSR1 logs a summary.
 // config is what the user has chosen.
 type config struct {
 	port                       uint16
-	listen                     []ipAddr
+	listen                     []ipaddr.Addr
 	interfaces                 []string
 	secret                     []byte // nil: none given
 	whitelist                  string
@@ -230,16 +232,16 @@ func setExternalIP(c *config, v string) error {
 		return err
 	}
 	for i, a := range addrs {
-		if a.zone != "" || i > 0 && a.is6() == addrs[0].is6() || i > 1 {
+		if a.Zone != "" || i > 0 && a.Is6() == addrs[0].Is6() || i > 1 {
 			return errValue
 		}
-		if !isGlobal(a.ip) {
+		if !isGlobal(a.IP) {
 			return errors.New(a.String() + " can't be reached from everywhere")
 		}
-		if a.is6() {
-			copy(c.external6[:], a.ip)
+		if a.Is6() {
+			copy(c.external6[:], a.IP)
 		} else {
-			copy(c.external4[:], a.ip)
+			copy(c.external4[:], a.IP)
 		}
 	}
 	return nil
@@ -290,8 +292,8 @@ var errMemory = errors.New("more than " + strconv.Itoa(maxMemory>>30) + "G, the 
 
 // parseListen reads literal addresses; IPv6 may stand in brackets. A socket is
 // bound to an interface by its name: a number will do for link-local ones only.
-func parseListen(v string) ([]ipAddr, error) {
-	var addrs []ipAddr
+func parseListen(v string) ([]ipaddr.Addr, error) {
+	var addrs []ipaddr.Addr
 	for _, part := range strings.Split(v, ",") {
 		s := strings.TrimSpace(part)
 		if inner, ok := strings.CutPrefix(s, "["); ok {
@@ -299,8 +301,8 @@ func parseListen(v string) ([]ipAddr, error) {
 				return nil, errValue
 			}
 		}
-		a, ok := parseAddress(s)
-		if !ok || a.isMapped() || a.zone != "" && !a.isLinkLocal6() && strings.Trim(a.zone, "0123456789") == "" {
+		a, ok := ipaddr.Parse(s)
+		if !ok || a.IsMapped() || a.Zone != "" && !a.IsLinkLocal6() && strings.Trim(a.Zone, "0123456789") == "" {
 			return nil, errValue
 		}
 		for _, b := range addrs {
@@ -334,14 +336,14 @@ func parseInterfaces(v string) ([]string, error) {
 
 // byInterface is each address on each interface; what is on one already stays
 // there.
-func byInterface(addrs []ipAddr, names []string) (all []ipAddr) {
+func byInterface(addrs []ipaddr.Addr, names []string) (all []ipaddr.Addr) {
 	for _, a := range addrs {
-		if a.zone != "" {
+		if a.Zone != "" {
 			all = append(all, a)
 			continue
 		}
 		for _, name := range names {
-			all = append(all, ipAddr{a.ip, name})
+			all = append(all, ipaddr.Addr{IP: a.IP, Zone: name})
 		}
 	}
 	return all
@@ -362,7 +364,7 @@ func variable(name string) string {
 func parseConfig(args, env []string) (*config, error) {
 	c := &config{
 		port:          1337,
-		listen:        []ipAddr{anyIPv4, anyIPv6},
+		listen:        []ipaddr.Addr{ipaddr.Any4, ipaddr.Any6},
 		interval:      15 * 60,
 		workers:       min(runtime.GOMAXPROCS(0), maxWorkers),
 		scopes:        true,
@@ -483,7 +485,7 @@ func (c *config) readSecret() ([]byte, error) {
 		return c.secret, nil
 	}
 	name := c.origins["secret-file"] + " " + c.secretFile + ": "
-	b, err := readFile(c.secretFile)
+	b, err := sys.ReadFile(c.secretFile)
 	if err != nil {
 		return nil, errors.New(name + err.Error())
 	}

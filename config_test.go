@@ -14,6 +14,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/fabricionaweb/pico-tracker/internal/ipaddr"
+	"github.com/fabricionaweb/pico-tracker/internal/logger"
 	"github.com/fabricionaweb/pico-tracker/internal/udp"
 )
 
@@ -43,7 +45,7 @@ func (c *config) text(name string) string {
 	case "scope":
 		return fmt.Sprint(c.scopes)
 	case "external-ip":
-		return fmt.Sprint(c.externalAuto, ipAddr{ip: string(c.external4[:])}, ipAddr{ip: string(c.external6[:])})
+		return fmt.Sprint(c.externalAuto, ipaddr.Addr{IP: string(c.external4[:])}, ipaddr.Addr{IP: string(c.external6[:])})
 	case "connect-limit":
 		return fmt.Sprint(c.connectLimit)
 	case "scrape-limit":
@@ -410,7 +412,7 @@ func TestSigningKey(t *testing.T) {
 		if secret != "" {
 			c.secret = []byte(secret)
 		}
-		k, err := signingKey(c, &logger{w: &lines})
+		k, err := signingKey(c, &logger.Logger{Out: &lines})
 		if err != nil || len(k) != 32 || secret != "" && strings.Contains(lines.String(), secret) {
 			t.Fatalf("%x, %v, %q", k, err, lines.String())
 		}
@@ -548,10 +550,10 @@ func FuzzListen(f *testing.F) {
 		}
 		again := ""
 		for i, a := range got {
-			if len(a.ip) != 4 && len(a.ip) != 16 || a.isMapped() || slices.Contains(got[:i], a) {
+			if len(a.IP) != 4 && len(a.IP) != 16 || a.IsMapped() || slices.Contains(got[:i], a) {
 				t.Fatalf("%q: %v", s, got)
 			}
-			if a.is6() {
+			if a.Is6() {
 				again += ",[" + a.String() + "]"
 			} else {
 				again += "," + a.String()

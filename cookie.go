@@ -4,6 +4,9 @@ import (
 	"crypto/subtle"
 	"encoding/binary"
 	"unsafe"
+
+	"github.com/fabricionaweb/pico-tracker/internal/hmac256"
+	"github.com/fabricionaweb/pico-tracker/internal/prefetch"
 )
 
 // This file owns connection IDs: [32-bit timestamp][32-bit signature], the
@@ -22,7 +25,7 @@ const (
 // deriveKey makes the signing key from the operator's secret, for this use
 // alone.
 func deriveKey(secret []byte) []byte {
-	key := newHMAC(secret).sum([]byte("pico-tracker connection ID"))
+	key := hmac256.New(secret).Sum([]byte("pico-tracker connection ID"))
 	return key[:]
 }
 
@@ -34,7 +37,7 @@ type moment struct {
 
 // cookies signs and checks connection IDs for one worker.
 type cookies struct {
-	mac interface{ sum(message []byte) [32]byte }
+	mac interface{ Sum(message []byte) [32]byte }
 	in  [20]byte // here, for what is passed to an interface is allocated
 
 	// steady: nobody else knows the key, so IDs need no date that others
@@ -63,7 +66,7 @@ type verified struct {
 // newCookies makes a signer that remembers 1<<bits IDs.
 func newCookies(key []byte, bits int, now moment) *cookies {
 	return &cookies{
-		mac:    newHMAC(key),
+		mac:    hmac256.New(key),
 		offset: now.wall - uint32(now.mono),
 		seen:   make([]verified, 1<<bits),
 	}
@@ -73,7 +76,7 @@ func newCookies(key []byte, bits int, now moment) *cookies {
 func (c *cookies) sign(ip []byte, wall uint32) uint32 {
 	n := copy(c.in[:], ip)
 	binary.BigEndian.PutUint32(c.in[n:], wall)
-	sum := c.mac.sum(c.in[:n+4])
+	sum := c.mac.Sum(c.in[:n+4])
 	s := binary.BigEndian.Uint32(sum[:])
 	if s == 0 {
 		return 1 // rTorrent refuses an ID of 0
@@ -104,7 +107,7 @@ func (c *cookies) issue(ip []byte, now moment) uint64 {
 
 // expect has the processor fetch what valid reads of that ID.
 func (c *cookies) expect(id uint64) {
-	prefetch(unsafe.Pointer(c.slot(id)), unsafe.Sizeof(verified{}))
+	prefetch.Lines(unsafe.Pointer(c.slot(id)), unsafe.Sizeof(verified{}))
 }
 
 // valid says whether id was issued to ip, by us or by who shares the secret,

@@ -31,7 +31,7 @@ func TestIDFormat(t *testing.T) {
 // zeroHash is a hash whose every sum is 0.
 type zeroHash struct{}
 
-func (zeroHash) sum([]byte) (zero [32]byte) { return zero }
+func (zeroHash) Sum([]byte) (zero [32]byte) { return zero }
 
 // TestIDNeverZero: rTorrent refuses 0, whatever the hash and the date.
 func TestIDNeverZero(t *testing.T) {

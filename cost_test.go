@@ -6,6 +6,8 @@ import (
 	"os"
 	"strconv"
 	"testing"
+
+	"github.com/fabricionaweb/pico-tracker/internal/siphash"
 )
 
 // BenchmarkHandle is the work of a request without the calls to the system: an
@@ -46,8 +48,8 @@ func benchmarkHandle[K peerKey](b *testing.B, family string, world, inside func(
 			requests[i], keys[i] = f.bytes(), keyOf[K](peer(i))
 			s.ask(peer(i), requests[i])
 		}
-		d.connects = newLimiter(1<<12, 0, limitWindow, hashKey{})
-		d.networks = newLimiter(1<<12, 0, limitWindow, hashKey{})
+		d.connects = newLimiter(1<<12, 0, limitWindow, siphash.Key{})
+		d.networks = newLimiter(1<<12, 0, limitWindow, siphash.Key{})
 		return s, d, requests, keys
 	}
 	run := func(name string, peers int, f func(s *service, d *handler, requests [][]byte, keys []K) func(i int) verdict, want verdict) {

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/fabricionaweb/pico-tracker/internal/logger"
 	"golang.org/x/sys/unix"
 )
 
@@ -18,7 +19,7 @@ func TestReloadGivesBack(t *testing.T) {
 	const n = 5000
 	l, lines := testList(t, false, n)
 	s := newService(t)
-	k := &maintenance{tracker: s.tracker, list: l, log: &logger{w: lines}}
+	k := &maintenance{tracker: s.tracker, list: l, log: &logger.Logger{Out: lines}}
 	text := ""
 	for i := 0; i < n; i++ {
 		text += digits(i) + "\n"

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"unsafe"
 
+	"github.com/fabricionaweb/pico-tracker/internal/sys"
 	"golang.org/x/sys/unix"
 )
 
@@ -22,7 +23,7 @@ type kernel struct {
 // newKernel makes ready to ask. buf is for its use.
 func newKernel(buf []byte) *kernel {
 	open := func(path string) int {
-		f, err := openFile(path)
+		f, err := sys.Open(path)
 		if err != nil {
 			return -1
 		}
@@ -61,7 +62,7 @@ func readAgain(fd int, buf []byte) string {
 // known. buf is for its use.
 func (k *kernel) resident(buf []byte) int {
 	_, rest, _ := strings.Cut(readAgain(k.statm, buf), " ") // size, resident
-	return int(leadingNumber(rest)) * systemPage
+	return int(leadingNumber(rest)) * sys.PageSize
 }
 
 // overflowed is how often a socket of the family had no room for a datagram

@@ -9,6 +9,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/fabricionaweb/pico-tracker/internal/ipaddr"
+	"github.com/fabricionaweb/pico-tracker/internal/logger"
 	"github.com/fabricionaweb/pico-tracker/internal/udp"
 )
 
@@ -24,12 +26,12 @@ type links struct {
 	devices []device
 	uplinks [2]udp.Uplinks // of IPv4, of IPv6
 	tracker *tracker       // to be told the external addresses; nil: they are given
-	log     *logger
+	log     *logger.Logger
 	quit    atomic.Bool
 	done    sync.WaitGroup
 
-	external [2]ipAddr // the last that was found: IPv4, IPv6; ip "" is none
-	known    bool      // that has been looked at
+	external [2]ipaddr.Addr // the last that was found: IPv4, IPv6; ip "" is none
+	known    bool           // that has been looked at
 }
 
 // device is an interface by name, with the number that it had.
@@ -44,7 +46,7 @@ const lookEvery = 2 * time.Second
 // newLinks makes what follows the interfaces, and looks at them a first time.
 // With a tracker it is told the addresses of the interface with the default
 // route.
-func newLinks(socks []*udp.Socket, t *tracker, log *logger) *links {
+func newLinks(socks []*udp.Socket, t *tracker, log *logger.Logger) *links {
 	l := &links{socks: socks, tracker: t, log: log}
 	for _, s := range socks {
 		if s.V6() {
@@ -88,10 +90,10 @@ func (l *links) watch(name string, index uint32) {
 // their uplink is no one's express wish.
 func (l *links) without(err error) {
 	if len(l.devices) > 0 {
-		l.log.warn("netlink: ", err.Error(), ": the interfaces are looked at every ", strconv.Itoa(int(lookEvery/time.Second)), " s")
+		l.log.Warn("netlink: ", err.Error(), ": the interfaces are looked at every ", strconv.Itoa(int(lookEvery/time.Second)), " s")
 	}
 	if l.tracker != nil {
-		l.log.warn("netlink: ", err.Error(), ": -external-ip auto finds no address; give it instead")
+		l.log.Warn("netlink: ", err.Error(), ": -external-ip auto finds no address; give it instead")
 	}
 }
 
@@ -146,9 +148,9 @@ func (l *links) lookAt(d *device) {
 	case index == d.index:
 		// A socket may have missed it all the same.
 	case index == 0:
-		l.log.warn("interface ", d.name, " is gone: waiting for it")
+		l.log.Warn("interface ", d.name, " is gone: waiting for it")
 	default:
-		l.log.info("interface ", d.name, " is there")
+		l.log.Info("interface ", d.name, " is there")
 	}
 	d.index = index
 	for _, s := range l.socks {
@@ -180,27 +182,27 @@ func (l *links) lookUp(family int) {
 		return
 	}
 	// The first that is global or else, to be named in the log, the first.
-	var found ipAddr
+	var found ipaddr.Addr
 	if err = l.kernel.addresses(v6, best, func(ip []byte) {
-		if found.ip == "" || !isGlobal(found.ip) && isGlobal(string(ip)) {
-			found.ip = string(ip)
+		if found.IP == "" || !isGlobal(found.IP) && isGlobal(string(ip)) {
+			found.IP = string(ip)
 		}
 	}); err != nil || l.known && found == l.external[family] {
 		return
 	}
 	l.external[family] = found
 	switch {
-	case found.ip == "":
-		l.log.info("external ", familyName(v6), " address: none")
-	case isGlobal(found.ip):
-		l.log.info("external ", familyName(v6), " address: ", found.String())
+	case found.IP == "":
+		l.log.Info("external ", ipaddr.FamilyName(v6), " address: none")
+	case isGlobal(found.IP):
+		l.log.Info("external ", ipaddr.FamilyName(v6), " address: ", found.String())
 	default:
-		l.log.warn("external ", familyName(v6), " address: none, for ", found.String(), " is not a global one")
+		l.log.Warn("external ", ipaddr.FamilyName(v6), " address: none, for ", found.String(), " is not a global one")
 	}
 	// What is not global counts as none.
 	var ip4 [4]byte
 	var ip6 [16]byte
-	copy(ip4[:], l.external[0].ip)
-	copy(ip6[:], l.external[1].ip)
+	copy(ip4[:], l.external[0].IP)
+	copy(ip6[:], l.external[1].IP)
 	l.tracker.setExternal(ip4, ip6)
 }

@@ -11,6 +11,8 @@ import (
 	"time"
 	"unsafe"
 
+	"github.com/fabricionaweb/pico-tracker/internal/ipaddr"
+	"github.com/fabricionaweb/pico-tracker/internal/logger"
 	"github.com/fabricionaweb/pico-tracker/internal/udp"
 	"golang.org/x/sys/unix"
 )
@@ -34,7 +36,7 @@ func onLoopback(t *testing.T) *udp.Socket {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := udp.Open(udp.Config{IP: anyIPv4.ip, Interface: "lo", Index: index, Batch: 1, Sizes: datagramSizes})
+	s, err := udp.Open(udp.Config{IP: ipaddr.Any4.IP, Interface: "lo", Index: index, Batch: 1, Sizes: datagramSizes})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -72,14 +74,14 @@ func TestWithoutNetlink(t *testing.T) {
 		runtime.LockOSThread() // and never unlocked: the thread ends with the function
 		if err := refuseNetlink(); err != nil {
 			t.Logf("no seccomp here (%v, as under emulation): only what comes after is tested", err)
-			l := &links{socks: []*udp.Socket{s}, tracker: tr, log: &logger{w: &log}}
+			l := &links{socks: []*udp.Socket{s}, tracker: tr, log: &logger.Logger{Out: &log}}
 			l.watch("lo", s.Index())
 			l.without(unix.EAFNOSUPPORT)
 			done <- l
 			return
 		}
-		newLinks(nil, nil, &logger{w: &log}) // of no interest to anyone
-		done <- newLinks([]*udp.Socket{s}, tr, &logger{w: &log})
+		newLinks(nil, nil, &logger.Logger{Out: &log}) // of no interest to anyone
+		done <- newLinks([]*udp.Socket{s}, tr, &logger.Logger{Out: &log})
 	}()
 	l := <-done
 	if l.kernel != nil {
@@ -104,7 +106,7 @@ func TestWithoutNetlink(t *testing.T) {
 // TestLinksStop: what waits for the kernel's word ends when it is told to.
 func TestLinksStop(t *testing.T) {
 	for range 3 {
-		l := newLinks(nil, newService(t).tracker, &logger{w: &strings.Builder{}})
+		l := newLinks(nil, newService(t).tracker, &logger.Logger{Out: &strings.Builder{}})
 		if l.kernel == nil {
 			t.Fatal("no netlink")
 		}

@@ -2,13 +2,16 @@
 
 package main
 
-import "github.com/fabricionaweb/pico-tracker/internal/udp"
+import (
+	"github.com/fabricionaweb/pico-tracker/internal/logger"
+	"github.com/fabricionaweb/pico-tracker/internal/udp"
+)
 
 // Elsewhere no interface is followed.
 
 type links struct{}
 
-func newLinks([]*udp.Socket, *tracker, *logger) *links { return nil }
+func newLinks([]*udp.Socket, *tracker, *logger.Logger) *links { return nil }
 
 func (*links) start() {}
 func (*links) stop()  {}

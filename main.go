@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/binary"
 	"errors"
 	"io"
 	"os"
@@ -14,6 +15,10 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/fabricionaweb/pico-tracker/internal/ipaddr"
+	"github.com/fabricionaweb/pico-tracker/internal/logger"
+	"github.com/fabricionaweb/pico-tracker/internal/siphash"
+	"github.com/fabricionaweb/pico-tracker/internal/sys"
 	"github.com/fabricionaweb/pico-tracker/internal/udp"
 )
 
@@ -30,7 +35,7 @@ const (
 )
 
 func main() {
-	declineHugePages()
+	sys.DeclineHugePages()
 	signals := make(chan os.Signal, 64) // those that come while it starts: what has no room is lost
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP, summarySignal)
 	os.Exit(run(signals, os.Args[1:], os.Environ(), os.Stdout, os.Stderr))
@@ -42,7 +47,7 @@ func run(signals <-chan os.Signal, args, env []string, stdout, stderr io.Writer)
 	log := newLogger(stdout, stderr, env)
 	c, err := parseConfig(args, env)
 	if err == nil {
-		log.debug = c.debug
+		log.Verbose = c.debug
 		switch {
 		case c.help:
 			_, err = io.WriteString(stdout, usage)
@@ -60,7 +65,7 @@ func run(signals <-chan os.Signal, args, env []string, stdout, stderr io.Writer)
 			}()
 			err = probe(c, stdout)
 		case c.status != "":
-			err = status(signals, c.status, stdout, stdout == os.Stdout && isTerminal())
+			err = status(signals, c.status, stdout, stdout == os.Stdout && sys.IsTerminal())
 		default:
 			err = start(signals, c, newNotifier(env), log)
 		}
@@ -68,43 +73,43 @@ func run(signals <-chan os.Signal, args, env []string, stdout, stderr io.Writer)
 	var mistake usageError
 	switch {
 	case errors.As(err, &mistake):
-		log.error(err.Error())
+		log.Error(err.Error())
 		return exitUsage
 	case err != nil:
-		log.error(err.Error())
+		log.Error(err.Error())
 		return exitFailure
 	}
 	return exitOK
 }
 
 // newLogger logs to stderr, in the way of who reads it.
-func newLogger(stdout, stderr io.Writer, env []string) *logger {
-	l := &logger{w: stderr}
+func newLogger(stdout, stderr io.Writer, env []string) *logger.Logger {
+	l := &logger.Logger{Out: stderr}
 	if stdout != os.Stdout || stderr != os.Stderr {
 		return l
 	}
 	for _, e := range env {
 		if v, ok := strings.CutPrefix(e, "JOURNAL_STREAM="); ok {
-			l.journal = isJournal(v)
+			l.Journal = sys.IsJournal(v)
 		}
 	}
 	// Who reads two pipes tells levels by them: procd takes what comes from
 	// stderr for errors, as engines of containers do.
-	if twoPipes() {
-		l.calm = stdout
+	if sys.SeparatePipes() {
+		l.InfoOut = stdout
 	}
 	return l
 }
 
 // start makes everything and serves until told to stop.
-func start(signals <-chan os.Signal, c *config, manager *notifier, log *logger) error {
+func start(signals <-chan os.Signal, c *config, manager *notifier, log *logger.Logger) error {
 	// What start-up leaves is not worth what it takes to collect.
 	defer debug.SetGCPercent(debug.SetGCPercent(-1))
 	// A log that nobody reads any more doesn't end the tracker. (To ignore it
 	// would do, and cost a kilobyte.)
 	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
 	clk := clock{time.Now()}
-	log.info("pico-tracker ", version)
+	log.Info("pico-tracker ", version)
 	key, err := signingKey(c, log)
 	if err != nil {
 		return err
@@ -143,7 +148,7 @@ func start(signals <-chan os.Signal, c *config, manager *notifier, log *logger) 
 	if c.externalAuto && ln == nil {
 		return usageError(c.origins["external-ip"] + " auto: not on this system; want addresses")
 	}
-	log.info("memory ", sizeText(l.total), ": up to ", strconv.Itoa(t.store.maxTorrents()), " torrents or ",
+	log.Info("memory ", sizeText(l.total), ": up to ", strconv.Itoa(t.store.maxTorrents()), " torrents or ",
 		strconv.Itoa(t.store.maxPeers()), " peers; ", strconv.Itoa(c.workers), " workers, interval ",
 		ageText(c.interval))
 
@@ -159,14 +164,14 @@ func start(signals <-chan os.Signal, c *config, manager *notifier, log *logger) 
 	defer debug.SetMemoryLimit(debug.SetMemoryLimit(int64(ms.Sys-ms.HeapReleased) + 512<<10))
 
 	if c.stats != "" {
-		m.stats = newReplacement(c.stats)
+		m.stats = sys.NewAtomicFile(c.stats)
 	}
 	return serveAll(signals, m, ln, log)
 }
 
 // serveAll runs the workers and the keeper until told to stop, or a socket
 // fails.
-func serveAll(signals <-chan os.Signal, m *maintenance, ln *links, log *logger) error {
+func serveAll(signals <-chan os.Signal, m *maintenance, ln *links, log *logger.Logger) error {
 	failed := make(chan error, len(m.workers))
 	var wg sync.WaitGroup
 	for _, w := range m.workers {
@@ -174,7 +179,7 @@ func serveAll(signals <-chan os.Signal, m *maintenance, ln *links, log *logger) 
 		go func() {
 			defer wg.Done()
 			if err := w.run(); err != nil {
-				failed <- errors.New("receive on " + ipAddr{w.sock.IP(), w.sock.Interface()}.String() + ": " + err.Error())
+				failed <- errors.New("receive on " + ipaddr.Addr{IP: w.sock.IP(), Zone: w.sock.Interface()}.String() + ": " + err.Error())
 			}
 		}()
 	}
@@ -193,7 +198,7 @@ func serveAll(signals <-chan os.Signal, m *maintenance, ln *links, log *logger) 
 			case summarySignal:
 				ask.Store(true)
 			default:
-				log.info("stopping: ", sig.String())
+				log.Info("stopping: ", sig.String())
 				done = true
 			}
 		case err = <-failed:
@@ -215,13 +220,13 @@ func serveAll(signals <-chan os.Signal, m *maintenance, ln *links, log *logger) 
 		total.add(&c)
 	}
 	sum := total.total()
-	log.info("stopped: ", decimal(sum.datagrams), " datagrams, ", decimal(sum.in), " bytes in, ",
+	log.Info("stopped: ", decimal(sum.datagrams), " datagrams, ", decimal(sum.in), " bytes in, ",
 		decimal(sum.out), " out, ", decimal(total.sendFailed), " replies that the system refused to send")
 	return err
 }
 
 // signingKey is the key of the connection IDs.
-func signingKey(c *config, log *logger) ([]byte, error) {
+func signingKey(c *config, log *logger.Logger) ([]byte, error) {
 	secret, err := c.readSecret()
 	if err != nil {
 		return nil, err
@@ -229,20 +234,20 @@ func signingKey(c *config, log *logger) ([]byte, error) {
 	switch {
 	case secret == nil:
 		secret = make([]byte, 32)
-		if err := randomBytes(secret); err != nil {
+		if err := sys.Random(secret); err != nil {
 			return nil, err
 		}
-		log.warn("no -secret: connection IDs do not survive a restart, nor hold on another instance")
+		log.Warn("no -secret: connection IDs do not survive a restart, nor hold on another instance")
 	case len(secret) < 32:
-		log.warn("the secret has ", strconv.Itoa(len(secret)), " characters: fewer than 32 are easier to guess")
+		log.Warn("the secret has ", strconv.Itoa(len(secret)), " characters: fewer than 32 are easier to guess")
 	}
 	return deriveKey(secret), nil
 }
 
 // makeTracker makes the store and the access list, nil where there is none.
-func makeTracker(c *config, l *memoryPlan, log *logger) (*tracker, *accessList, error) {
+func makeTracker(c *config, l *memoryPlan, log *logger.Logger) (*tracker, *accessList, error) {
 	seed := make([]byte, 48)
-	if err := randomBytes(seed); err != nil {
+	if err := sys.Random(seed); err != nil {
 		return nil, nil, err
 	}
 	s, err := newStore(l.pages, l.shards, l.shareOf(), stampUnit(c.interval), seed)
@@ -269,17 +274,17 @@ func noMemory(c *config, l *memoryPlan, err error) error {
 // newHandler makes a worker's handler.
 func newHandler(t *tracker, c *config, l *memoryPlan, key []byte, now moment) (*handler, error) {
 	seed := make([]byte, 80)
-	if err := randomBytes(seed); err != nil {
+	if err := sys.Random(seed); err != nil {
 		return nil, err
 	}
 	d := &handler{
 		tracker:  t,
 		cookies:  newCookies(key, l.idBits, now),
-		connects: newLimiter(l.limits, c.connectLimit, limitWindow, newHashKey(seed)),
-		networks: newLimiter(l.limits, max(networkConnects, c.connectLimit), limitWindow, newHashKey(seed[16:])),
-		errors:   newLimiter(l.limits, networkErrors, limitWindow, newHashKey(seed[32:])),
-		repeats:  newLimiter(l.limits, repeatedErrors, limitWindow, newHashKey(seed[48:])),
-		rng:      random{newHashKey(seed[64:]).k0},
+		connects: newLimiter(l.limits, c.connectLimit, limitWindow, siphash.NewKey(seed)),
+		networks: newLimiter(l.limits, max(networkConnects, c.connectLimit), limitWindow, siphash.NewKey(seed[16:])),
+		errors:   newLimiter(l.limits, networkErrors, limitWindow, siphash.NewKey(seed[32:])),
+		repeats:  newLimiter(l.limits, repeatedErrors, limitWindow, siphash.NewKey(seed[48:])),
+		rng:      random{binary.LittleEndian.Uint64(seed[64:])},
 	}
 	d.cookies.steady = c.secret == nil && c.secretFile == ""
 	return d, nil
@@ -287,7 +292,7 @@ func newHandler(t *tracker, c *config, l *memoryPlan, key []byte, now moment) (*
 
 // listen opens the sockets. A family that the kernel lacks is done without, as
 // long as another is left.
-func listen(c *config, batch int, log *logger) ([]*udp.Socket, error) {
+func listen(c *config, batch int, log *logger.Logger) ([]*udp.Socket, error) {
 	var socks []*udp.Socket
 	fail := func(err error) ([]*udp.Socket, error) {
 		for _, s := range socks {
@@ -296,13 +301,13 @@ func listen(c *config, batch int, log *logger) ([]*udp.Socket, error) {
 		return nil, err
 	}
 	for i, addr := range c.listen {
-		name := endpoint{addr, c.port}.String()
-		index, err := interfaceNumber(addr.zone)
+		name := ipaddr.Endpoint{Addr: addr, Port: c.port}.String()
+		index, err := interfaceNumber(addr.Zone)
 		if err != nil {
 			return fail(errors.New("listen " + name + ": " + err.Error()))
 		}
 		config := func(batch int, shared bool) udp.Config {
-			return udp.Config{IP: addr.ip, Port: c.port, Interface: addr.zone, Index: index, Batch: batch, Shared: shared, Sizes: datagramSizes}
+			return udp.Config{IP: addr.IP, Port: c.port, Interface: addr.Zone, Index: index, Batch: batch, Shared: shared, Sizes: datagramSizes}
 		}
 		if c.workers > 1 {
 			// Sockets that share an address would also share it with
@@ -317,12 +322,12 @@ func listen(c *config, batch int, log *logger) ([]*udp.Socket, error) {
 		for n := 0; n < c.workers; n++ {
 			s, err := udp.Open(config(batch, c.workers > 1))
 			if err == udp.ErrNoSharing {
-				log.warn("no SO_REUSEPORT on this system: one worker for each address")
+				log.Warn("no SO_REUSEPORT on this system: one worker for each address")
 				c.workers = 1
 				s, err = udp.Open(config(batch, false))
 			}
 			if udp.NoFamily(err) && (len(socks) > 0 || i+1 < len(c.listen)) {
-				log.warn("no ", familyName(addr.is6()), " on this system: not listening on ", name)
+				log.Warn("no ", ipaddr.FamilyName(addr.Is6()), " on this system: not listening on ", name)
 				break
 			}
 			if err != nil {
@@ -332,11 +337,11 @@ func listen(c *config, batch int, log *logger) ([]*udp.Socket, error) {
 			switch {
 			case n > 0:
 			case s.InterfaceMissing():
-				log.warn("listening on ", name, " once the interface is there")
+				log.Warn("listening on ", name, " once the interface is there")
 			case s.Freebound():
-				log.warn("listening on ", name, " once an interface has the address")
+				log.Warn("listening on ", name, " once an interface has the address")
 			default:
-				log.info("listening on ", name, ", receive buffer ", sizeText(s.ReceiveBuffer()))
+				log.Info("listening on ", name, ", receive buffer ", sizeText(s.ReceiveBuffer()))
 			}
 		}
 	}

@@ -16,6 +16,9 @@ import (
 	"time"
 	"unsafe"
 
+	"github.com/fabricionaweb/pico-tracker/internal/ipaddr"
+	"github.com/fabricionaweb/pico-tracker/internal/logger"
+	"github.com/fabricionaweb/pico-tracker/internal/siphash"
 	"github.com/fabricionaweb/pico-tracker/internal/udp"
 )
 
@@ -264,13 +267,13 @@ func TestProgramStops(t *testing.T) {
 // openFree opens a socket on a port that is free.
 func openFree(t testing.TB, ip string, batch int) (*udp.Socket, uint16) {
 	t.Helper()
-	addr, ok := parseAddress(ip)
+	addr, ok := ipaddr.Parse(ip)
 	if !ok {
 		t.Fatal(ip)
 	}
 	for {
 		port := freePort(t)
-		s, err := udp.Open(udp.Config{IP: addr.ip, Port: port, Batch: batch, Sizes: datagramSizes})
+		s, err := udp.Open(udp.Config{IP: addr.IP, Port: port, Batch: batch, Sizes: datagramSizes})
 		if err == nil {
 			return s, port
 		}
@@ -289,7 +292,7 @@ func TestStopAnswers(t *testing.T) {
 		if sock.V6() {
 			d = s.v6
 		}
-		w := &worker{sock: sock, handler: d, clock: clock{time.Now()}, log: &logger{}}
+		w := &worker{sock: sock, handler: d, clock: clock{time.Now()}, log: &logger.Logger{}}
 		var clients []*client
 		for i := 0; i < 11; i++ {
 			c := dialClient(t, ip, port)
@@ -475,7 +478,7 @@ func TestProgramIDs(t *testing.T) {
 // what is learnt of one says nothing of another, and is of the size that the
 // memory was divided for.
 func TestDesks(t *testing.T) {
-	keys := map[hashKey]bool{}
+	keys := map[siphash.Key]bool{}
 	for _, c := range []*config{
 		{interval: 900, connectLimit: 10},
 		{interval: 900, connectLimit: 10, secret: []byte("s")},
@@ -485,12 +488,12 @@ func TestDesks(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		tr, _, err := makeTracker(c, &l, &logger{w: io.Discard})
+		tr, _, err := makeTracker(c, &l, &logger.Logger{Out: io.Discard})
 		if err != nil {
 			t.Fatal(err)
 		}
 		t.Cleanup(func() { closeStore(tr.store) })
-		keys[tr.store.hash], keys[tr.store.peerHash], keys[tr.store.share.hash] = true, true, true
+		keys[tr.store.hash.key], keys[tr.store.peerHash.key], keys[tr.store.share.hash] = true, true, true
 		for range 2 {
 			d, err := newHandler(tr, c, &l, deriveKey([]byte("k")), moment{})
 			if err != nil {
@@ -523,7 +526,7 @@ func TestTableSizes(t *testing.T) {
 	var limits, ids string
 	for _, perSocket := range []int{2 << 20, 3 << 20, 8 << 20} {
 		l := divideMemory(4*perSocket, 4, -1)
-		keys := limitWays * len(newLimiter(l.limits, 1, limitWindow, hashKey{}).rows)
+		keys := limitWays * len(newLimiter(l.limits, 1, limitWindow, siphash.Key{}).rows)
 		limits += fmt.Sprintf(" %d KiB, %d |", l.limits>>10, keys)
 		ids += fmt.Sprintf(" %d KiB, %d |", int(unsafe.Sizeof(verified{}))<<l.idBits>>10, 1<<l.idBits)
 	}

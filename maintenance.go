@@ -6,6 +6,9 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/fabricionaweb/pico-tracker/internal/logger"
+	"github.com/fabricionaweb/pico-tracker/internal/sys"
 )
 
 // This file has the maintenance loop: the sweep, the memory that goes back to
@@ -18,7 +21,7 @@ type maintenance struct {
 	list    *accessList // nil: none
 	workers []*worker
 	clock   clock
-	log     *logger
+	log     *logger.Logger
 	manager *notifier
 
 	cursor   uint32 // the page to sweep next
@@ -30,14 +33,14 @@ type maintenance struct {
 	refusals uint64  // newcomers turned away for lack of room
 	refused  seconds // when the last of them was
 
-	limit         int          // -memory
-	kernel        *kernel      // nil: not asked
-	stats         *replacement // nil: none
-	statsInterval seconds      // between two reports
-	shown         seconds      // when the last of them was
-	failed        bool         // it could not be written
+	limit         int             // -memory
+	kernel        *kernel         // nil: not asked
+	stats         *sys.AtomicFile // nil: none
+	statsInterval seconds         // between two reports
+	shown         seconds         // when the last of them was
+	failed        bool            // it could not be written
 	report        report
-	news          [numNews]news
+	news          [numNews]logger.Throttle
 	sheet         sheet
 
 	closing sync.Mutex // held while the sockets and the file of the report are used
@@ -103,11 +106,11 @@ func (m *maintenance) watchFull(now moment) {
 	case !m.full && refusals > 0 && m.refused == now.mono:
 		m.full = true
 		torrents, peers := s.totals()
-		m.log.warn("full: ", strconv.Itoa(torrents), " torrents, ", strconv.Itoa(peers[0]+peers[1]+peers[2]+peers[3]),
+		m.log.Warn("full: ", strconv.Itoa(torrents), " torrents, ", strconv.Itoa(peers[0]+peers[1]+peers[2]+peers[3]),
 			" peers; newcomers get peers but are not stored until there is room (-memory)")
 	case m.full && now.mono-m.refused >= fullAfter:
 		m.full = false
-		m.log.info("no longer full: newcomers are stored again")
+		m.log.Info("no longer full: newcomers are stored again")
 	}
 }
 
@@ -127,7 +130,7 @@ func (m *maintenance) reload(now moment) {
 	}
 	m.list.discardOld()
 	if removed > 0 {
-		m.log.info(m.list.kind(), ": ", strconv.Itoa(removed), " torrents removed")
+		m.log.Info(m.list.kind(), ": ", strconv.Itoa(removed), " torrents removed")
 	}
 }
 
@@ -147,7 +150,7 @@ func (m *maintenance) run(quit, hup, ask *atomic.Bool) {
 		if ask.Swap(false) {
 			m.writeReport(now)
 			m.sheet.fill(&m.report)
-			m.sheet.summary(m.log.info)
+			m.sheet.summary(m.log.Info)
 		}
 		m.petWatchdog()
 	}
@@ -187,16 +190,16 @@ func (m *maintenance) writeReport(now moment) {
 		return
 	}
 	m.sheet.fill(&m.report)
-	switch err := m.stats.write(m.sheet.text); {
+	switch err := m.stats.Write(m.sheet.text); {
 	case err != nil:
 		m.report.unstored++
 		if !m.failed {
-			m.log.warn("stats: ", err.Error(), "; it is tried again each time (-stats)")
+			m.log.Warn("stats: ", err.Error(), "; it is tried again each time (-stats)")
 		}
 		m.failed = true
 	case m.failed:
 		m.failed = false
-		m.log.info("stats: written again")
+		m.log.Info("stats: written again")
 	}
 }
 
@@ -263,7 +266,7 @@ func (m *maintenance) logThrottled(now moment) {
 	}
 	for i, count := range [numNews]uint64{v[errorConnects].datagrams, v[dropConnects].datagrams, v[dropErrors].datagrams,
 		v[announcedShare].datagrams, filtered, a.overflowed + b.overflowed, all.sendFailed} {
-		more, in := m.news[i].due(count, uint32(now.mono))
+		more, in := m.news[i].Next(count, uint32(now.mono))
 		if more == 0 {
 			continue
 		}
@@ -273,9 +276,9 @@ func (m *maintenance) logThrottled(now moment) {
 		w.add(", in ")
 		w.add(ageText(seconds(in)))
 		if i < firstBadNews {
-			m.log.info(string(w))
+			m.log.Info(string(w))
 		} else {
-			m.log.warn(string(w))
+			m.log.Warn(string(w))
 		}
 	}
 }
@@ -304,7 +307,7 @@ func (m *maintenance) close() {
 	defer m.closing.Unlock()
 	m.closed = true
 	if m.stats != nil {
-		m.stats.remove()
+		m.stats.Remove()
 	}
 	if m.kernel != nil {
 		m.kernel.close()

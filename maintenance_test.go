@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"strings"
 	"testing"
+
+	"github.com/fabricionaweb/pico-tracker/internal/logger"
 )
 
 // TestFullIsLoggedOnce: once when newcomers begin to be turned away, once when
@@ -14,7 +16,7 @@ func TestFullIsLoggedOnce(t *testing.T) {
 	k := &maintenance{
 		tracker: newTracker(newTestStore(t, 1, 1), 15*60),
 		workers: []*worker{w},
-		log:     &logger{w: &out},
+		log:     &logger.Logger{Out: &out},
 	}
 	var c counters
 	for now := seconds(0); now < 300; now++ {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"strconv"
 
+	"github.com/fabricionaweb/pico-tracker/internal/sys"
 	"github.com/fabricionaweb/pico-tracker/internal/udp"
 )
 
@@ -88,13 +89,13 @@ func (l *memoryPlan) tables() int { return 24<<l.idBits + workerLimiters*l.limit
 func (c *config) memoryPlan() (memoryPlan, error) {
 	total := c.memory
 	if total == 0 {
-		total = int(min(max(memoryLimit()/8, minAuto), maxAuto))
+		total = int(min(max(sys.MemoryLimit()/8, minAuto), maxAuto))
 	}
 	listFile := int64(-1)
 	if path := c.whitelist + c.blacklist; path != "" {
 		listFile = 0
-		if st, err := statFile(path); err == nil {
-			listFile = st.size
+		if st, err := sys.Stat(path); err == nil {
+			listFile = st.Size
 		}
 	}
 	l, err := planMemory(total, c.workers*len(c.listen), listFile)

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/fabricionaweb/pico-tracker/internal/ipaddr"
 	"golang.org/x/sys/unix"
 )
 
@@ -50,9 +51,9 @@ func told(b []byte) (all []string) {
 	for m := (message{}); m.next(&b); {
 		for _, v6 := range []bool{false, true} {
 			m.defaultRoute(v6, func(index, metric uint32) {
-				all = append(all, fmt.Sprintf("%s route by %d at %d", familyName(v6), index, metric))
+				all = append(all, fmt.Sprintf("%s route by %d at %d", ipaddr.FamilyName(v6), index, metric))
 			})
-			m.address(v6, 7, func(ip []byte) { all = append(all, ipAddr{ip: string(ip)}.String()) })
+			m.address(v6, 7, func(ip []byte) { all = append(all, ipaddr.Addr{IP: string(ip)}.String()) })
 		}
 		if m.isSign() {
 			all = append(all, "sign")
@@ -169,7 +170,7 @@ func TestNetlink(t *testing.T) {
 				t.Errorf("a route by %d, which is no interface", index)
 			}
 		}); err != nil {
-			t.Errorf("%s routes: %v", familyName(v6), err)
+			t.Errorf("%s routes: %v", ipaddr.FamilyName(v6), err)
 		}
 		for _, i := range interfaces {
 			known, err := i.Addrs()
@@ -182,7 +183,7 @@ func TestNetlink(t *testing.T) {
 					t.Errorf("%s has the address %v", i.Name, net.IP(ip))
 				}
 			}); err != nil {
-				t.Errorf("%s addresses: %v", familyName(v6), err)
+				t.Errorf("%s addresses: %v", ipaddr.FamilyName(v6), err)
 			}
 		}
 	}

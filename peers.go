@@ -4,6 +4,9 @@ import (
 	"encoding/binary"
 	"runtime"
 	"unsafe"
+
+	"github.com/fabricionaweb/pico-tracker/internal/prefetch"
+	"github.com/fabricionaweb/pico-tracker/internal/siphash"
 )
 
 // This file owns how the peers of one torrent are packed, found and expired.
@@ -220,12 +223,21 @@ func (b *body) counts() (c [numSets]uint32) {
 	return c
 }
 
+// tableHash is the keyed hash of info hashes or of peers. The bits of ignored
+// are cleared in every sum: tests set them to force collisions.
+type tableHash struct {
+	key     siphash.Key
+	ignored uint64
+}
+
+func (h *tableHash) sum(b []byte) uint64 { return h.key.Sum(b) &^ h.ignored }
+
 // swarm is a torrent's peers with what it takes to change them.
 type swarm struct {
 	*body
 	self  ref // the torrent record
 	arena *arena
-	hash  hashKey
+	hash  *tableHash
 	now   seconds
 	stamp meta // of now
 }
@@ -453,8 +465,8 @@ func find[K peerKey](w *swarm, i int, key *K) *peer[K] {
 		return nil
 	}
 	l := w.leaf(r)
-	if foresees {
-		prefetch(unsafe.Pointer(l), min(uintptr(maxLeaf.units())*unit, unsafe.Sizeof(*l)+uintptr(s.n)*unsafe.Sizeof(peer[K]{})))
+	if prefetch.Enabled {
+		prefetch.Lines(unsafe.Pointer(l), min(uintptr(maxLeaf.units())*unit, unsafe.Sizeof(*l)+uintptr(s.n)*unsafe.Sizeof(peer[K]{})))
 	}
 	peers := peersOf[K](l, int(l.n))
 	if j := scan(peers, key); j >= 0 {

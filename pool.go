@@ -5,6 +5,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"unsafe"
+
+	"github.com/fabricionaweb/pico-tracker/internal/sys"
 )
 
 // This file owns the slab: 4 KiB pages of one preallocated mapping, lent to
@@ -105,18 +107,18 @@ const pageBytes = pageSize + int(unsafe.Sizeof(page{}))
 
 // newPool reserves n pages. Nothing is resident until it is used.
 func newPool(n int) (*pool, error) {
-	mem, err := reserve((n + 1) * pageSize)
+	mem, err := sys.Reserve((n + 1) * pageSize)
 	if err != nil {
 		return nil, err
 	}
-	table, err := reserve((n + 1) * int(unsafe.Sizeof(page{})))
+	table, err := sys.Reserve((n + 1) * int(unsafe.Sizeof(page{})))
 	if err != nil {
 		return nil, err
 	}
 	return &pool{
 		mem:    mem,
 		pages:  unsafe.Slice((*page)(unsafe.Pointer(&table[0])), n+1),
-		chunks: make([]chunk, len(mem)/hugePage+2),
+		chunks: make([]chunk, len(mem)/sys.HugePage+2),
 		fresh:  1,
 	}, nil
 }
@@ -129,7 +131,7 @@ func (p *pool) chunkOf(i uint32) *chunk {
 }
 
 // chunkPages is how many pages of the pool a huge page has.
-const chunkPages = hugePage / pageSize
+const chunkPages = sys.HugePage / pageSize
 
 // enlarge makes huge pages of up to n chunks of which every page is resident:
 // a large store then misses the processor's address caches far less, and
@@ -151,7 +153,7 @@ func (p *pool) enlarge(n int) bool {
 		ready := first > 0 && !c.huge && c.cold == 0
 		p.mu.Unlock()
 		if ready {
-			if !enlarge(p.mem[int(first)*pageSize : int(first+chunkPages)*pageSize]) {
+			if !sys.CollapseHuge(p.mem[int(first)*pageSize : int(first+chunkPages)*pageSize]) {
 				return false
 			}
 			p.mu.Lock()
@@ -277,7 +279,7 @@ func (p *pool) reduce(i uint32) {
 	c.huge = false
 	base := uintptr(unsafe.Pointer(&p.mem[0])) / pageSize
 	first := int(i) - int((base+uintptr(i))%chunkPages)
-	reduce(p.mem[first*pageSize : (first+chunkPages)*pageSize])
+	sys.SplitHuge(p.mem[first*pageSize : (first+chunkPages)*pageSize])
 }
 
 // releasedMark in page.freed says that the page is on the cold list.
@@ -287,7 +289,7 @@ const releasedMark = ^seconds(0)
 // whole system pages only. It looks at up to n system pages from where it
 // stopped before.
 func (p *pool) release(now, age seconds, n int) {
-	group := uint32(max(1, systemPage/pageSize))
+	group := uint32(max(1, sys.PageSize/pageSize))
 	for ; n > 0; n-- {
 		p.mu.Lock()
 		first := p.cursor
@@ -312,7 +314,7 @@ func (p *pool) release(now, age seconds, n int) {
 					p.reduce(i)
 				}
 			}
-			discard(p.mem[int(first)*pageSize : int(first+group)*pageSize])
+			sys.Discard(p.mem[int(first)*pageSize : int(first+group)*pageSize])
 		}
 		p.mu.Unlock()
 	}

@@ -8,6 +8,9 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/fabricionaweb/pico-tracker/internal/ipaddr"
+	"github.com/fabricionaweb/pico-tracker/internal/sys"
 )
 
 // This file owns the probe: it asks a UDP tracker, this one or any other, as a
@@ -42,7 +45,7 @@ func probe(c *config, stdout io.Writer) error {
 		failures = ": " + err.Error()
 	}
 	for i := 0; i < len(addrs) && i < probeMost; i++ {
-		a := asker{to: endpoint{addrs[i], port}, stdout: stdout}
+		a := asker{to: ipaddr.Endpoint{Addr: addrs[i], Port: port}, stdout: stdout}
 		if err = a.askAll(c); err == nil {
 			return nil
 		}
@@ -55,7 +58,7 @@ func probe(c *config, stdout io.Writer) error {
 }
 
 // probeTargets are the addresses to try, one at least, and the port.
-func (c *config) probeTargets() ([]ipAddr, uint16, error) {
+func (c *config) probeTargets() ([]ipaddr.Addr, uint16, error) {
 	if c.probe == "self" {
 		addrs := probeSelf(c.listen)
 		if addrs == nil {
@@ -67,8 +70,8 @@ func (c *config) probeTargets() ([]ipAddr, uint16, error) {
 	if err != nil {
 		return nil, 0, err
 	}
-	if addr, ok := parseAddress(host); ok {
-		return []ipAddr{addr.unmap()}, port, nil
+	if addr, ok := ipaddr.Parse(host); ok {
+		return []ipaddr.Addr{addr.Unmap()}, port, nil
 	}
 	addrs, err := lookup(host)
 	return addrs, port, err
@@ -78,27 +81,27 @@ func (c *config) probeTargets() ([]ipAddr, uint16, error) {
 // asked from its own machine: a wildcard's is the loopback address. What a
 // machine sends to itself comes by its loopback interface, whatever the
 // address; but for a link-local one.
-func probeSelf(listen []ipAddr) (addrs []ipAddr) {
+func probeSelf(listen []ipaddr.Addr) (addrs []ipaddr.Addr) {
 	for _, a := range listen {
-		linkLocal := a.isLinkLocal6()
+		linkLocal := a.IsLinkLocal6()
 		switch {
-		case a.zone != "" && a.zone != "lo" && !linkLocal:
+		case a.Zone != "" && a.Zone != "lo" && !linkLocal:
 			continue
-		case a.isUnspecified():
-			a = loopback(a.is6())
+		case a.IsUnspecified():
+			a = loopback(a.Is6())
 		case !linkLocal:
-			a.zone = ""
+			a.Zone = ""
 		}
 		addrs = append(addrs, a)
 	}
 	return addrs
 }
 
-func loopback(v6 bool) ipAddr {
+func loopback(v6 bool) ipaddr.Addr {
 	if v6 {
-		return ipAddr{ip: anyIPv6.ip[:15] + "\x01"}
+		return ipaddr.Addr{IP: ipaddr.Any6.IP[:15] + "\x01"}
 	}
-	return ipAddr{ip: "\x7f\x00\x00\x01"}
+	return ipaddr.Addr{IP: "\x7f\x00\x00\x01"}
 }
 
 // splitTarget takes apart HOST, HOST:PORT, [HOST]:PORT or a tracker's URL. An
@@ -133,7 +136,7 @@ func splitTarget(v string, port uint16) (string, uint16, error) {
 // asker is a conversation with one tracker, from one socket: some give their
 // IDs to a port.
 type asker struct {
-	to     endpoint
+	to     ipaddr.Endpoint
 	stdout io.Writer
 	line   *line
 	id     uint64 // the connection ID; to get one, the protocol's
@@ -183,7 +186,7 @@ func (a *asker) announce(what string, h *infoHash, event byte) error {
 	}
 	return a.ask(what, actionAnnounce, request[headSize:], announceReply-8, func(reply []byte) (string, error) {
 		size := len(key4{})
-		if a.to.addr.is6() {
+		if a.to.Addr.Is6() {
 			size = len(key6{})
 		}
 		interval := binary.BigEndian.Uint32(reply)
@@ -213,7 +216,7 @@ func (a *asker) ask(what string, action uint32, body []byte, least int, read fun
 	request = binary.BigEndian.AppendUint32(request, action)
 	request = append(request, 0, 0, 0, 0)
 	transaction := request[12:16]
-	if err := randomBytes(transaction); err != nil {
+	if err := sys.Random(transaction); err != nil {
 		return err
 	}
 	began := time.Now()

@@ -9,6 +9,8 @@ import (
 	"time"
 	"unsafe"
 
+	"github.com/fabricionaweb/pico-tracker/internal/ipaddr"
+	"github.com/fabricionaweb/pico-tracker/internal/sys"
 	"golang.org/x/sys/unix"
 )
 
@@ -19,23 +21,23 @@ import (
 // line is a socket to one address.
 type line struct {
 	fd int
-	to endpoint
+	to ipaddr.Endpoint
 	sa unix.Sockaddr
 }
 
-func dial(to endpoint) (*line, error) {
-	sa4 := &unix.SockaddrInet4{Port: int(to.port)}
-	sa6 := &unix.SockaddrInet6{Port: int(to.port)}
+func dial(to ipaddr.Endpoint) (*line, error) {
+	sa4 := &unix.SockaddrInet4{Port: int(to.Port)}
+	sa6 := &unix.SockaddrInet6{Port: int(to.Port)}
 	l := &line{to: to, sa: sa4}
 	family, level, option := unix.AF_INET, unix.SOL_IP, unix.IP_RECVERR
-	if to.addr.is6() {
-		copy(sa6.Addr[:], to.addr.ip)
+	if to.Addr.Is6() {
+		copy(sa6.Addr[:], to.Addr.IP)
 		l.sa = sa6
 		family, level, option = unix.AF_INET6, unix.SOL_IPV6, unix.IPV6_RECVERR
 	} else {
-		copy(sa4.Addr[:], to.addr.ip)
+		copy(sa4.Addr[:], to.Addr.IP)
 	}
-	if zone := to.addr.zone; zone != "" {
+	if zone := to.Addr.Zone; zone != "" {
 		var err error
 		if sa6.ZoneId, err = interfaceIndex(zone); err != nil {
 			return nil, err
@@ -81,7 +83,7 @@ func (l *line) exchange(request []byte, accept func([]byte) error) ([]byte, erro
 				return nil, errno
 			}
 			err := accept(reply[:n])
-			asked := from.addr.ip == l.to.addr.ip && from.port == l.to.port
+			asked := from.Addr.IP == l.to.Addr.IP && from.Port == l.to.Port
 			switch {
 			case asked && err == nil:
 				return reply[:n], nil
@@ -96,25 +98,25 @@ func (l *line) exchange(request []byte, accept func([]byte) error) ([]byte, erro
 }
 
 // receive is recvfrom; the one of package unix knows 5 KB of kinds of address.
-func (l *line) receive(b []byte) (n int, from endpoint, errno unix.Errno) {
+func (l *line) receive(b []byte) (n int, from ipaddr.Endpoint, errno unix.Errno) {
 	var sa unix.RawSockaddrInet6 // an IPv4 one is shorter, and has its port at the same place
 	size := uint32(unsafe.Sizeof(sa))
 	r, _, errno := unix.Syscall6(unix.SYS_RECVFROM, uintptr(l.fd), uintptr(unsafe.Pointer(&b[0])), uintptr(len(b)), 0,
 		uintptr(unsafe.Pointer(&sa)), uintptr(unsafe.Pointer(&size)))
 	raw := unsafe.Slice((*byte)(unsafe.Pointer(&sa)), unsafe.Sizeof(sa))
-	from.port = binary.BigEndian.Uint16(raw[2:])
-	from.addr.ip = string(raw[4:8])
-	if l.to.addr.is6() {
-		from.addr.ip = string(raw[8:24])
+	from.Port = binary.BigEndian.Uint16(raw[2:])
+	from.Addr.IP = string(raw[4:8])
+	if l.to.Addr.Is6() {
+		from.Addr.IP = string(raw[8:24])
 	}
 	return int(r), from, errno
 }
 
 // lookup finds the addresses of a name: whole, for search domains are not
 // tried.
-func lookup(name string) ([]ipAddr, error) {
+func lookup(name string) ([]ipaddr.Addr, error) {
 	name = translate(strings.TrimSuffix(name, "."), plain)
-	hosts, _ := readFile("/etc/hosts") // what isn't there has no names
+	hosts, _ := sys.ReadFile("/etc/hosts") // what isn't there has no names
 	if addrs := table(string(hosts), func(f []string) string {
 		for _, n := range f[1:] {
 			if n == name {
@@ -126,9 +128,9 @@ func lookup(name string) ([]ipAddr, error) {
 		return addrs, nil
 	}
 	if name == "localhost" {
-		return []ipAddr{loopback(false), loopback(true)}, nil
+		return []ipaddr.Addr{loopback(false), loopback(true)}, nil
 	}
-	conf, _ := readFile("/etc/resolv.conf")
+	conf, _ := sys.ReadFile("/etc/resolv.conf")
 	servers := table(string(conf), func(f []string) string {
 		if f[0] == "nameserver" && len(f) > 1 {
 			return f[1]
@@ -136,7 +138,7 @@ func lookup(name string) ([]ipAddr, error) {
 		return ""
 	})
 	if servers == nil {
-		servers = []ipAddr{loopback(false)} // as resolv.conf(5) has it
+		servers = []ipaddr.Addr{loopback(false)} // as resolv.conf(5) has it
 	}
 	return ask(servers, 53, name)
 }
@@ -154,7 +156,7 @@ func plain(c byte) byte {
 
 // table is the addresses in a file such as /etc/hosts: pick takes the words of
 // a line, in lower case, and returns one of them or "".
-func table(file string, pick func([]string) string) (addrs []ipAddr) {
+func table(file string, pick func([]string) string) (addrs []ipaddr.Addr) {
 	for _, line := range strings.Split(translate(file, plain), "\n") {
 		line, _, _ = strings.Cut(line, "#")
 		var words []string
@@ -166,7 +168,7 @@ func table(file string, pick func([]string) string) (addrs []ipAddr) {
 		if words == nil {
 			continue
 		}
-		if a, ok := parseAddress(pick(words)); ok {
+		if a, ok := ipaddr.Parse(pick(words)); ok {
 			addrs = append(addrs, a)
 		}
 	}
@@ -186,9 +188,9 @@ const (
 
 // ask has name servers look for a name's IPv4 and IPv6 addresses (RFC 1035,
 // section 4.1).
-func ask(servers []ipAddr, port uint16, name string) (addrs []ipAddr, err error) {
+func ask(servers []ipaddr.Addr, port uint16, name string) (addrs []ipaddr.Addr, err error) {
 	query := make([]byte, dnsHead, 512)
-	if err := randomBytes(query[:2]); err != nil {
+	if err := sys.Random(query[:2]); err != nil {
 		return nil, err
 	}
 	query[2], query[5] = 1, 1 // recursion desired, one question
@@ -203,7 +205,7 @@ func ask(servers []ipAddr, port uint16, name string) (addrs []ipAddr, err error)
 	for _, kind := range []byte{dnsA, dnsAAAA} {
 		query[len(query)-3] = kind
 		for _, server := range servers {
-			reply, failure := askOne(endpoint{server, port}, query)
+			reply, failure := askOne(ipaddr.Endpoint{Addr: server, Port: port}, query)
 			if failure != nil || reply[3]&15 != 0 && reply[3]&15 != 3 {
 				continue
 			}
@@ -220,7 +222,7 @@ func ask(servers []ipAddr, port uint16, name string) (addrs []ipAddr, err error)
 }
 
 // askOne is the reply of one name server.
-func askOne(server endpoint, query []byte) ([]byte, error) {
+func askOne(server ipaddr.Endpoint, query []byte) ([]byte, error) {
 	l, err := dial(server)
 	if err != nil {
 		return nil, err
@@ -239,7 +241,7 @@ func askOne(server endpoint, query []byte) ([]byte, error) {
 // dnsAnswers are the addresses in a reply whose answers begin at byte at, up
 // to where it is malformed. The server has followed aliases, so a record's
 // owner doesn't matter.
-func dnsAnswers(reply []byte, at int, kind uint16) (addrs []ipAddr) {
+func dnsAnswers(reply []byte, at int, kind uint16) (addrs []ipaddr.Addr) {
 	for n := binary.BigEndian.Uint16(reply[6:]); n > 0; n-- {
 		// The owner: labels up to an empty one or a pointer.
 		for at < len(reply) && reply[at] != 0 && reply[at] < 0xc0 {
@@ -257,7 +259,7 @@ func dnsAnswers(reply []byte, at int, kind uint16) (addrs []ipAddr) {
 		}
 		if binary.BigEndian.Uint16(reply[at:]) == kind {
 			if n := end - at - 10; n == 4 || n == 16 {
-				addrs = append(addrs, ipAddr{ip: string(reply[at+10 : end])})
+				addrs = append(addrs, ipaddr.Addr{IP: string(reply[at+10 : end])})
 			}
 		}
 		at = end

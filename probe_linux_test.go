@@ -10,6 +10,8 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+
+	"github.com/fabricionaweb/pico-tracker/internal/ipaddr"
 )
 
 func TestTable(t *testing.T) {
@@ -123,11 +125,11 @@ func TestAsk(t *testing.T) {
 			return [][]byte{dnsReply(q, 0, dnsRecord(dnsAAAA, six[:]...))}
 		}
 	})
-	local := []ipAddr{loopback(false)}
+	local := []ipaddr.Addr{loopback(false)}
 	// Nothing listens on the second loopback address: refused at once.
-	two := []ipAddr{{ip: "\x7f\x00\x00\x02"}, local[0]}
+	two := []ipaddr.Addr{{IP: "\x7f\x00\x00\x02"}, local[0]}
 
-	for _, servers := range [][]ipAddr{local, two} {
+	for _, servers := range [][]ipaddr.Addr{local, two} {
 		addrs, err := ask(servers, port, "t.example")
 		var got []string
 		for _, a := range addrs {

@@ -8,6 +8,8 @@ import (
 	"net"
 	"os"
 	"time"
+
+	"github.com/fabricionaweb/pico-tracker/internal/ipaddr"
 )
 
 // This file owns what the probe needs of the system: one datagram there and
@@ -17,8 +19,8 @@ import (
 // know, so an answer from a wrong address is no answer here.
 type line struct{ *net.UDPConn }
 
-func dial(to endpoint) (*line, error) {
-	conn, err := net.DialUDP("udp", nil, &net.UDPAddr{IP: net.IP(to.addr.ip), Port: int(to.port), Zone: to.addr.zone})
+func dial(to ipaddr.Endpoint) (*line, error) {
+	conn, err := net.DialUDP("udp", nil, &net.UDPAddr{IP: net.IP(to.Addr.IP), Port: int(to.Port), Zone: to.Addr.Zone})
 	return &line{conn}, err
 }
 
@@ -55,12 +57,12 @@ func (l *line) exchange(request []byte, accept func([]byte) error) ([]byte, erro
 }
 
 // lookup finds the addresses of a name.
-func lookup(name string) (addrs []ipAddr, err error) {
+func lookup(name string) (addrs []ipaddr.Addr, err error) {
 	ctx, cancel := context.WithTimeout(context.Background(), 4*probeWait)
 	defer cancel()
 	found, err := net.DefaultResolver.LookupIPAddr(ctx, name)
 	for _, a := range found {
-		addrs = append(addrs, ipAddr{ip: string(a.IP), zone: a.Zone}.unmap())
+		addrs = append(addrs, ipaddr.Addr{IP: string(a.IP), Zone: a.Zone}.Unmap())
 	}
 	return addrs, err
 }

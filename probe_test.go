@@ -12,6 +12,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/fabricionaweb/pico-tracker/internal/ipaddr"
 )
 
 func TestSplitTarget(t *testing.T) {
@@ -51,7 +53,7 @@ func TestSplitTarget(t *testing.T) {
 }
 
 func TestProbeSelf(t *testing.T) {
-	listen := []ipAddr{anyIPv4, anyIPv6, {ip: "\xc0\x00\x02\x01"}}
+	listen := []ipaddr.Addr{ipaddr.Any4, ipaddr.Any6, {IP: "\xc0\x00\x02\x01"}}
 	c := &config{probe: "self", listen: listen, port: 6969}
 	addrs, port, err := c.probeTargets()
 	want := "[127.0.0.1 ::1 192.0.2.1]"
@@ -62,19 +64,19 @@ func TestProbeSelf(t *testing.T) {
 	if err != nil || port != 6969 || "["+strings.Join(got, " ")+"]" != want {
 		t.Errorf("got %v port %d, %v; want %s port 6969", got, port, err, want)
 	}
-	if !listen[0].isUnspecified() {
+	if !listen[0].IsUnspecified() {
 		t.Error("it changed what the tracker listens on")
 	}
 
-	linkLocal, _ := parseAddress("fe80::1%eth0")
+	linkLocal, _ := ipaddr.Parse("fe80::1%eth0")
 	wan, lo := []string{"wan"}, []string{"wan", "lo"}
 	for _, x := range []struct {
-		listen []ipAddr
+		listen []ipaddr.Addr
 		want   string
 	}{
 		{byInterface(listen, wan), "[]"},
 		{byInterface(listen, lo), "[127.0.0.1 ::1 192.0.2.1]"},
-		{byInterface([]ipAddr{anyIPv4, linkLocal}, wan), "[fe80::1%eth0]"},
+		{byInterface([]ipaddr.Addr{ipaddr.Any4, linkLocal}, wan), "[fe80::1%eth0]"},
 	} {
 		c.listen = x.listen
 		if addrs, _, err := c.probeTargets(); fmt.Sprint(addrs) != x.want || (err == nil) == (len(addrs) == 0) {
@@ -379,7 +381,7 @@ func TestProbeNothing(t *testing.T) {
 func TestProbeSecondAddress(t *testing.T) {
 	port := replyTo(t, "udp6", "[::1]:0", func(req []byte) [][]byte { return [][]byte{connectReply(req)} })
 	var out strings.Builder
-	c := &config{probe: "self", port: port, listen: []ipAddr{anyIPv4, anyIPv6}}
+	c := &config{probe: "self", port: port, listen: []ipaddr.Addr{ipaddr.Any4, ipaddr.Any6}}
 	if err := probe(c, &out); err != nil || !strings.HasPrefix(out.String(), "[::1]:") {
 		t.Errorf("%q, %v", out.String(), err)
 	}
@@ -388,7 +390,7 @@ func TestProbeSecondAddress(t *testing.T) {
 // The exit code is what a health check sees.
 func TestProbeExitCode(t *testing.T) {
 	port := replyTo(t, "udp4", "127.0.0.1:0", func(req []byte) [][]byte { return [][]byte{connectReply(req)} })
-	target := endpoint{loopback(false), port}.String()
+	target := ipaddr.Endpoint{Addr: loopback(false), Port: port}.String()
 	for _, c := range []struct {
 		args []string
 		want int

@@ -1,6 +1,10 @@
 package main
 
-import "unsafe"
+import (
+	"unsafe"
+
+	"github.com/fabricionaweb/pico-tracker/internal/siphash"
+)
 
 // This file owns limits of fixed size: how often something may happen to a key
 // within a window of time. Keys are hashed with a key of the table's own, so
@@ -32,13 +36,13 @@ var _ [limitRowBytes]byte = [unsafe.Sizeof(limitRow{})]byte{}
 // an event or two each, locks no one out and does not free the greedy.
 type limiter struct {
 	rows   []limitRow
-	hash   hashKey
+	hash   siphash.Key
 	limit  uint32 // 0: none
 	window seconds
 }
 
 // newLimiter makes a limiter of at most that many bytes, 64 at the least.
-func newLimiter(bytes int, limit uint32, window seconds, key hashKey) *limiter {
+func newLimiter(bytes int, limit uint32, window seconds, key siphash.Key) *limiter {
 	n := 1
 	for n*2*limitRowBytes <= bytes {
 		n *= 2
@@ -59,7 +63,7 @@ func (l *limiter) allowUpTo(key []byte, limit uint32, now seconds) bool {
 	if l.limit == 0 {
 		return true
 	}
-	h := l.hash.sum(key)
+	h := l.hash.Sum(key)
 	row := &l.rows[uint32(h)&uint32(len(l.rows)-1)]
 	tag := uint32(h >> 32)
 	victim := &row.entries[0]

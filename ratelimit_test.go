@@ -3,6 +3,8 @@ package main
 import (
 	"encoding/binary"
 	"testing"
+
+	"github.com/fabricionaweb/pico-tracker/internal/siphash"
 )
 
 func limitKey(i int) []byte { return binary.BigEndian.AppendUint32([]byte{10, 0}, uint32(i)) }
@@ -32,7 +34,7 @@ func TestLimit(t *testing.T) {
 	}
 }
 
-func testKey() hashKey { return newHashKey(testSeed) }
+func testKey() siphash.Key { return siphash.NewKey(testSeed) }
 
 // TestLimiterSize: the table is the largest power of two of rows that fits.
 func TestLimiterSize(t *testing.T) {

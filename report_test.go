@@ -14,6 +14,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/fabricionaweb/pico-tracker/internal/logger"
+	"github.com/fabricionaweb/pico-tracker/internal/sys"
 	"github.com/fabricionaweb/pico-tracker/internal/udp"
 )
 
@@ -216,7 +218,7 @@ func TestReportOfOneFamily(t *testing.T) {
 // showKeeper is a keeper with a report in path and nothing else to do.
 func showKeeper(t *testing.T, path string) (*maintenance, *logLines) {
 	lines := &logLines{}
-	k := &maintenance{tracker: newTracker(newTestStore(t, 1, 1), 15*60), log: &logger{w: lines}, stats: newReplacement(path), statsInterval: 15,
+	k := &maintenance{tracker: newTracker(newTestStore(t, 1, 1), 15*60), log: &logger.Logger{Out: lines}, stats: sys.NewAtomicFile(path), statsInterval: 15,
 		sheet: sheet{text: make([]byte, 0, reportBytes)}}
 	k.kernel = newKernel(k.sheet.text[:reportBytes])
 	t.Cleanup(k.close)
@@ -260,48 +262,6 @@ func TestReportWarnsOnce(t *testing.T) {
 	}
 }
 
-// TestReplacement: a file is there whole or not at all, for everybody to read,
-// and what a stranger has put in its way is not written to.
-func TestReplacement(t *testing.T) {
-	dir := t.TempDir()
-	path, other := filepath.Join(dir, "a.prom"), filepath.Join(dir, "other")
-	writeFile(t, other, "other")
-	if err := os.Symlink(other, path+".new"); err != nil {
-		t.Fatal(err)
-	}
-	r := newReplacement(path)
-	long := bytes.Repeat([]byte("x"), 100000)
-	for _, text := range [][]byte{[]byte("first"), long, []byte("second")} {
-		if err := r.write(text); err != nil {
-			t.Fatal(err)
-		}
-		got, err := os.ReadFile(path)
-		if err != nil || !bytes.Equal(got, text) {
-			t.Errorf("%v: %d bytes", err, len(got))
-		}
-		if st, err := os.Lstat(path); err != nil || st.Mode() != 0o644 {
-			t.Errorf("mode %v, %v", st.Mode(), err)
-		}
-	}
-	if b, err := os.ReadFile(other); err != nil || string(b) != "other" {
-		t.Errorf("%q, %v", b, err)
-	}
-	// In the place of a directory nothing can be put, and nothing is left.
-	if err := os.Remove(path); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Mkdir(path, 0o755); err != nil {
-		t.Fatal(err)
-	}
-	if err := r.write(long); err == nil {
-		t.Error("written over a directory")
-	}
-	if _, err := os.Lstat(path + ".new"); !errors.Is(err, fs.ErrNotExist) {
-		t.Error("the temporary file is left")
-	}
-	r.remove()
-}
-
 // TestProgramSummary: SIGUSR1 has it logged.
 func TestProgramSummary(t *testing.T) {
 	p := startProgram(t)
@@ -312,36 +272,6 @@ func TestProgramSummary(t *testing.T) {
 	p.await("[INFO] up ", "; 1 torrents; memory ", "[INFO] datagrams received 2 + 0", "connects 1 + 0", "announces 1 + 0", "leechers 1 + 0", "seeders 0 + 0")
 	if n := len(p.log.take()); n > 10 {
 		t.Errorf("%d lines", n)
-	}
-}
-
-// TestNews: a flood is a line after a minute, after two more, four, and so on
-// up to an hour; what is rare is none.
-func TestNews(t *testing.T) {
-	var n news
-	var told []uint32
-	total, sum := uint64(0), uint64(0)
-	for now := uint32(0); now < 24*3600; now++ {
-		total += 50
-		if more, in := n.due(total, now); more > 0 {
-			told = append(told, in)
-			sum += more
-			if more != 50*uint64(in) && len(told) > 1 {
-				t.Errorf("%d in %d seconds", more, in)
-			}
-		}
-	}
-	if got := fmt.Sprint(told[:8]); got != "[60 60 120 240 480 960 1920 3600]" || len(told) > 30 || sum < total*9/10 {
-		t.Errorf("after %s, %d lines of %d in %d", got, len(told), sum, total)
-	}
-	// Rare ones, for a day.
-	for now := uint32(24 * 3600); now < 48*3600; now++ {
-		if now%2 == 0 {
-			total++
-		}
-		if more, in := n.due(total, now); more > 0 && now > 25*3600+3600 {
-			t.Errorf("%d in %d seconds is news", more, in)
-		}
 	}
 }
 

@@ -4,6 +4,8 @@ import (
 	"encoding/binary"
 	"sync/atomic"
 	"unsafe"
+
+	"github.com/fabricionaweb/pico-tracker/internal/siphash"
 )
 
 // This file owns the count of what each source has stored: an IPv4 address or
@@ -17,7 +19,7 @@ const shareWidth = 1024
 // is ever evicted, and a stranger that shares one counter with a greedy source
 // still has the other: both coincide for one source in a million.
 type share struct {
-	hash hashKey
+	hash siphash.Key
 	max  uint32 // peers a source may have
 	rows [2][shareWidth]atomic.Uint32
 }
@@ -35,7 +37,7 @@ func sourceOf[K peerKey](key *K) uint64 {
 func (s *share) counters(source uint64) (a, b *atomic.Uint32) {
 	var buf [8]byte
 	binary.LittleEndian.PutUint64(buf[:], source)
-	h := s.hash.sum(buf[:])
+	h := s.hash.Sum(buf[:])
 	return &s.rows[0][h%shareWidth], &s.rows[1][h>>32%shareWidth]
 }
 

@@ -7,6 +7,8 @@ import (
 	"os"
 	"strings"
 	"time"
+
+	"github.com/fabricionaweb/pico-tracker/internal/sys"
 )
 
 // This file owns -status: it reads the reports that a tracker writes and shows
@@ -18,19 +20,19 @@ const staleAfter = 3
 // reading is a report as it was read, and when it was written.
 type reading struct {
 	text    string
-	written fileState
+	written sys.FileState
 }
 
 func readReport(path string) (r reading, err error) {
-	f, err := openFile(path)
+	f, err := sys.Open(path)
 	if err != nil {
 		return r, err
 	}
 	defer f.Close()
-	if r.written, err = f.stat(); err != nil {
+	if r.written, err = f.Stat(); err != nil {
 		return r, err
 	}
-	b, err := io.ReadAll(io.LimitReader(f, maxFile))
+	b, err := io.ReadAll(io.LimitReader(f, sys.MaxFile))
 	r.text = string(b)
 	return r, err
 }
@@ -48,7 +50,7 @@ func (r *reading) age(now int64) (seconds, error) {
 	if every == 0 {
 		return 0, errors.New("no report of pico-tracker")
 	}
-	age := seconds(max(0, now-r.written.seconds)) // a clock may have been set
+	age := seconds(max(0, now-r.written.Seconds)) // a clock may have been set
 	if age <= staleAfter*every {
 		return age, nil
 	}

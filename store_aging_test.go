@@ -1,6 +1,10 @@
 package main
 
-import "testing"
+import (
+	"testing"
+
+	"github.com/fabricionaweb/pico-tracker/internal/sys"
+)
 
 // fillUp stores torrents of one IPv4 peer, from the first on, until there is
 // no room, and says how many.
@@ -94,7 +98,7 @@ func TestNoRot(t *testing.T) {
 	for i := 0; i < 2*pages; i += 100 {
 		s.trim(now+1000, 100, 100)
 	}
-	if used, _, resident := s.pool.usage(); used != 0 || resident > 2*systemPage/pageSize {
+	if used, _, resident := s.pool.usage(); used != 0 || resident > 2*sys.PageSize/pageSize {
 		t.Errorf("%d pages in use, %d resident after all has gone", used, resident)
 	}
 	checkInvariants(t, s)

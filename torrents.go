@@ -6,6 +6,10 @@ import (
 	"sync"
 	"sync/atomic"
 	"unsafe"
+
+	"github.com/fabricionaweb/pico-tracker/internal/prefetch"
+	"github.com/fabricionaweb/pico-tracker/internal/siphash"
+	"github.com/fabricionaweb/pico-tracker/internal/sys"
 )
 
 // This file owns the way from an info hash to its swarm, and the sweep that
@@ -63,8 +67,8 @@ type store struct {
 	pool     *pool
 	shards   []shard
 	shift    uint // of a hash, leaves the shard
-	hash     hashKey
-	peerHash hashKey
+	hash     tableHash
+	peerHash tableHash
 	share    share
 	unit     seconds              // of stamps
 	still    atomic.Bool          // no block may be moved
@@ -86,14 +90,14 @@ func newStore(pages, shards int, share uint32, unit seconds, seed []byte) (*stor
 		pool:     p,
 		shards:   make([]shard, shards),
 		shift:    uint(64 - bits.Len(uint(shards-1))),
-		hash:     newHashKey(seed),
-		peerHash: newHashKey(seed[16:]),
+		hash:     tableHash{key: siphash.NewKey(seed)},
+		peerHash: tableHash{key: siphash.NewKey(seed[16:])},
 		unit:     unit,
 	}
-	s.share.hash = newHashKey(seed[32:])
+	s.share.hash = siphash.NewKey(seed[32:])
 	s.share.max = share
 	n := max(firstBuckets, pages*pageTorrents/shards)
-	mem, err := reserve(n * shards * bucketBytes)
+	mem, err := sys.Reserve(n * shards * bucketBytes)
 	if err != nil {
 		return nil, err
 	}
@@ -154,14 +158,14 @@ func (s *store) expect(hashes []uint64) {
 	for _, h := range hashes {
 		sh := s.shardOf(h)
 		sh.mu.Lock()
-		prefetch(unsafe.Pointer(sh.bucket(h)), 1)
+		prefetch.Lines(unsafe.Pointer(sh.bucket(h)), 1)
 		sh.mu.Unlock()
 	}
 	for _, h := range hashes {
 		sh := s.shardOf(h)
 		sh.mu.Lock()
 		if r := *sh.bucket(h); r != 0 {
-			prefetch(unsafe.Pointer(sh.torrent(r)), unsafe.Sizeof(torrent{}))
+			prefetch.Lines(unsafe.Pointer(sh.torrent(r)), unsafe.Sizeof(torrent{}))
 		}
 		sh.mu.Unlock()
 	}
@@ -244,7 +248,7 @@ func (s *store) remove(sh *shard, r ref, now seconds) {
 
 // swarmOf is the swarm of record r.
 func (s *store) swarmOf(sh *shard, r ref, now seconds) swarm {
-	return swarm{body: &sh.torrent(r).body, self: r, arena: &sh.arena, hash: s.peerHash, now: now, stamp: stampOf(now, s.unit)}
+	return swarm{body: &sh.torrent(r).body, self: r, arena: &sh.arena, hash: &s.peerHash, now: now, stamp: stampOf(now, s.unit)}
 }
 
 // tightenSteps bounds how many blocks are moved after an announce. One block
@@ -597,11 +601,11 @@ func (s *store) trimTable(sh *shard) {
 		return
 	}
 	base := uintptr(unsafe.Pointer(&sh.buckets[0]))
-	size := uintptr(systemPage)
+	size := uintptr(sys.PageSize)
 	from := (base + uintptr(sh.inUse)*uintptr(bucketBytes) + size - 1) &^ (size - 1)
 	to := (base + uintptr(sh.dirty)*uintptr(bucketBytes)) &^ (size - 1)
 	if from < to {
-		discard(unsafe.Slice((*byte)(unsafe.Add(unsafe.Pointer(&sh.buckets[0]), from-base)), to-from))
+		sys.Discard(unsafe.Slice((*byte)(unsafe.Add(unsafe.Pointer(&sh.buckets[0]), from-base)), to-from))
 	}
 	sh.dirty = sh.inUse
 }

@@ -10,6 +10,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/fabricionaweb/pico-tracker/internal/siphash"
 )
 
 // Conversations in bytes: every row of BEP 15 as real clients speak it, over
@@ -39,10 +41,10 @@ func testDesk(tr *tracker, key []byte, now moment) *handler {
 	return &handler{
 		tracker:  tr,
 		cookies:  newCookies(key, 6, now),
-		connects: newLimiter(1<<12, defaultConnects, limitWindow, newHashKey(seed)),
-		networks: newLimiter(1<<12, networkConnects, limitWindow, newHashKey(seed)),
-		errors:   newLimiter(1<<12, networkErrors, limitWindow, newHashKey(seed)),
-		repeats:  newLimiter(1<<12, repeatedErrors, limitWindow, newHashKey(seed)),
+		connects: newLimiter(1<<12, defaultConnects, limitWindow, siphash.NewKey(seed)),
+		networks: newLimiter(1<<12, networkConnects, limitWindow, siphash.NewKey(seed)),
+		errors:   newLimiter(1<<12, networkErrors, limitWindow, siphash.NewKey(seed)),
+		repeats:  newLimiter(1<<12, repeatedErrors, limitWindow, siphash.NewKey(seed)),
 	}
 }
 
@@ -502,7 +504,7 @@ func TestConnectsBeforeTheFirstReply(t *testing.T) {
 
 func TestNoConnectLimit(t *testing.T) {
 	families(t, func(t *testing.T, s *service, a, _, _ host) {
-		s.desk(a).connects = newLimiter(64, 0, limitWindow, hashKey{})
+		s.desk(a).connects = newLimiter(64, 0, limitWindow, siphash.Key{})
 		for i := 0; i < 100; i++ {
 			s.connectID(a)
 		}
@@ -515,7 +517,7 @@ func TestNoConnectLimit(t *testing.T) {
 func TestNetworkLimit(t *testing.T) {
 	families(t, func(t *testing.T, s *service, a, b, _ host) {
 		const limit = 100
-		s.desk(a).networks = newLimiter(64, limit, limitWindow, hashKey{})
+		s.desk(a).networks = newLimiter(64, limit, limitWindow, siphash.Key{})
 		for i := 0; i < limit; i++ {
 			s.connectID(neighbour(a, i))
 		}
@@ -569,8 +571,8 @@ func TestBadID(t *testing.T) {
 // others are told all the same.
 func TestErrorLimit(t *testing.T) {
 	families(t, func(t *testing.T, s *service, a, b, _ host) {
-		s.desk(a).errors = newLimiter(64, 50, limitWindow, hashKey{})
-		s.desk(a).repeats = newLimiter(64, 0, limitWindow, hashKey{})
+		s.desk(a).errors = newLimiter(64, 50, limitWindow, siphash.Key{})
+		s.desk(a).repeats = newLimiter(64, 0, limitWindow, siphash.Key{})
 		bad := fields{id: bin("0102030405060708"), port: 1}.bytes()
 		for i := 0; i < 50; i++ {
 			if s.ask(neighbour(a, i), bad) == nil {
@@ -589,8 +591,8 @@ func TestErrorLimit(t *testing.T) {
 			t.Fatal("no error after the window")
 		}
 		// Errors of the connect limit count as well.
-		s.desk(b).errors = newLimiter(64, 1, limitWindow, hashKey{})
-		s.desk(b).connects = newLimiter(64, 1, limitWindow, hashKey{})
+		s.desk(b).errors = newLimiter(64, 1, limitWindow, siphash.Key{})
+		s.desk(b).connects = newLimiter(64, 1, limitWindow, siphash.Key{})
 		s.connectID(b)
 		s.expectReply(b, connectRequest(), errorReply("too fast"))
 		s.expectSilence(b, connectRequest())
@@ -1322,8 +1324,8 @@ func TestIDBoundToAddress(t *testing.T) {
 // of a guess.
 func TestIDForged(t *testing.T) {
 	families(t, func(t *testing.T, s *service, a, _, _ host) {
-		s.desk(a).errors = newLimiter(64, 0, limitWindow, hashKey{})
-		s.desk(a).repeats = newLimiter(64, 0, limitWindow, hashKey{})
+		s.desk(a).errors = newLimiter(64, 0, limitWindow, siphash.Key{})
+		s.desk(a).repeats = newLimiter(64, 0, limitWindow, siphash.Key{})
 		id := s.connectID(a)
 		for i := 0; i < 64; i++ {
 			forged := bytes.Clone(id)
@@ -1425,7 +1427,7 @@ func newServiceAt(t testing.TB, now moment) *service {
 // ID bad.
 func TestSlowDrift(t *testing.T) {
 	families(t, func(t *testing.T, s *service, a, _, _ host) {
-		s.desk(a).connects = newLimiter(64, 0, limitWindow, hashKey{})
+		s.desk(a).connects = newLimiter(64, 0, limitWindow, siphash.Key{})
 		for i := 0; i < 300; i++ {
 			id := s.id(a)
 			s.pass(100)

@@ -9,6 +9,9 @@ import (
 	"strconv"
 	"sync/atomic"
 	"unsafe"
+
+	"github.com/fabricionaweb/pico-tracker/internal/logger"
+	"github.com/fabricionaweb/pico-tracker/internal/sys"
 )
 
 // This file owns the access list: a file of info hashes that alone are
@@ -28,12 +31,12 @@ func (s hashSet) has(h *infoHash) bool {
 type accessList struct {
 	path    string
 	deny    bool // a blacklist
-	log     *logger
+	log     *logger.Logger
 	halves  [2][]infoHash // room for the list in force and the next one
 	current atomic.Pointer[listInForce]
-	next    int       // the half to load into
-	state   fileState // of what was read last; zero: the file was not there
-	busy    bool      // the file was written to while it was read
+	next    int           // the half to load into
+	state   sys.FileState // of what was read last; zero: the file was not there
+	busy    bool          // the file was written to while it was read
 	reads   [numReads]uint64
 }
 
@@ -56,8 +59,8 @@ type listInForce struct {
 
 // newAccessList makes a list with room for max hashes. It refuses everything
 // until it is loaded.
-func newAccessList(path string, deny bool, max int, log *logger) (*accessList, error) {
-	mem, err := reserve(2 * max * len(infoHash{}))
+func newAccessList(path string, deny bool, max int, log *logger.Logger) (*accessList, error) {
+	mem, err := sys.Reserve(2 * max * len(infoHash{}))
 	if err != nil {
 		return nil, err
 	}
@@ -79,12 +82,12 @@ func (l *accessList) admits(h *infoHash) bool {
 // changed says whether the file is another than the one that was read, or came
 // or went.
 func (l *accessList) changed() bool {
-	now, err := statFile(l.path)
+	now, err := sys.Stat(l.path)
 	if err != nil {
 		// What cannot be looked at stays as it is; what is gone is news once.
-		return errors.Is(err, fs.ErrNotExist) && l.state != fileState{}
+		return errors.Is(err, fs.ErrNotExist) && l.state != sys.FileState{}
 	}
-	if now.size+l.state.size == 0 && l.state != (fileState{}) {
+	if now.Size+l.state.Size == 0 && l.state != (sys.FileState{}) {
 		return false // a pipe, whose end has been read, or still nothing
 	}
 	return now != l.state
@@ -106,24 +109,24 @@ func (l *accessList) kind() string {
 // that cannot be read to its end leaves the list as it was.
 func (l *accessList) load() bool {
 	name := l.kind() + " " + l.path
-	f, err := openFile(l.path)
+	f, err := sys.Open(l.path)
 	if errors.Is(err, fs.ErrNotExist) {
-		l.state = fileState{}
+		l.state = sys.FileState{}
 		l.reads[readMissing]++
 		l.current.Store(&listInForce{all: true})
-		l.log.warn(name, ": no such file; every torrent is refused until it is there")
+		l.log.Warn(name, ": no such file; every torrent is refused until it is there")
 		return true
 	}
 	var hashes []infoHash
-	var state fileState
+	var state sys.FileState
 	if err == nil {
 		defer f.Close()
-		if state, err = f.stat(); err == nil {
+		if state, err = f.Stat(); err == nil {
 			hashes, err = l.read(f)
 		}
 		// Half of a list that is being written is no list. (A pipe, which
 		// has no size, is written to while it is read.)
-		if after, statErr := f.stat(); err == nil && statErr == nil && after != state && after.size+state.size > 0 {
+		if after, statErr := f.Stat(); err == nil && statErr == nil && after != state && after.Size+state.Size > 0 {
 			err = errListBusy
 		}
 	}
@@ -133,7 +136,7 @@ func (l *accessList) load() bool {
 		if l.current.Load().all {
 			rest = "; every torrent is refused until it can be read"
 		}
-		l.log.error(name, ": ", err.Error(), rest)
+		l.log.Error(name, ": ", err.Error(), rest)
 		l.reads[readFailed]++
 		l.discardOld() // what was read of it
 		return false
@@ -142,9 +145,9 @@ func (l *accessList) load() bool {
 	l.reads[readOK]++
 	l.current.Store(&listInForce{hashes: hashes, deny: l.deny})
 	l.next ^= 1
-	l.log.info(name, ": ", strconv.Itoa(len(hashes)), " torrents")
+	l.log.Info(name, ": ", strconv.Itoa(len(hashes)), " torrents")
 	if len(hashes) == 0 && !l.deny {
-		l.log.warn(name, ": no info hash in it; every torrent is refused")
+		l.log.Warn(name, ": no info hash in it; every torrent is refused")
 	}
 	return true
 }
@@ -157,11 +160,11 @@ func (l *accessList) discardOld() {
 		return
 	}
 	first := uintptr(unsafe.Pointer(&half[0]))
-	size := uintptr(systemPage)
+	size := uintptr(sys.PageSize)
 	from := (first + size - 1) &^ (size - 1)
 	to := (first + uintptr(len(half)*len(infoHash{}))) &^ (size - 1)
 	if from < to {
-		discard(unsafe.Slice((*byte)(unsafe.Add(unsafe.Pointer(&half[0]), from-first)), to-from))
+		sys.Discard(unsafe.Slice((*byte)(unsafe.Add(unsafe.Pointer(&half[0]), from-first)), to-from))
 	}
 }
 
@@ -183,7 +186,7 @@ func (l *accessList) read(r io.Reader) ([]infoHash, error) {
 		switch ok, err := parseLine(line, &h); {
 		case err != nil:
 			if bad++; bad <= maxBadLines {
-				l.log.warn(l.path, ":", strconv.Itoa(number), ": ", err.Error(), "; line skipped")
+				l.log.Warn(l.path, ":", strconv.Itoa(number), ": ", err.Error(), "; line skipped")
 			}
 		case ok && n == len(half):
 			return errListFull
@@ -197,7 +200,7 @@ func (l *accessList) read(r io.Reader) ([]infoHash, error) {
 		return nil, err
 	}
 	if bad > maxBadLines {
-		l.log.warn(l.path, ": ", strconv.Itoa(bad), " lines skipped in all")
+		l.log.Warn(l.path, ": ", strconv.Itoa(bad), " lines skipped in all")
 	}
 	sortHashes(half[:n], 0)
 	return slices.Compact(half[:n]), nil

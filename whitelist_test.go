@@ -16,6 +16,8 @@ import (
 	"testing"
 	"testing/iotest"
 	"time"
+
+	"github.com/fabricionaweb/pico-tracker/internal/logger"
 )
 
 // digits is the i-th test torrent as a list names it.
@@ -25,7 +27,7 @@ func digits(i int) string { return hex.EncodeToString(testHash(i)[:]) }
 func testList(t testing.TB, deny bool, max int) (*accessList, *logLines) {
 	t.Helper()
 	lines := &logLines{}
-	l, err := newAccessList(filepath.Join(t.TempDir(), "list"), deny, max, &logger{w: lines})
+	l, err := newAccessList(filepath.Join(t.TempDir(), "list"), deny, max, &logger.Logger{Out: lines})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -331,7 +333,7 @@ func TestListBusy(t *testing.T) {
 					t.Error(err)
 				}
 			}}
-			l.log = &logger{w: w}
+			l.log = &logger.Logger{Out: w}
 			k := &maintenance{tracker: s.tracker, list: l, log: l.log}
 			writeFile(t, l.path, text)
 			k.tick(moment{mono: 300})
@@ -457,7 +459,7 @@ func TestReloadPurges(t *testing.T) {
 		s := newService(t)
 		l, lines := testList(t, deny, 100)
 		s.store.admit = l.admits
-		k := &maintenance{tracker: s.tracker, list: l, log: &logger{w: lines}}
+		k := &maintenance{tracker: s.tracker, list: l, log: &logger.Logger{Out: lines}}
 		a, b := netip.MustParseAddrPort("192.0.2.1:1001"), netip.MustParseAddrPort("[2001:db8::1]:1001")
 		list := func(which ...int) {
 			text := ""
@@ -514,7 +516,7 @@ func TestReloadWaits(t *testing.T) {
 	s := newService(t)
 	l, lines := testList(t, false, 100)
 	s.store.admit = l.admits
-	k := &maintenance{tracker: s.tracker, list: l, log: &logger{w: lines}}
+	k := &maintenance{tracker: s.tracker, list: l, log: &logger.Logger{Out: lines}}
 	writeFile(t, l.path, digits(1))
 	k.reload(s.now)
 	writeFile(t, l.path, digits(2))
@@ -550,7 +552,7 @@ func TestReloadWaits(t *testing.T) {
 func TestListIsLookedAt(t *testing.T) {
 	s := newService(t)
 	l, lines := testList(t, false, 10)
-	k := &maintenance{tracker: s.tracker, list: l, log: &logger{w: lines}}
+	k := &maintenance{tracker: s.tracker, list: l, log: &logger.Logger{Out: lines}}
 	writeFile(t, l.path, digits(1))
 	at := func(n seconds, want ...string) {
 		t.Helper()
@@ -577,7 +579,7 @@ func FuzzList(f *testing.F) {
 	l, _ := testList(f, false, 50)
 	f.Fuzz(func(t *testing.T, text []byte, how uint8) {
 		lines := &logLines{}
-		l.log = &logger{w: lines}
+		l.log = &logger.Logger{Out: lines}
 		reader := []func(io.Reader) io.Reader{lineReaders["whole"], lineReaders["bytes"], lineReaders["half"], lineReaders["data with the error"]}[how%4]
 		got, err := l.read(reader(bytes.NewReader(text)))
 

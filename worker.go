@@ -6,6 +6,9 @@ import (
 	"time"
 	"unsafe"
 
+	"github.com/fabricionaweb/pico-tracker/internal/ipaddr"
+	"github.com/fabricionaweb/pico-tracker/internal/logger"
+	"github.com/fabricionaweb/pico-tracker/internal/prefetch"
 	"github.com/fabricionaweb/pico-tracker/internal/udp"
 )
 
@@ -25,7 +28,7 @@ type worker struct {
 	handler   *handler
 	published counterSnapshot
 	clock     clock
-	log       *logger
+	log       *logger.Logger
 	taken     uint64 // datagrams, when the keeper last looked
 	drops     uint32 // by the kernel, likewise
 }
@@ -50,7 +53,7 @@ func serve[K peerKey](w *worker) error {
 			return err
 		}
 		now := w.clock.now()
-		if foresees && n > 1 {
+		if prefetch.Enabled && n > 1 {
 			w.expect(n)
 		}
 		for i := 0; i < n; i++ {
@@ -62,8 +65,8 @@ func serve[K peerKey](w *worker) error {
 				s.Reply(i, out)
 			}
 			d.count.note(v, len(req), len(out))
-			if w.log.debug {
-				w.log.trace(source(&from), ": ", verdictInfo[v].name, ", ", strconv.Itoa(len(req)), " bytes in, ", strconv.Itoa(len(out)), " out")
+			if w.log.Verbose {
+				w.log.Debug(source(&from), ": ", verdictInfo[v].name, ", ", strconv.Itoa(len(req)), " bytes in, ", strconv.Itoa(len(out)), " out")
 			}
 		}
 		d.count.sendFailed += uint64(s.Flush(n))
@@ -97,5 +100,5 @@ var datagramSizes = udp.Sizes{MaxRequest: maxRequest, MaxReply: maxReply}
 func source[K peerKey](k *K) string {
 	b := unsafe.Slice((*byte)(unsafe.Pointer(k)), len(*k))
 	ip, port := b[:len(b)-2], uint16(b[len(b)-2])<<8|uint16(b[len(b)-1])
-	return endpoint{ipAddr{ip: string(ip)}, port}.String()
+	return ipaddr.Endpoint{Addr: ipaddr.Addr{IP: string(ip)}, Port: port}.String()
 }

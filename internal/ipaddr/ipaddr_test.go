@@ -1,4 +1,4 @@
-package main
+package ipaddr
 
 import (
 	"net/netip"
@@ -6,13 +6,13 @@ import (
 )
 
 // asNetip is the same address as the standard library has it.
-func asNetip(t *testing.T, a ipAddr) netip.Addr {
+func asNetip(t *testing.T, a Addr) netip.Addr {
 	t.Helper()
-	n, ok := netip.AddrFromSlice([]byte(a.ip))
+	n, ok := netip.AddrFromSlice([]byte(a.IP))
 	if !ok {
-		t.Fatalf("%q is no ipAddr", a.ip)
+		t.Fatalf("%q is no ipAddr", a.IP)
 	}
-	return n.WithZone(a.zone)
+	return n.WithZone(a.Zone)
 }
 
 // checkLiteral: net/netip takes s for the same address, or refuses it too, and
@@ -20,7 +20,7 @@ func asNetip(t *testing.T, a ipAddr) netip.Addr {
 func checkLiteral(t *testing.T, s string) {
 	t.Helper()
 	want, err := netip.ParseAddr(s)
-	got, ok := parseAddress(s)
+	got, ok := Parse(s)
 	if ok != (err == nil) {
 		t.Fatalf("%q: %v, %v; netip: %v, %v", s, got, ok, want, err)
 	}
@@ -33,16 +33,16 @@ func checkLiteral(t *testing.T, s string) {
 	if got.String() != want.String() {
 		t.Fatalf("%q is written %s, want %s", s, got, want)
 	}
-	if got.is6() != want.Is6() || got.isUnspecified() != want.WithZone("").IsUnspecified() || got.isMapped() != want.Is4In6() || got.zone != want.Zone() {
-		t.Fatalf("%q: is6 %v, isUnspecified %v, isMapped %v, zone %q", s, got.is6(), got.isUnspecified(), got.isMapped(), got.zone)
+	if got.Is6() != want.Is6() || got.IsUnspecified() != want.WithZone("").IsUnspecified() || got.IsMapped() != want.Is4In6() || got.Zone != want.Zone() {
+		t.Fatalf("%q: is6 %v, isUnspecified %v, isMapped %v, zone %q", s, got.Is6(), got.IsUnspecified(), got.IsMapped(), got.Zone)
 	}
-	if u := asNetip(t, got.unmap()); u != want.Unmap() {
+	if u := asNetip(t, got.Unmap()); u != want.Unmap() {
 		t.Fatalf("%q without its mapping is %v, want %v", s, u, want.Unmap())
 	}
-	if e := (endpoint{got, 6881}).String(); e != netip.AddrPortFrom(want, 6881).String() {
+	if e := (Endpoint{got, 6881}).String(); e != netip.AddrPortFrom(want, 6881).String() {
 		t.Fatalf("%q with a port is %s", s, e)
 	}
-	if again, ok := parseAddress(got.String()); !ok || again != got {
+	if again, ok := Parse(got.String()); !ok || again != got {
 		t.Fatalf("%q, written and read again, is %v", s, again)
 	}
 }
@@ -67,7 +67,7 @@ func TestAddressLiterals(t *testing.T) {
 }
 
 func TestAddressNone(t *testing.T) {
-	if s := (ipAddr{}).String(); s != "" {
+	if s := (Addr{}).String(); s != "" {
 		t.Errorf("no ipAddr is written %q", s)
 	}
 }
@@ -81,7 +81,7 @@ func FuzzAddress(f *testing.F) {
 	f.Fuzz(func(t *testing.T, s string) {
 		checkLiteral(t, s)
 		if len(s) >= 16 {
-			checkLiteral(t, asNetip(t, ipAddr{ip: s[:16]}).String())
+			checkLiteral(t, asNetip(t, Addr{IP: s[:16]}).String())
 		}
 	})
 }

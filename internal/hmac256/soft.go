@@ -1,6 +1,6 @@
 //go:build 386 || arm || mips || mipsle || mips64 || mips64le
 
-package main
+package hmac256
 
 import (
 	"encoding/binary"
@@ -11,17 +11,17 @@ import (
 // has no machine code for it either. There it would cost 40 KB of flash, for
 // self-tests and other ciphers come along, and a fifth more time.
 
-// hmacSHA256 signs with one key.
-type hmacSHA256 struct{ inner, outer sha256State }
+// MAC signs with one key.
+type MAC struct{ inner, outer sha256State }
 
 type sha256State [8]uint32
 
-func newHMAC(key []byte) *hmacSHA256 {
+func New(key []byte) *MAC {
 	if len(key) > 64 {
 		sum := sha256Start.finish(0, key)
 		key = sum[:]
 	}
-	h := &hmacSHA256{inner: sha256Start, outer: sha256Start}
+	h := &MAC{inner: sha256Start, outer: sha256Start}
 	var pad [64]byte
 	for i := range pad {
 		pad[i] = 0x36
@@ -38,7 +38,7 @@ func newHMAC(key []byte) *hmacSHA256 {
 }
 
 // sum is the signature of message.
-func (h *hmacSHA256) sum(message []byte) [32]byte {
+func (h *MAC) Sum(message []byte) [32]byte {
 	digest := h.inner.finish(64, message)
 	return h.outer.finish(64, digest[:])
 }

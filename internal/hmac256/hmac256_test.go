@@ -1,4 +1,4 @@
-package main
+package hmac256
 
 import (
 	"bytes"
@@ -16,7 +16,7 @@ func TestHMAC(t *testing.T) {
 		text[i] = byte(i*i>>3 ^ i)
 	}
 	for _, k := range lengths {
-		h := newHMAC(text[:k])
+		h := New(text[:k])
 		for _, m := range lengths {
 			checkHMAC(t, h, text[:k], text[len(text)-m:])
 		}
@@ -26,14 +26,14 @@ func TestHMAC(t *testing.T) {
 func FuzzHMAC(f *testing.F) {
 	f.Add([]byte("key"), []byte("message"))
 	f.Add(bytes.Repeat([]byte{0xaa}, 131), bytes.Repeat([]byte{0xcd}, 119))
-	f.Fuzz(func(t *testing.T, key, message []byte) { checkHMAC(t, newHMAC(key), key, message) })
+	f.Fuzz(func(t *testing.T, key, message []byte) { checkHMAC(t, New(key), key, message) })
 }
 
-func checkHMAC(t *testing.T, h *hmacSHA256, key, message []byte) {
+func checkHMAC(t *testing.T, h *MAC, key, message []byte) {
 	t.Helper()
 	want := hmac.New(sha256.New, key)
 	want.Write(message)
-	if got := h.sum(message); !bytes.Equal(got[:], want.Sum(nil)) {
+	if got := h.Sum(message); !bytes.Equal(got[:], want.Sum(nil)) {
 		t.Fatalf("a key of %d bytes, a message of %d: %x, want %x", len(key), len(message), got, want.Sum(nil))
 	}
 }

@@ -1,4 +1,4 @@
-package main
+package siphash
 
 import (
 	"encoding/binary"
@@ -8,17 +8,16 @@ import (
 // This file owns the keyed hash of every table. Strangers choose info hashes,
 // addresses and ports; without the key they cannot choose where these land.
 
-// hashKey is a 128-bit SipHash key. Each table has one of its own. The bits of
-// weak are cut from every sum: tests use it for a hash that collides.
-type hashKey struct{ k0, k1, weak uint64 }
+// Key is a 128-bit SipHash key. Each table has one of its own.
+type Key struct{ k0, k1 uint64 }
 
-// newHashKey reads a key from the first 16 bytes of seed.
-func newHashKey(seed []byte) hashKey {
-	return hashKey{k0: binary.LittleEndian.Uint64(seed), k1: binary.LittleEndian.Uint64(seed[8:16])}
+// NewKey reads a key from the first 16 bytes of seed.
+func NewKey(seed []byte) Key {
+	return Key{k0: binary.LittleEndian.Uint64(seed), k1: binary.LittleEndian.Uint64(seed[8:16])}
 }
 
-// sum is SipHash-1-3 of b.
-func (k hashKey) sum(b []byte) uint64 {
+// Sum is SipHash-1-3 of b.
+func (k Key) Sum(b []byte) uint64 {
 	v0 := k.k0 ^ 0x736f6d6570736575
 	v1 := k.k1 ^ 0x646f72616e646f6d
 	v2 := k.k0 ^ 0x6c7967656e657261
@@ -50,7 +49,7 @@ func (k hashKey) sum(b []byte) uint64 {
 	v0, v1, v2, v3 = sipRound(v0, v1, v2, v3)
 	v0, v1, v2, v3 = sipRound(v0, v1, v2, v3)
 	v0, v1, v2, v3 = sipRound(v0, v1, v2, v3)
-	return (v0 ^ v1 ^ v2 ^ v3) &^ k.weak
+	return v0 ^ v1 ^ v2 ^ v3
 }
 
 func sipRound(v0, v1, v2, v3 uint64) (uint64, uint64, uint64, uint64) {

@@ -1,4 +1,4 @@
-package main
+package prefetch
 
 import (
 	"testing"
@@ -10,8 +10,8 @@ import (
 func TestPrefetch(t *testing.T) {
 	b := []byte("a few bytes")
 	for _, n := range []uintptr{0, 1, 63, 64, 65, 1 << 16} {
-		prefetch(nil, n)
-		prefetch(unsafe.Pointer(&b[0]), n)
+		Lines(nil, n)
+		Lines(unsafe.Pointer(&b[0]), n)
 	}
 	if string(b) != "a few bytes" {
 		t.Errorf("it has become %q", b)

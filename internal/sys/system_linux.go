@@ -1,6 +1,6 @@
 //go:build linux && !portable
 
-package main
+package sys
 
 import (
 	"bytes"
@@ -16,9 +16,9 @@ import (
 
 // This file owns what the tracker asks the system about itself.
 
-// memoryLimit is how many bytes the process may use: the least of the limits
+// MemoryLimit is how many bytes the process may use: the least of the limits
 // of its control groups, v1 or v2, and of the machine's memory. 0 is unknown.
-func memoryLimit() uint64 {
+func MemoryLimit() uint64 {
 	limit := uint64(0)
 	least := func(n uint64) {
 		if n > 0 && (limit == 0 || n < limit) {
@@ -29,7 +29,7 @@ func memoryLimit() uint64 {
 	if unix.Sysinfo(&si) == nil {
 		least(uint64(si.Totalram) * uint64(max(si.Unit, 1)))
 	}
-	groups, err := readFile("/proc/self/cgroup")
+	groups, err := ReadFile("/proc/self/cgroup")
 	if err != nil {
 		return limit
 	}
@@ -47,7 +47,7 @@ func memoryLimit() uint64 {
 			root, file = "/sys/fs/cgroup/memory", "/memory.limit_in_bytes"
 		}
 		for path := f[2]; ; path = path[:strings.LastIndexByte(path, '/')] {
-			if b, err := readFile(root + path + file); err == nil {
+			if b, err := ReadFile(root + path + file); err == nil {
 				n, err := strconv.ParseUint(string(bytes.TrimSpace(b)), 10, 64)
 				if err == nil { // "max" is no number, and no limit
 					least(n)
@@ -61,13 +61,13 @@ func memoryLimit() uint64 {
 	return limit
 }
 
-// declineHugePages starts the program anew where the system would back all
+// DeclineHugePages starts the program anew where the system would back all
 // memory with huge pages unasked: the first byte that the Go runtime touches in
 // each would make two megabytes resident. The refusal outlives an exec, and can
 // only be made before memory is used. Where something is in the way the program
 // goes on as it is.
-func declineHugePages() {
-	mode, err := readFile("/sys/kernel/mm/transparent_hugepage/enabled")
+func DeclineHugePages() {
+	mode, err := ReadFile("/sys/kernel/mm/transparent_hugepage/enabled")
 	if err != nil || !strings.Contains(string(mode), "[always]") {
 		return
 	}
@@ -87,13 +87,13 @@ func declineHugePages() {
 	}
 }
 
-// randomBytes fills b from the kernel's random source. (crypto/rand would
+// Random fills b from the kernel's random source. (crypto/rand would
 // bring math/big and fmt along.)
-func randomBytes(b []byte) error {
+func Random(b []byte) error {
 	if n, err := unix.Getrandom(b, 0); err == nil && n == len(b) {
 		return nil
 	}
-	f, err := openFile("/dev/urandom") // a kernel without getrandom
+	f, err := Open("/dev/urandom") // a kernel without getrandom
 	if err != nil {
 		return errors.New("neither getrandom nor /dev/urandom: " + err.Error())
 	}
@@ -102,20 +102,20 @@ func randomBytes(b []byte) error {
 	return err
 }
 
-// file is a file open for reading. (os.File would bring deadlines, time zones
+// File is a file open for reading. (os.File would bring deadlines, time zones
 // and their parser along: 40 KB of a router's flash.)
-type file int
+type File int
 
-func openFile(path string) (file, error) {
+func Open(path string) (File, error) {
 	for {
 		fd, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC, 0)
 		if err != unix.EINTR {
-			return file(fd), err
+			return File(fd), err
 		}
 	}
 }
 
-func (f file) Read(b []byte) (int, error) {
+func (f File) Read(b []byte) (int, error) {
 	for {
 		n, err := unix.Read(int(f), b)
 		switch {
@@ -130,47 +130,47 @@ func (f file) Read(b []byte) (int, error) {
 	}
 }
 
-func (f file) Close() error { return unix.Close(int(f)) }
+func (f File) Close() error { return unix.Close(int(f)) }
 
-// fileState tells a file from another, and from what it was before.
-type fileState struct {
-	seconds, nanoseconds int64 // of its last change
-	size                 int64
-	device, inode        uint64
+// FileState tells a file from another, and from what it was before.
+type FileState struct {
+	Seconds, Nanoseconds int64 // of its last change
+	Size                 int64
+	Device, Inode        uint64
 }
 
-func (f file) stat() (fileState, error) {
+func (f File) Stat() (FileState, error) {
 	var st unix.Stat_t
 	err := unix.Fstat(int(f), &st)
 	return stateOf(&st), err
 }
 
-func statFile(path string) (fileState, error) {
+func Stat(path string) (FileState, error) {
 	var st unix.Stat_t
 	err := unix.Stat(path, &st)
 	return stateOf(&st), err
 }
 
-func stateOf(st *unix.Stat_t) fileState {
+func stateOf(st *unix.Stat_t) FileState {
 	sec, nsec := st.Mtim.Unix()
-	return fileState{seconds: sec, nanoseconds: nsec, size: st.Size, device: uint64(st.Dev), inode: uint64(st.Ino)}
+	return FileState{Seconds: sec, Nanoseconds: nsec, Size: st.Size, Device: uint64(st.Dev), Inode: uint64(st.Ino)}
 }
 
-// replacement is a file that is written under another name and then takes the
+// AtomicFile is a file that is written under another name and then takes the
 // place of the one that was there: a reader has one or the other, never half of
 // one. Names are kept as system calls want them, so that nothing is allocated.
-type replacement struct{ path, temporary []byte }
+type AtomicFile struct{ path, temporary []byte }
 
-func newReplacement(path string) *replacement {
-	return &replacement{append([]byte(path), 0), append([]byte(path), ".new\x00"...)}
+func NewAtomicFile(path string) *AtomicFile {
+	return &AtomicFile{append([]byte(path), 0), append([]byte(path), ".new\x00"...)}
 }
 
-// write makes b the content of the file, which everybody may read. It does not
+// Write makes b the content of the file, which everybody may read. It does not
 // wait until a disk has it: the next one comes soon, and flash wears.
-func (r *replacement) write(b []byte) error {
+func (r *AtomicFile) Write(b []byte) error {
 	r.unlink(r.temporary) // what a power cut left, or a stranger put in the way
 	const flags = unix.O_WRONLY | unix.O_CREAT | unix.O_EXCL | unix.O_CLOEXEC
-	fd, _, errno := unix.Syscall6(unix.SYS_OPENAT, here, uintptr(unsafe.Pointer(&r.temporary[0])), flags, 0o600, 0, 0)
+	fd, _, errno := unix.Syscall6(unix.SYS_OPENAT, atFDCWD, uintptr(unsafe.Pointer(&r.temporary[0])), flags, 0o600, 0, 0)
 	if errno != 0 {
 		return errno
 	}
@@ -182,8 +182,8 @@ func (r *replacement) write(b []byte) error {
 		err = e
 	}
 	if err == nil {
-		_, _, errno = unix.Syscall6(unix.SYS_RENAMEAT2, here, uintptr(unsafe.Pointer(&r.temporary[0])),
-			here, uintptr(unsafe.Pointer(&r.path[0])), 0, 0)
+		_, _, errno = unix.Syscall6(unix.SYS_RENAMEAT2, atFDCWD, uintptr(unsafe.Pointer(&r.temporary[0])),
+			atFDCWD, uintptr(unsafe.Pointer(&r.path[0])), 0, 0)
 		if errno == 0 {
 			return nil
 		}
@@ -207,33 +207,33 @@ func writeAll(fd int, b []byte) error {
 	return nil
 }
 
-// remove removes the file.
-func (r *replacement) remove() { r.unlink(r.path) }
+// Remove removes the file.
+func (r *AtomicFile) Remove() { r.unlink(r.path) }
 
-func (r *replacement) unlink(name []byte) {
-	_, _, _ = unix.Syscall(unix.SYS_UNLINKAT, here, uintptr(unsafe.Pointer(&name[0])), 0)
+func (r *AtomicFile) unlink(name []byte) {
+	_, _, _ = unix.Syscall(unix.SYS_UNLINKAT, atFDCWD, uintptr(unsafe.Pointer(&name[0])), 0)
 }
 
-// here is AT_FDCWD: a path counts from the working directory.
-const here = ^uintptr(99)
+// atFDCWD is AT_FDCWD: a path counts from the working directory.
+const atFDCWD = ^uintptr(99)
 
-// isTerminal says whether standard output is one.
-func isTerminal() bool {
+// IsTerminal says whether standard output is one.
+func IsTerminal() bool {
 	_, err := unix.IoctlGetTermios(1, unix.TCGETS)
 	return err == nil
 }
 
-// isJournal says whether standard error is what JOURNAL_STREAM names by device
+// IsJournal says whether standard error is what JOURNAL_STREAM names by device
 // and inode.
-func isJournal(name string) bool {
+func IsJournal(name string) bool {
 	var st unix.Stat_t
 	return unix.Fstat(2, &st) == nil &&
 		name == strconv.FormatUint(uint64(st.Dev), 10)+":"+strconv.FormatUint(st.Ino, 10)
 }
 
-// twoPipes says whether standard output and standard error are pipes, and not
+// SeparatePipes says whether standard output and standard error are pipes, and not
 // the same one.
-func twoPipes() bool {
+func SeparatePipes() bool {
 	var out, err unix.Stat_t
 	return unix.Fstat(1, &out) == nil && unix.Fstat(2, &err) == nil &&
 		out.Mode&unix.S_IFMT == unix.S_IFIFO && err.Mode&unix.S_IFMT == unix.S_IFIFO && out.Ino != err.Ino

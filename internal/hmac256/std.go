@@ -1,6 +1,6 @@
 //go:build !(386 || arm || mips || mipsle || mips64 || mips64le)
 
-package main
+package hmac256
 
 import (
 	"crypto/hmac"
@@ -11,17 +11,17 @@ import (
 // This file owns HMAC-SHA256 where the standard library does it in machine
 // code.
 
-// hmacSHA256 signs with one key.
-type hmacSHA256 struct {
+// MAC signs with one key.
+type MAC struct {
 	mac hash.Hash
 	// Here, for what is passed to an interface is allocated.
 	in, out [sha256.Size]byte
 }
 
-func newHMAC(key []byte) *hmacSHA256 { return &hmacSHA256{mac: hmac.New(sha256.New, key)} }
+func New(key []byte) *MAC { return &MAC{mac: hmac.New(sha256.New, key)} }
 
 // sum is the signature of message.
-func (h *hmacSHA256) sum(message []byte) [sha256.Size]byte {
+func (h *MAC) Sum(message []byte) [sha256.Size]byte {
 	h.mac.Reset()
 	for len(message) > 0 {
 		n := copy(h.in[:], message)

@@ -1,0 +1,160 @@
+package ipaddr
+
+import (
+	"strconv"
+	"strings"
+)
+
+// This file owns IP addresses as people write them. (net/netip would cost 20 KB
+// of flash.)
+
+// Addr is an IP address. It can be compared with ==.
+type Addr struct {
+	IP   string // 4 or 16 bytes, in network order
+	Zone string // the interface that it is meant on, by name or number; "": any
+}
+
+// Endpoint is an address with a port.
+type Endpoint struct {
+	Addr Addr
+	Port uint16
+}
+
+// What stands for all addresses of a host.
+var (
+	Any4 = Addr{IP: "\x00\x00\x00\x00"}
+	Any6 = Addr{IP: Any4.IP + Any4.IP + Any4.IP + Any4.IP}
+)
+
+const mappedPrefix = "\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\xff\xff" // ::ffff:0:0/96
+
+func (a Addr) Is6() bool { return len(a.IP) == 16 }
+
+func FamilyName(v6 bool) string {
+	if v6 {
+		return "IPv6"
+	}
+	return "IPv4"
+}
+
+// IsUnspecified says whether a is 0.0.0.0 or [::], on one interface or all.
+func (a Addr) IsUnspecified() bool { return strings.Trim(a.IP, "\x00") == "" }
+
+// IsLinkLocal6 says whether a is an IPv6 address that means something on its
+// link only.
+func (a Addr) IsLinkLocal6() bool { return a.Is6() && a.IP[0] == 0xfe && a.IP[1]&0xc0 == 0x80 }
+
+// IsMapped says whether a is an IPv4 address written as an IPv6 one.
+func (a Addr) IsMapped() bool { return a.Is6() && strings.HasPrefix(a.IP, mappedPrefix) }
+
+// Unmap is the IPv4 address for a mapped one, and a for any other.
+func (a Addr) Unmap() Addr {
+	if a.IsMapped() {
+		return Addr{IP: a.IP[len(mappedPrefix):]}
+	}
+	return a
+}
+
+// Parse reads a literal: 192.0.2.1, 2001:db8::1 or fe80::1%eth0.
+func Parse(s string) (Addr, bool) {
+	if !strings.Contains(s, ":") {
+		ip, ok := parse4(s)
+		return Addr{IP: string(ip)}, ok
+	}
+	s, zone, zoned := strings.Cut(s, "%")
+	ip, ok := parse6(s)
+	return Addr{IP: string(ip), Zone: zone}, ok && zoned == (zone != "")
+}
+
+func parse4(s string) ([]byte, bool) {
+	fields := strings.Split(s, ".")
+	ip := make([]byte, 0, 4)
+	for _, f := range fields {
+		n, err := strconv.ParseUint(f, 10, 8)
+		if err != nil || len(f) > 1 && f[0] == '0' { // some read 010 as 8
+			return nil, false
+		}
+		ip = append(ip, byte(n))
+	}
+	return ip, len(ip) == 4
+}
+
+func parse6(s string) ([]byte, bool) {
+	before, after, gap := strings.Cut(s, "::")
+	head, ok := parseGroups(before, !gap)
+	tail, ok2 := parseGroups(after, true)
+	zeros := 16 - len(head) - len(tail)
+	if !ok || !ok2 || gap && zeros < 2 || !gap && zeros != 0 {
+		return nil, false
+	}
+	return append(append(head, make([]byte, zeros)...), tail...), true
+}
+
+// parseGroups reads what stands on one side of "::": groups of up to four hex
+// digits. The last of an address may be written as IPv4.
+func parseGroups(s string, last bool) (ip []byte, ok bool) {
+	for more := s != ""; more; {
+		var group string
+		group, s, more = strings.Cut(s, ":")
+		if last && !more && strings.Contains(group, ".") {
+			v4, ok := parse4(group)
+			return append(ip, v4...), ok
+		}
+		n, err := strconv.ParseUint(group, 16, 16)
+		if err != nil || len(group) > 4 {
+			return nil, false
+		}
+		ip = append(ip, byte(n>>8), byte(n))
+	}
+	return ip, true
+}
+
+// String writes the address as RFC 5952 has it.
+func (a Addr) String() string {
+	zone := ""
+	if a.Zone != "" {
+		zone = "%" + a.Zone
+	}
+	var b []byte
+	switch {
+	case !a.Is6():
+		for i := range len(a.IP) {
+			b = append(strconv.AppendUint(b, uint64(a.IP[i]), 10), '.')
+		}
+		return string(b[:max(0, len(b)-1)]) + zone
+	case a.IsMapped():
+		return "::ffff:" + a.Unmap().String() + zone
+	}
+	// The first of the longest runs of zero groups, if longer than one,
+	// becomes "::".
+	from, to := 16, 16
+	for i := 0; i < 16; i += 2 {
+		end := i
+		for end < 16 && a.IP[end] == 0 && a.IP[end+1] == 0 {
+			end += 2
+		}
+		if end-i > max(2, to-from) {
+			from, to = i, end
+		}
+	}
+	for i := 0; i < 16; i += 2 {
+		if i == from {
+			b = append(b, "::"...)
+			if i = to; i == 16 {
+				break
+			}
+		} else if i > 0 {
+			b = append(b, ':')
+		}
+		b = strconv.AppendUint(b, uint64(a.IP[i])<<8|uint64(a.IP[i+1]), 16)
+	}
+	return string(b) + zone
+}
+
+func (e Endpoint) String() string {
+	host := e.Addr.String()
+	if e.Addr.Is6() {
+		host = "[" + host + "]"
+	}
+	return host + ":" + strconv.Itoa(int(e.Port))
+}

@@ -1,0 +1,67 @@
+package logger
+
+import (
+	"io"
+	"sync"
+)
+
+// This file owns the log: whole lines, each with its level. No packet may cause
+// one, but under -debug: of what strangers do there are summaries (see news).
+
+type Logger struct {
+	mu      sync.Mutex
+	Out     io.Writer
+	InfoOut io.Writer // for what is no warning; nil: w
+	Verbose bool
+	// Journal has lines begin with their priority, as sd-daemon(3) has it.
+	Journal bool
+}
+
+// level is how a line begins, and its priority of syslog(3).
+type level struct{ priority, word string }
+
+var (
+	levelError = level{"<3>", "[ERROR] "}
+	levelWarn  = level{"<4>", "[WARN] "}
+	levelInfo  = level{"<6>", "[INFO] "}
+	levelDebug = level{"<7>", "[DEBUG] "}
+)
+
+func (l *Logger) line(w io.Writer, v level, parts []string) {
+	b := make([]byte, 0, 160)
+	if l.Journal {
+		b = append(b, v.priority...)
+	}
+	b = append(b, v.word...)
+	for _, p := range parts {
+		b = append(b, p...)
+	}
+	b = append(b, '\n')
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	_, _ = w.Write(b) // there is nowhere to say that it failed
+}
+
+func (l *Logger) infoWriter() io.Writer {
+	if l.InfoOut != nil {
+		return l.InfoOut
+	}
+	return l.Out
+}
+
+// Each writes its parts as one line.
+func (l *Logger) Info(parts ...string)  { l.line(l.infoWriter(), levelInfo, parts) }
+func (l *Logger) Warn(parts ...string)  { l.line(l.Out, levelWarn, parts) }
+func (l *Logger) Error(parts ...string) { l.line(l.Out, levelError, parts) }
+
+func (l *Logger) Debug(parts ...string) {
+	if l.Verbose {
+		l.line(l.infoWriter(), levelDebug, parts)
+	}
+}
+
+const (
+	minPerMinute = 100 // fewer in a minute are no news
+	firstWait    = 60
+	maxWait      = 60 * 60
+)

@@ -1,0 +1,88 @@
+//go:build !linux || portable
+
+package sys
+
+import (
+	"crypto/rand"
+	"os"
+)
+
+// MemoryLimit is how many bytes the process may use; here it is unknown.
+func MemoryLimit() uint64 { return 0 }
+
+// DeclineHugePages does nothing here.
+func DeclineHugePages() {}
+
+// Random fills b from the system's random source.
+func Random(b []byte) error {
+	_, err := rand.Read(b)
+	return err
+}
+
+// File is a file open for reading.
+type File struct{ *os.File }
+
+func Open(path string) (File, error) {
+	f, err := os.Open(path)
+	return File{f}, err
+}
+
+// FileState tells a file from what it was before. Inodes are not to be had
+// everywhere: time and size have to do.
+type FileState struct {
+	Seconds, Nanoseconds int64 // of its last change
+	Size                 int64
+}
+
+func (f File) Stat() (FileState, error) {
+	return stateOf(f.File.Stat())
+}
+
+func Stat(path string) (FileState, error) {
+	return stateOf(os.Stat(path))
+}
+
+func stateOf(fi os.FileInfo, err error) (FileState, error) {
+	if err != nil {
+		return FileState{}, err
+	}
+	t := fi.ModTime()
+	return FileState{Seconds: t.Unix(), Nanoseconds: int64(t.Nanosecond()), Size: fi.Size()}, nil
+}
+
+// AtomicFile is a file that is written under another name and then takes the
+// place of the one that was there.
+type AtomicFile struct{ path string }
+
+func NewAtomicFile(path string) *AtomicFile { return &AtomicFile{path} }
+
+func (r *AtomicFile) Write(b []byte) error {
+	temporary := r.path + ".new"
+	os.Remove(temporary) // what a power cut left, or a stranger put in the way
+	f, err := os.OpenFile(temporary, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(b)
+	if e := f.Close(); err == nil {
+		err = e
+	}
+	if err == nil {
+		err = os.Chmod(temporary, 0o644) // whatever the umask
+	}
+	if err == nil {
+		err = os.Rename(temporary, r.path)
+	}
+	if err != nil {
+		os.Remove(temporary)
+	}
+	return err
+}
+
+// Remove removes the file.
+func (r *AtomicFile) Remove() { os.Remove(r.path) }
+
+// What standard output and standard error are is not known here.
+func IsTerminal() bool      { return false }
+func IsJournal(string) bool { return false }
+func SeparatePipes() bool   { return false }
