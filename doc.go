@@ -1,16 +1,18 @@
 // Pico-tracker is a BitTorrent tracker over UDP (BEP 15) that lives in a fixed
 // amount of memory on a router or a single-board computer.
 //
-// # Floor plan
+// # Files
 //
-// One mechanism a file. A file uses only what stands below it:
+// One mechanism in each file. A file uses only files below it in this list; a
+// test checks it. What knows nothing of trackers is in packages under internal/.
 //
 //	main        wiring, signals, exit codes
 //	plan        -plan: what fits into the memory
 //	signal      the signal that differs by system
 //	status      -status: figures for people
 //	probe       -probe: asks any UDP tracker
-//	config      flags, environment, and how -memory is divided
+//	memory_plan how -memory is divided
+//	config      flags and environment
 //	maintenance the loop that sweeps, reloads and reports
 //	worker      the loop that receives, answers and sends
 //	report      the figures in words: Prometheus' and the log's
@@ -18,9 +20,8 @@
 //	notify      what a service manager is told
 //	links       follows interfaces, addresses and default routes
 //	tracker     policy: what a connect, an announce or a scrape does
-//	packet      the bytes of BEP 15
 //	cookie      stateless connection IDs
-//	hmac        their signature
+//	packet      the bytes of BEP 15
 //	ratelimit   limits of fixed size
 //	whitelist   the access list
 //	torrents    from info hash to swarm: the table, its records, the sweep
@@ -29,13 +30,9 @@
 //	peers       peers packed into fixed-size blocks
 //	scope       how far an address can be reached
 //	pool        the slab and its blocks
-//	prefetch    what is read next, told to the processor
-//	mem         memory from the system
 //	stats       counters
+//	text        text helpers
 //	netlink     what the kernel tells of interfaces
-//	addr        IP addresses as people write them
-//	hash        the keyed hash of every table
-//	system, files, log
 //
 // # Memory
 //
