@@ -17,7 +17,6 @@
 //	worker      the loop that receives, answers and sends
 //	report      the figures in words: Prometheus' and the log's
 //	kernel      what the kernel counts of this process
-//	notify      what a service manager is told
 //	links       follows interfaces, addresses and default routes
 //	tracker     policy: what a connect, an announce or a scrape does
 //	cookie      stateless connection IDs
@@ -32,7 +31,6 @@
 //	pool        the slab and its blocks
 //	stats       counters
 //	text        text helpers
-//	netlink     what the kernel tells of interfaces
 //
 // # Memory
 //

@@ -11,6 +11,7 @@ import (
 
 	"github.com/fabricionaweb/pico-tracker/internal/ipaddr"
 	"github.com/fabricionaweb/pico-tracker/internal/logger"
+	"github.com/fabricionaweb/pico-tracker/internal/rtnetlink"
 	"github.com/fabricionaweb/pico-tracker/internal/udp"
 )
 
@@ -21,7 +22,7 @@ import (
 
 // links is what is followed.
 type links struct {
-	kernel  *netlink // nil: netlink is not to be had
+	kernel  *rtnetlink.Conn // nil: netlink is not to be had
 	socks   []*udp.Socket
 	devices []device
 	uplinks [2]udp.Uplinks // of IPv4, of IPv6
@@ -57,7 +58,7 @@ func newLinks(socks []*udp.Socket, t *tracker, log *logger.Logger) *links {
 		l.watch(s.Interface(), s.Index())
 	}
 	var err error
-	if l.kernel, err = openNetlink(); err != nil {
+	if l.kernel, err = rtnetlink.Open(); err != nil {
 		l.without(err)
 	}
 	l.look()
@@ -71,7 +72,7 @@ func interfaceNumber(name string) (uint32, error) {
 	if name == "" {
 		return 0, nil
 	}
-	return interfaceIndex(name)
+	return rtnetlink.InterfaceIndex(name)
 }
 
 // watch adds an interface, once.
@@ -108,16 +109,16 @@ func (l *links) start() {
 func (l *links) stop() {
 	l.quit.Store(true)
 	if l.kernel != nil { // else it may be asleep
-		l.kernel.wake()
+		l.kernel.Wake()
 		l.done.Wait()
-		l.kernel.close()
+		l.kernel.Close()
 	}
 }
 
 func (l *links) run() {
 	defer l.done.Done()
 	for {
-		if l.kernel == nil || l.kernel.wait() != nil {
+		if l.kernel == nil || l.kernel.Wait() != nil {
 			time.Sleep(lookEvery)
 		}
 		if l.quit.Load() {
@@ -140,7 +141,7 @@ func (l *links) look() {
 
 // lookAt has the sockets of an interface follow it.
 func (l *links) lookAt(d *device) {
-	index, err := interfaceIndex(d.name)
+	index, err := rtnetlink.InterfaceIndex(d.name)
 	if err != nil {
 		return
 	}
@@ -166,7 +167,7 @@ func (l *links) lookUp(family int) {
 	v6 := family == 1
 	var indexes []uint32
 	var best, least uint32
-	err := l.kernel.defaultRoutes(v6, func(index, metric uint32) {
+	err := l.kernel.DefaultRoutes(v6, func(index, metric uint32) {
 		if len(indexes) == 0 || metric < least {
 			best, least = index, metric
 		}
@@ -183,7 +184,7 @@ func (l *links) lookUp(family int) {
 	}
 	// The first that is global or else, to be named in the log, the first.
 	var found ipaddr.Addr
-	if err = l.kernel.addresses(v6, best, func(ip []byte) {
+	if err = l.kernel.Addresses(v6, best, func(ip []byte) {
 		if found.IP == "" || !isGlobal(found.IP) && isGlobal(string(ip)) {
 			found.IP = string(ip)
 		}

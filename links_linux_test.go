@@ -13,6 +13,7 @@ import (
 
 	"github.com/fabricionaweb/pico-tracker/internal/ipaddr"
 	"github.com/fabricionaweb/pico-tracker/internal/logger"
+	"github.com/fabricionaweb/pico-tracker/internal/rtnetlink"
 	"github.com/fabricionaweb/pico-tracker/internal/udp"
 	"golang.org/x/sys/unix"
 )
@@ -32,7 +33,7 @@ func confine(prog []unix.SockFilter) error {
 // onLoopback opens a socket on the loopback interface alone.
 func onLoopback(t *testing.T) *udp.Socket {
 	t.Helper()
-	index, err := interfaceIndex("lo")
+	index, err := rtnetlink.InterfaceIndex("lo")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -135,11 +136,11 @@ func TestZones(t *testing.T) {
 		t.Fatal(err)
 	}
 	for zone, want := range map[string]int{"lo": lo, "7": 7, "nosuch0": 0} {
-		if got, err := interfaceIndex(zone); err != nil || int(got) != want {
+		if got, err := rtnetlink.InterfaceIndex(zone); err != nil || int(got) != want {
 			t.Errorf("%s: %d, %v", zone, got, err)
 		}
 	}
-	if _, err := interfaceIndex(strings.Repeat("x", 100)); err == nil {
+	if _, err := rtnetlink.InterfaceIndex(strings.Repeat("x", 100)); err == nil {
 		t.Error("a name that is too long is an interface")
 	}
 }

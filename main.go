@@ -17,6 +17,7 @@ import (
 
 	"github.com/fabricionaweb/pico-tracker/internal/ipaddr"
 	"github.com/fabricionaweb/pico-tracker/internal/logger"
+	"github.com/fabricionaweb/pico-tracker/internal/sdnotify"
 	"github.com/fabricionaweb/pico-tracker/internal/siphash"
 	"github.com/fabricionaweb/pico-tracker/internal/sys"
 	"github.com/fabricionaweb/pico-tracker/internal/udp"
@@ -67,7 +68,7 @@ func run(signals <-chan os.Signal, args, env []string, stdout, stderr io.Writer)
 		case c.status != "":
 			err = status(signals, c.status, stdout, stdout == os.Stdout && sys.IsTerminal())
 		default:
-			err = start(signals, c, newNotifier(env), log)
+			err = start(signals, c, sdnotify.New(env), log)
 		}
 	}
 	var mistake usageError
@@ -102,7 +103,7 @@ func newLogger(stdout, stderr io.Writer, env []string) *logger.Logger {
 }
 
 // start makes everything and serves until told to stop.
-func start(signals <-chan os.Signal, c *config, manager *notifier, log *logger.Logger) error {
+func start(signals <-chan os.Signal, c *config, manager *sdnotify.Notifier, log *logger.Logger) error {
 	// What start-up leaves is not worth what it takes to collect.
 	defer debug.SetGCPercent(debug.SetGCPercent(-1))
 	// A log that nobody reads any more doesn't end the tracker. (To ignore it
@@ -184,7 +185,7 @@ func serveAll(signals <-chan os.Signal, m *maintenance, ln *links, log *logger.L
 		}()
 	}
 	var quit, hup, ask atomic.Bool
-	m.manager.ready()
+	m.manager.Ready()
 	go m.run(&quit, &hup, &ask) // not waited for: it may be asleep for a second
 	ln.start()
 
@@ -205,7 +206,7 @@ func serveAll(signals <-chan os.Signal, m *maintenance, ln *links, log *logger.L
 			done = true
 		}
 	}
-	m.manager.stopping()
+	m.manager.Stopping()
 	m.close()
 	quit.Store(true)
 	ln.stop()

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/fabricionaweb/pico-tracker/internal/logger"
+	"github.com/fabricionaweb/pico-tracker/internal/sdnotify"
 	"github.com/fabricionaweb/pico-tracker/internal/sys"
 )
 
@@ -22,7 +23,7 @@ type maintenance struct {
 	workers []*worker
 	clock   clock
 	log     *logger.Logger
-	manager *notifier
+	manager *sdnotify.Notifier
 
 	cursor   uint32 // the page to sweep next
 	sweeps   uint64 // over all pages
@@ -142,9 +143,9 @@ func (m *maintenance) run(quit, hup, ask *atomic.Bool) {
 		time.Sleep(time.Second)
 		now := m.clock.now()
 		if hup.Swap(false) {
-			m.manager.reloading()
+			m.manager.Reloading()
 			m.reload(now)
-			m.manager.ready()
+			m.manager.Ready()
 		}
 		m.tick(now)
 		if ask.Swap(false) {
@@ -171,7 +172,7 @@ func (m *maintenance) petWatchdog() {
 		}
 	}
 	if alive {
-		m.manager.alive()
+		m.manager.Watchdog()
 	}
 }
 

@@ -12,102 +12,17 @@ import (
 	"testing"
 	"time"
 
+	"github.com/fabricionaweb/pico-tracker/internal/sdnotify"
+	"github.com/fabricionaweb/pico-tracker/internal/sdnotify/notifytest"
 	"github.com/fabricionaweb/pico-tracker/internal/udp"
-	"golang.org/x/sys/unix"
 )
-
-// managerSocket is a service manager's end. next takes the state that is there,
-// or ""; await waits for one.
-func managerSocket(t *testing.T, path string) (next, await func() string) {
-	t.Helper()
-	conn, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path, Net: "unixgram"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { conn.Close() })
-	raw, err := conn.SyscallConn()
-	if err != nil {
-		t.Fatal(err)
-	}
-	await = func() string {
-		b := make([]byte, 256)
-		if err := conn.SetReadDeadline(time.Now().Add(10 * time.Second)); err != nil {
-			t.Fatal(err)
-		}
-		n, err := conn.Read(b)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return string(b[:n])
-	}
-	next = func() string {
-		b := make([]byte, 256)
-		n := 0
-		if err := raw.Control(func(fd uintptr) {
-			if n, err = unix.Read(int(fd), b); err != nil {
-				n = 0
-			}
-		}); err != nil {
-			t.Fatal(err)
-		}
-		return string(b[:n])
-	}
-	return next, await
-}
-
-func TestNotifier(t *testing.T) {
-	if n := newNotifier([]string{"WATCHDOG_USEC=1000000"}); n != nil {
-		t.Error("a notifier without a socket")
-	}
-	if n := newNotifier([]string{"NOTIFY_SOCKET=vsock:2:1"}); n != nil {
-		t.Error("a notifier for a socket that is not understood")
-	}
-	var none *notifier
-	none.ready()
-	none.alive()
-
-	for _, path := range []string{filepath.Join(t.TempDir(), "notify"), "@pico-tracker-test-" + strconv.Itoa(os.Getpid())} {
-		next, _ := managerSocket(t, path)
-		n := newNotifier([]string{"NOTIFY_SOCKET=" + path})
-		n.ready()
-		n.reloading()
-		n.stopping()
-		n.alive()
-		got := next() + " " + next() + " " + next() + " " + next()
-		if want := "READY=1 RELOADING=1 STOPPING=1 "; got != want {
-			t.Errorf("%s: got %q, want %q: no watchdog was asked for", path, got, want)
-		}
-	}
-}
-
-func TestWatchdogIsWanted(t *testing.T) {
-	own := strconv.Itoa(os.Getpid())
-	for _, c := range []struct {
-		env  string
-		want bool
-	}{
-		{"", false},
-		{"WATCHDOG_USEC=30000000", true},
-		{"WATCHDOG_USEC=30000000 WATCHDOG_PID=" + own, true},
-		{"WATCHDOG_USEC=30000000 WATCHDOG_PID=1", false},
-		{"WATCHDOG_USEC=0", false},
-		{"WATCHDOG_USEC=soon", false},
-	} {
-		n := newNotifier(append(strings.Fields(c.env), "NOTIFY_SOCKET=/nowhere"))
-		if n.watchdog != c.want {
-			t.Errorf("%q: %v, want %v", c.env, n.watchdog, c.want)
-		}
-		n.alive() // to a manager that is gone: nothing happens
-		unix.Close(n.fd)
-	}
-}
 
 // The watchdog is fed while the workers are idle or at work, and not while one
 // leaves datagrams waiting.
 func TestWatchdogSeesStuckWorker(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "notify")
-	next, _ := managerSocket(t, path)
-	n := newNotifier([]string{"NOTIFY_SOCKET=" + path, "WATCHDOG_USEC=30000000"})
+	next, _ := notifytest.Listen(t, path)
+	n := sdnotify.New([]string{"NOTIFY_SOCKET=" + path, "WATCHDOG_USEC=30000000"})
 
 	var port uint16 // of the last
 	workers := make([]*worker, 2)
@@ -162,7 +77,7 @@ func TestWatchdogSeesStuckWorker(t *testing.T) {
 // ready on SIGHUP, alive, stopping.
 func TestRunNotifies(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "notify")
-	_, await := managerSocket(t, path)
+	_, await := notifytest.Listen(t, path)
 	want := func(state string) {
 		t.Helper()
 		got := await()

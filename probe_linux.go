@@ -10,6 +10,7 @@ import (
 	"unsafe"
 
 	"github.com/fabricionaweb/pico-tracker/internal/ipaddr"
+	"github.com/fabricionaweb/pico-tracker/internal/rtnetlink"
 	"github.com/fabricionaweb/pico-tracker/internal/sys"
 	"golang.org/x/sys/unix"
 )
@@ -39,7 +40,7 @@ func dial(to ipaddr.Endpoint) (*line, error) {
 	}
 	if zone := to.Addr.Zone; zone != "" {
 		var err error
-		if sa6.ZoneId, err = interfaceIndex(zone); err != nil {
+		if sa6.ZoneId, err = rtnetlink.InterfaceIndex(zone); err != nil {
 			return nil, err
 		}
 		if sa6.ZoneId == 0 {

@@ -1,6 +1,6 @@
 //go:build linux && !portable
 
-package main
+package sdnotify
 
 import (
 	"strconv"
@@ -14,16 +14,16 @@ import (
 // sd_notify(3) has it: ready, reloading, stopping, and that the loops are
 // alive. Without NOTIFY_SOCKET it does nothing.
 
-// notifier sends states to the manager's socket. A nil notifier has none.
-type notifier struct {
+// Notifier sends states to the manager's socket. A nil notifier has none.
+type Notifier struct {
 	fd       int
 	mu       sync.Mutex // of to, which Sendto writes in
 	to       unix.SockaddrUnix
 	watchdog bool
 }
 
-// newNotifier reads the environment ("NAME=value").
-func newNotifier(env []string) *notifier {
+// New reads the environment ("NAME=value").
+func New(env []string) *Notifier {
 	var path, usec, pid string
 	for _, e := range env {
 		name, v, _ := strings.Cut(e, "=")
@@ -44,15 +44,15 @@ func newNotifier(env []string) *notifier {
 	if err != nil {
 		return nil
 	}
-	n := &notifier{fd: fd, to: unix.SockaddrUnix{Name: path}}
+	n := &Notifier{fd: fd, to: unix.SockaddrUnix{Name: path}}
 	us, err := strconv.ParseUint(usec, 10, 64)
 	n.watchdog = err == nil && us > 0 && (pid == "" || pid == strconv.Itoa(unix.Getpid()))
 	return n
 }
 
-// tell sends a state. What the manager doesn't take is lost: a tracker serves
+// send sends a state. What the manager doesn't take is lost: a tracker serves
 // whether or not someone watches.
-func (n *notifier) tell(state []byte, flags int) {
+func (n *Notifier) send(state []byte, flags int) {
 	if n != nil {
 		n.mu.Lock()
 		defer n.mu.Unlock()
@@ -60,21 +60,21 @@ func (n *notifier) tell(state []byte, flags int) {
 	}
 }
 
-// ready says that the sockets are open, or that a reload is done.
-func (n *notifier) ready() { n.tell([]byte("READY=1"), 0) }
+// Ready says that the sockets are open, or that a reload is done.
+func (n *Notifier) Ready() { n.send([]byte("READY=1"), 0) }
 
-// stopping says that the tracker was told to end.
-func (n *notifier) stopping() { n.tell([]byte("STOPPING=1"), 0) }
+// Stopping says that the tracker was told to end.
+func (n *Notifier) Stopping() { n.send([]byte("STOPPING=1"), 0) }
 
-// reloading says that the access list is being read; ready must follow.
-func (n *notifier) reloading() { n.tell([]byte("RELOADING=1"), 0) }
+// Reloading says that the access list is being read; ready must follow.
+func (n *Notifier) Reloading() { n.send([]byte("RELOADING=1"), 0) }
 
-var aliveState = []byte("WATCHDOG=1")
+var watchdogState = []byte("WATCHDOG=1")
 
-// alive feeds the manager's watchdog, if it has one.
-func (n *notifier) alive() {
+// Watchdog feeds the manager's watchdog, if it has one.
+func (n *Notifier) Watchdog() {
 	if n != nil && n.watchdog {
 		// If its queue is full the manager is busy: the sweep isn't held up.
-		n.tell(aliveState, unix.MSG_DONTWAIT)
+		n.send(watchdogState, unix.MSG_DONTWAIT)
 	}
 }

@@ -1,6 +1,6 @@
 //go:build linux && !portable
 
-package main
+package rtnetlink
 
 import (
 	"encoding/binary"
@@ -15,52 +15,52 @@ import (
 // has changed: how things are is asked anew, so that nothing is lost when signs
 // are.
 
-// netlink is a socket to the kernel. Its methods are for one goroutine, but for
+// Conn is a socket to the kernel. Its methods are for one goroutine, but for
 // wake.
-type netlink struct {
+type Conn struct {
 	fd      int
-	woken   int    // an eventfd
+	wakeFD  int    // an eventfd
 	seq     uint32 // of the last question
 	changed bool   // there was a sign since wait returned
 	buf     [8 << 10]byte
 }
 
-// netlinkGroups are what signs are wanted of.
-const netlinkGroups = unix.RTMGRP_LINK | unix.RTMGRP_IPV4_IFADDR | unix.RTMGRP_IPV6_IFADDR | unix.RTMGRP_IPV4_ROUTE | unix.RTMGRP_IPV6_ROUTE
+// groups are what signs are wanted of.
+const groups = unix.RTMGRP_LINK | unix.RTMGRP_IPV4_IFADDR | unix.RTMGRP_IPV6_IFADDR | unix.RTMGRP_IPV4_ROUTE | unix.RTMGRP_IPV6_ROUTE
 
-// netlinkPatience is how long the kernel may take with an answer.
-var netlinkPatience = unix.Timeval{Sec: 2}
+// replyTimeout is how long the kernel may take with an answer.
+var replyTimeout = unix.Timeval{Sec: 2}
 
-func openNetlink() (*netlink, error) {
-	n := &netlink{}
+func Open() (*Conn, error) {
+	n := &Conn{}
 	var err error
 	if n.fd, err = unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.NETLINK_ROUTE); err != nil {
 		return nil, err
 	}
-	if n.woken, err = unix.Eventfd(0, unix.EFD_CLOEXEC); err != nil {
+	if n.wakeFD, err = unix.Eventfd(0, unix.EFD_CLOEXEC); err != nil {
 		unix.Close(n.fd)
 		return nil, err
 	}
-	if err = unix.SetsockoptTimeval(n.fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &netlinkPatience); err == nil {
-		err = unix.Bind(n.fd, &unix.SockaddrNetlink{Family: unix.AF_NETLINK, Groups: netlinkGroups})
+	if err = unix.SetsockoptTimeval(n.fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &replyTimeout); err == nil {
+		err = unix.Bind(n.fd, &unix.SockaddrNetlink{Family: unix.AF_NETLINK, Groups: groups})
 	}
 	if err != nil {
-		n.close()
+		n.Close()
 		return nil, err
 	}
 	return n, nil
 }
 
-func (n *netlink) close() {
+func (n *Conn) Close() {
 	unix.Close(n.fd)
-	unix.Close(n.woken)
+	unix.Close(n.wakeFD)
 }
 
-// wait returns when something may have changed since it last did, and at once
+// Wait returns when something may have changed since it last did, and at once
 // after wake.
-func (n *netlink) wait() error {
+func (n *Conn) Wait() error {
 	for !n.changed {
-		fds := [2]unix.PollFd{{Fd: int32(n.fd), Events: unix.POLLIN}, {Fd: int32(n.woken), Events: unix.POLLIN}}
+		fds := [2]unix.PollFd{{Fd: int32(n.fd), Events: unix.POLLIN}, {Fd: int32(n.wakeFD), Events: unix.POLLIN}}
 		if _, err := unix.Poll(fds[:], -1); err != nil && err != unix.EINTR {
 			return err
 		}
@@ -75,22 +75,22 @@ func (n *netlink) wait() error {
 			return err
 		}
 		for m := (message{}); m.next(&b); {
-			n.changed = n.changed || m.isSign()
+			n.changed = n.changed || m.isRelevant()
 		}
 	}
 	n.changed = false
 	return nil
 }
 
-// wake makes wait return, now and from now on.
-func (n *netlink) wake() {
+// Wake makes wait return, now and from now on.
+func (n *Conn) Wake() {
 	one := [8]byte{1, 0, 0, 0, 0, 0, 0, 1} // not 0, in either byte order
-	_, _ = unix.Write(n.woken, one[:])
+	_, _ = unix.Write(n.wakeFD, one[:])
 }
 
 // receive waits for what the kernel has to say. What didn't fit into its queue
 // is lost, and a sign.
-func (n *netlink) receive() ([]byte, error) {
+func (n *Conn) receive() ([]byte, error) {
 	for {
 		k, err := unix.Read(n.fd, n.buf[:])
 		switch err {
@@ -106,9 +106,9 @@ func (n *netlink) receive() ([]byte, error) {
 	}
 }
 
-// question is a request for all of a kind. Its second half is long enough for
+// dumpRequest is a request for all of a kind. Its second half is long enough for
 // every kind of head.
-type question struct {
+type dumpRequest struct {
 	Len   uint32
 	Type  uint16
 	Flags uint16
@@ -119,12 +119,14 @@ type question struct {
 	_      [unix.SizeofRtMsg - 1]byte
 }
 
-func (q *question) bytes() []byte { return unsafe.Slice((*byte)(unsafe.Pointer(q)), unsafe.Sizeof(*q)) }
+func (q *dumpRequest) bytes() []byte {
+	return unsafe.Slice((*byte)(unsafe.Pointer(q)), unsafe.Sizeof(*q))
+}
 
-// list asks for all of a kind, of a family, and has each answer taken.
-func (n *netlink) list(kind uint16, v6 bool, take func(*message)) error {
+// dump asks for all of a kind, of a family, and has each answer taken.
+func (n *Conn) dump(kind uint16, v6 bool, take func(*message)) error {
 	n.seq++
-	q := question{Type: kind, Flags: unix.NLM_F_REQUEST | unix.NLM_F_DUMP, Seq: n.seq, Family: familyOf(v6)}
+	q := dumpRequest{Type: kind, Flags: unix.NLM_F_REQUEST | unix.NLM_F_DUMP, Seq: n.seq, Family: familyOf(v6)}
 	q.Len = uint32(unsafe.Sizeof(q))
 	if _, err := unix.Write(n.fd, q.bytes()); err != nil {
 		return err
@@ -138,7 +140,7 @@ func (n *netlink) list(kind uint16, v6 bool, take func(*message)) error {
 			switch {
 			case m.seq != n.seq, m.kind != unix.NLMSG_ERROR && m.flags&unix.NLM_F_MULTI == 0:
 				// A sign bears the number of who caused it, which may be ours.
-				n.changed = n.changed || m.isSign()
+				n.changed = n.changed || m.isRelevant()
 			case m.kind == unix.NLMSG_ERROR:
 				return m.failure()
 			case m.kind == unix.NLMSG_DONE:
@@ -152,16 +154,16 @@ func (n *netlink) list(kind uint16, v6 bool, take func(*message)) error {
 	}
 }
 
-// defaultRoutes calls found for each default route of the main table: its
+// DefaultRoutes calls found for each default route of the main table: its
 // interface, and its metric, of which the least wins.
-func (n *netlink) defaultRoutes(v6 bool, found func(index, metric uint32)) error {
-	return n.list(unix.RTM_GETROUTE, v6, func(m *message) { m.defaultRoute(v6, found) })
+func (n *Conn) DefaultRoutes(v6 bool, found func(index, metric uint32)) error {
+	return n.dump(unix.RTM_GETROUTE, v6, func(m *message) { m.defaultRoute(v6, found) })
 }
 
-// addresses calls found for each address of an interface that others may know
+// Addresses calls found for each address of an interface that others may know
 // it by: neither temporary, nor going or coming, nor good for one link only.
-func (n *netlink) addresses(v6 bool, index uint32, found func(ip []byte)) error {
-	return n.list(unix.RTM_GETADDR, v6, func(m *message) { m.address(v6, index, found) })
+func (n *Conn) Addresses(v6 bool, index uint32, found func(ip []byte)) error {
+	return n.dump(unix.RTM_GETADDR, v6, func(m *message) { m.address(v6, index, found) })
 }
 
 // familyOf is the family in a head. A kernel without IPv6 tells of IPv4
@@ -198,9 +200,9 @@ func (m *message) next(b *[]byte) bool {
 	return true
 }
 
-// isSign says whether what was told unasked may matter. On a router with all
+// isRelevant says whether what was told unasked may matter. On a router with all
 // routes of the Internet most don't.
-func (m *message) isSign() bool {
+func (m *message) isRelevant() bool {
 	if m.kind == unix.RTM_NEWROUTE || m.kind == unix.RTM_DELROUTE {
 		return len(m.body) < unix.SizeofRtMsg || m.body[1] == 0
 	}
@@ -314,9 +316,9 @@ func (m *message) address(v6 bool, index uint32, found func(ip []byte)) {
 	}
 }
 
-// interfaceIndex is the number of an interface by name, or by its number; 0 if
+// InterfaceIndex is the number of an interface by name, or by its number; 0 if
 // there is none of that name.
-func interfaceIndex(name string) (uint32, error) {
+func InterfaceIndex(name string) (uint32, error) {
 	if n, err := strconv.ParseUint(name, 10, 32); err == nil {
 		return uint32(n), nil
 	}

@@ -1,6 +1,6 @@
 //go:build linux && !portable
 
-package main
+package rtnetlink
 
 import (
 	"bytes"
@@ -20,12 +20,12 @@ import (
 func pad(b []byte) []byte { return append(b, make([]byte, -len(b)&3)...) }
 
 func netlinkMessage(kind, flags uint16, seq uint32, body ...[]byte) []byte {
-	b := concat(body...)
+	b := slices.Concat(body...)
 	head := binary.NativeEndian.AppendUint32(nil, uint32(unix.NLMSG_HDRLEN+len(b)))
 	head = binary.NativeEndian.AppendUint16(head, kind)
 	head = binary.NativeEndian.AppendUint16(head, flags)
 	head = binary.NativeEndian.AppendUint32(head, seq)
-	return pad(concat(head, make([]byte, 4), b))
+	return pad(slices.Concat(head, make([]byte, 4), b))
 }
 
 func netlinkAttribute(kind uint16, value []byte) []byte {
@@ -55,7 +55,7 @@ func told(b []byte) (all []string) {
 			})
 			m.address(v6, 7, func(ip []byte) { all = append(all, ipaddr.Addr{IP: string(ip)}.String()) })
 		}
-		if m.isSign() {
+		if m.isRelevant() {
 			all = append(all, "sign")
 		}
 		if m.kind == unix.NLMSG_ERROR {
@@ -70,7 +70,7 @@ func told(b []byte) (all []string) {
 func TestNetlinkMessages(t *testing.T) {
 	const new4, route = unix.AF_INET, unix.RTM_NEWROUTE
 	hop := func(index uint32, more ...byte) []byte {
-		return pad(concat(binary.NativeEndian.AppendUint16(nil, uint16(8+len(more))), make([]byte, 2), native(index), more))
+		return pad(slices.Concat(binary.NativeEndian.AppendUint16(nil, uint16(8+len(more))), make([]byte, 2), native(index), more))
 	}
 	oif := netlinkAttribute(unix.RTA_OIF, native(3))
 	local, peer := netlinkAttribute(unix.IFA_LOCAL, []byte{192, 0, 2, 1}), netlinkAttribute(unix.IFA_ADDRESS, []byte{192, 0, 2, 2})
@@ -89,7 +89,7 @@ func TestNetlinkMessages(t *testing.T) {
 		{netlinkMessage(route, 0, 0, routeHead(new4, 0, 254, 7), oif), "sign"}, // unreachable
 		{netlinkMessage(route, 0, 0, routeHead(new4, 0, 254, 1)), "sign"},
 		{netlinkMessage(route, 0, 0, routeHead(new4, 0, 254, 1), netlinkAttribute(unix.RTA_OIF, native(3)[:3])), "sign"},
-		{netlinkMessage(route, 0, 0, routeHead(new4, 0, 254, 1), netlinkAttribute(unix.RTA_MULTIPATH, concat(hop(4, 1, 2, 3), hop(5)))),
+		{netlinkMessage(route, 0, 0, routeHead(new4, 0, 254, 1), netlinkAttribute(unix.RTA_MULTIPATH, slices.Concat(hop(4, 1, 2, 3), hop(5)))),
 			"IPv4 route by 4 at 0, IPv4 route by 5 at 0, sign"},
 		{netlinkMessage(route, 0, 0, routeHead(new4, 0, 254, 1), netlinkAttribute(unix.RTA_MULTIPATH, []byte{7, 7, 0, 0, 4, 0, 0})), "sign"},
 		{netlinkMessage(route, 0, 0, routeHead(new4, 0, 254, 1), netlinkAttribute(unix.RTA_MULTIPATH, make([]byte, 16))), "sign"},
@@ -110,14 +110,14 @@ func TestNetlinkMessages(t *testing.T) {
 		{netlinkMessage(unix.NLMSG_ERROR, 0, 0, native(^uint32(0))), "sign, " + unix.EPERM.Error()},
 		{netlinkMessage(unix.NLMSG_ERROR, 0, 0), "sign, " + unix.EPROTO.Error()},
 		{native(15), ""},
-		{concat(native(1000), make([]byte, 12)), ""},
-		{concat(native(0xfffffffc), make([]byte, 12)), ""},
+		{slices.Concat(native(1000), make([]byte, 12)), ""},
+		{slices.Concat(native(0xfffffffc), make([]byte, 12)), ""},
 	} {
 		if got := strings.Join(told(c.message), ", "); got != c.want {
 			t.Errorf("%x: %s, want %s", c.message, got, c.want)
 		}
 		// What comes behind is understood too.
-		if got := strings.Join(told(concat(netlinkMessage(unix.RTM_DELLINK, 0, 0), c.message)), ", "); strings.TrimPrefix(got, "sign") != strings.TrimSuffix(", "+c.want, ", ") {
+		if got := strings.Join(told(slices.Concat(netlinkMessage(unix.RTM_DELLINK, 0, 0), c.message)), ", "); strings.TrimPrefix(got, "sign") != strings.TrimSuffix(", "+c.want, ", ") {
 			t.Errorf("%x: %s behind another, want %s", c.message, got, c.want)
 		}
 		for n := range c.message {
@@ -150,22 +150,22 @@ func FuzzNetlink(f *testing.F) {
 // know it by, and of the routes and addresses of the rest only such come that
 // package net knows too.
 func TestNetlink(t *testing.T) {
-	n, err := openNetlink()
+	n, err := Open()
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer n.close()
+	defer n.Close()
 	interfaces, err := net.Interfaces()
 	if err != nil {
 		t.Logf("package net can't ask either (%v, as under emulation): only the waiting is tested", err)
-	} else if err := n.list(unix.RTM_MAX+4, false, func(*message) { t.Error("it is answered") }); err == nil {
+	} else if err := n.dump(unix.RTM_MAX+4, false, func(*message) { t.Error("it is answered") }); err == nil {
 		t.Error("the kernel's refusal of a question is not seen")
 	}
 	for _, v6 := range []bool{false, true} {
 		if err != nil {
 			break
 		}
-		if err := n.defaultRoutes(v6, func(index, _ uint32) {
+		if err := n.DefaultRoutes(v6, func(index, _ uint32) {
 			if !slices.ContainsFunc(interfaces, func(i net.Interface) bool { return uint32(i.Index) == index }) {
 				t.Errorf("a route by %d, which is no interface", index)
 			}
@@ -177,7 +177,7 @@ func TestNetlink(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if err := n.addresses(v6, uint32(i.Index), func(ip []byte) {
+			if err := n.Addresses(v6, uint32(i.Index), func(ip []byte) {
 				is := func(a net.Addr) bool { return a.(*net.IPNet).IP.Equal(ip) }
 				if (len(ip) == 16) != v6 || !slices.ContainsFunc(known, is) || net.IP(ip).IsLoopback() {
 					t.Errorf("%s has the address %v", i.Name, net.IP(ip))
@@ -189,14 +189,14 @@ func TestNetlink(t *testing.T) {
 	}
 	woken := make(chan error, 1)
 	for range 3 {
-		go func() { woken <- n.wait() }()
-		n.wake()
+		go func() { woken <- n.Wait() }()
+		n.Wake()
 		select {
 		case err := <-woken:
 			if err != nil {
 				t.Error(err)
 			}
-		case <-time.After(deadline):
+		case <-time.After(20 * time.Second):
 			t.Fatal("it waits on")
 		}
 	}
@@ -210,9 +210,9 @@ func TestNetlinkSameNumber(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer unix.Close(fds[1])
-	n := &netlink{fd: fds[0], woken: -1}
+	n := &Conn{fd: fds[0], wakeFD: -1}
 	defer unix.Close(n.fd)
-	route := concat(routeHead(unix.AF_INET, 0, 254, 1), netlinkAttribute(unix.RTA_OIF, native(3)))
+	route := slices.Concat(routeHead(unix.AF_INET, 0, 254, 1), netlinkAttribute(unix.RTA_OIF, native(3)))
 	for _, b := range [][]byte{
 		netlinkMessage(unix.RTM_DELROUTE, 0, 1, route),
 		netlinkMessage(unix.RTM_NEWROUTE, unix.NLM_F_MULTI, 1, route),
@@ -223,7 +223,7 @@ func TestNetlinkSameNumber(t *testing.T) {
 		}
 	}
 	routes := 0
-	err = n.defaultRoutes(false, func(uint32, uint32) { routes++ })
+	err = n.DefaultRoutes(false, func(uint32, uint32) { routes++ })
 	if err != nil || routes != 1 || !n.changed {
 		t.Errorf("%d routes, changed %v: %v", routes, n.changed, err)
 	}

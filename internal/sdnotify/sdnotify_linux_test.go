@@ -1,0 +1,61 @@
+//go:build linux && !portable
+
+package sdnotify
+
+import (
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/fabricionaweb/pico-tracker/internal/sdnotify/notifytest"
+	"golang.org/x/sys/unix"
+)
+
+func TestNotifier(t *testing.T) {
+	if n := New([]string{"WATCHDOG_USEC=1000000"}); n != nil {
+		t.Error("a notifier without a socket")
+	}
+	if n := New([]string{"NOTIFY_SOCKET=vsock:2:1"}); n != nil {
+		t.Error("a notifier for a socket that is not understood")
+	}
+	var none *Notifier
+	none.Ready()
+	none.Watchdog()
+
+	for _, path := range []string{filepath.Join(t.TempDir(), "notify"), "@pico-tracker-test-" + strconv.Itoa(os.Getpid())} {
+		next, _ := notifytest.Listen(t, path)
+		n := New([]string{"NOTIFY_SOCKET=" + path})
+		n.Ready()
+		n.Reloading()
+		n.Stopping()
+		n.Watchdog()
+		got := next() + " " + next() + " " + next() + " " + next()
+		if want := "READY=1 RELOADING=1 STOPPING=1 "; got != want {
+			t.Errorf("%s: got %q, want %q: no watchdog was asked for", path, got, want)
+		}
+	}
+}
+
+func TestWatchdogIsWanted(t *testing.T) {
+	own := strconv.Itoa(os.Getpid())
+	for _, c := range []struct {
+		env  string
+		want bool
+	}{
+		{"", false},
+		{"WATCHDOG_USEC=30000000", true},
+		{"WATCHDOG_USEC=30000000 WATCHDOG_PID=" + own, true},
+		{"WATCHDOG_USEC=30000000 WATCHDOG_PID=1", false},
+		{"WATCHDOG_USEC=0", false},
+		{"WATCHDOG_USEC=soon", false},
+	} {
+		n := New(append(strings.Fields(c.env), "NOTIFY_SOCKET=/nowhere"))
+		if n.watchdog != c.want {
+			t.Errorf("%q: %v, want %v", c.env, n.watchdog, c.want)
+		}
+		n.Watchdog() // to a manager that is gone: nothing happens
+		unix.Close(n.fd)
+	}
+}
