@@ -15,6 +15,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/fabricionaweb/pico-tracker/internal/buildinfo"
 	"github.com/fabricionaweb/pico-tracker/internal/ipaddr"
 	"github.com/fabricionaweb/pico-tracker/internal/logger"
 	"github.com/fabricionaweb/pico-tracker/internal/sdnotify"
@@ -26,8 +27,15 @@ import (
 // This file owns the wiring: it makes the parts, starts them, and turns
 // signals and errors into an exit code.
 
-// version is set by the linker.
-var version = "dev"
+// version is set by the linker where the Makefile, the Dockerfile or a package
+// builds the tracker.
+var version string
+
+func init() {
+	if version == "" {
+		version = buildinfo.Version()
+	}
+}
 
 const (
 	exitOK      = 0

@@ -16,6 +16,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"runtime"
+	"slices"
 	"sort"
 	"strings"
 	"sync"
@@ -64,7 +65,7 @@ func packages(t *testing.T) string {
 
 func buildPackages(dir, version string) error {
 	for _, target := range []string{runtime.GOARCH, "mipsle"} {
-		cmd := exec.Command("go", "build", "-trimpath", "-ldflags", "-s -w -X main.version="+version,
+		cmd := exec.Command("go", "build", "-tags", "release", "-trimpath", "-ldflags", "-s -w -X main.version="+version,
 			"-o", filepath.Join(dir, "pico-tracker-linux-"+target), ".")
 		cmd.Dir = ".."
 		cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH="+target, "GOMIPS=softfloat")
@@ -81,32 +82,81 @@ func buildPackages(dir, version string) error {
 }
 
 func TestVersion(t *testing.T) {
-	for _, c := range []struct{ version, deb, openwrt string }{
-		{"v1.2.0", "1.2.0", "1.2.0"},
-		{"1.2.0", "1.2.0", "1.2.0"},
-		{"v1.2.0-rc1", "1.2.0~rc1", "1.2.0_rc1"},
-		{"v1.2.0-5-gabcdef", "1.2.0+5.gabcdef", "1.2.0_p5"},
-		{"v1.2.0-rc1-3-gabcdef-dirty", "1.2.0~rc1+3.gabcdef", "1.2.0_rc1_p3"},
+	for _, c := range []struct{ version, plain, image, deb, openwrt string }{
+		{"v1.2.0", "1.2.0", "1.2.0", "1.2.0", "1.2.0"},
+		{"1.2.0", "1.2.0", "1.2.0", "1.2.0", "1.2.0"},
+		{"v1.2.0-dirty", "1.2.0+dirty", "1.2.0_dirty", "1.2.0+dirty", "1.2.0"},
+		{"v1.2.0-rc1", "1.2.0-rc1", "1.2.0-rc1", "1.2.0~rc1", "1.2.0_rc1"},
+		{"v1.2.0-5-gabcdef1", "1.2.0+5.gabcdef1", "1.2.0_5.gabcdef1", "1.2.0+5.gabcdef1", "1.2.0_p5~abcdef1"},
+		{"v1.2.0-rc1-3-gabcdef1-dirty", "1.2.0-rc1+3.gabcdef1.dirty", "1.2.0-rc1_3.gabcdef1.dirty", "1.2.0~rc1+3.gabcdef1.dirty", "1.2.0_rc1_p3~abcdef1"},
+		{"devel", "devel", "devel", "0.0.0", "0.0.0"},
 	} {
-		env := []string{"VERSION=" + c.version}
-		deb := strings.TrimSpace(runIn(t, "", env, "./version", "-deb"))
-		openwrt := strings.TrimSpace(runIn(t, "", env, "./version", "-openwrt"))
-		if deb != c.deb || openwrt != c.openwrt {
-			t.Errorf("%s: %s and %s, want %s and %s", c.version, deb, openwrt, c.deb, c.openwrt)
+		t.Run(c.version, func(t *testing.T) {
+			for option, want := range map[string]string{"": c.plain, "-image": c.image, "-deb": c.deb, "-openwrt": c.openwrt} {
+				if got := version(t, c.version, option); got != want {
+					t.Errorf("version %s: got %s, want %s", option, got, want)
+				}
+			}
+			// What it prints is a version that it reads.
+			if got := version(t, c.plain, ""); got != c.plain {
+				t.Errorf("version of %s: got %s", c.plain, got)
+			}
+		})
+	}
+	for _, bad := range []string{"1.2", "1.2.3 or so", "main", "1.2.3-beta1", "1.2.3-5-gxyz"} {
+		cmd := exec.Command("./version")
+		cmd.Env = append(os.Environ(), "VERSION="+bad)
+		if out, err := cmd.CombinedOutput(); err == nil || !strings.Contains(string(out), "want one like 1.2.3 or 1.2.3-rc1") {
+			t.Errorf("VERSION=%q: got %v and %q, want an error that says what is valid", bad, err, out)
 		}
 	}
-	// Without a tag it is the day of the commit.
-	got := strings.TrimSpace(runIn(t, "", []string{"VERSION=dev"}, "./version", "-openwrt"))
-	if !regexp.MustCompile(`^0\.0\.0_p[0-9]+$`).MatchString(got) {
-		t.Errorf("without a tag: %s", got)
+}
+
+// version runs packaging/version with an option, or with none.
+func version(t *testing.T, version string, option ...string) string {
+	t.Helper()
+	args := slices.DeleteFunc(option, func(s string) bool { return s == "" })
+	return strings.TrimSpace(runIn(t, "", []string{"VERSION=" + version}, "./version", args...))
+}
+
+// TestVersionOfRepository asks for the version of trees with and without git.
+func TestVersionOfRepository(t *testing.T) {
+	need(t, "git")
+	dir := t.TempDir()
+	script := func(commands string) string {
+		t.Helper()
+		env := []string{"VERSION=", "GIT_COMMITTER_DATE=2026-11-22T23:30:00 -0500", "GIT_CONFIG_GLOBAL=/dev/null",
+			"GIT_AUTHOR_NAME=test", "GIT_AUTHOR_EMAIL=test@example.invalid", "GIT_COMMITTER_NAME=test", "GIT_COMMITTER_EMAIL=test@example.invalid"}
+		return strings.TrimSpace(runIn(t, dir, env, "sh", "-euc", commands))
 	}
-	cmd := exec.Command("./version", "-deb")
-	cmd.Env = append(os.Environ(), "VERSION=1.2.3 or so")
-	if out, err := cmd.CombinedOutput(); err == nil {
-		t.Errorf("a version that is none: %s", out)
+	if err := os.Mkdir(filepath.Join(dir, "packaging"), 0o755); err != nil {
+		t.Fatal(err)
 	}
+	if err := os.WriteFile(filepath.Join(dir, "packaging/version"), read(t, "version"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for _, step := range []struct{ name, commands, want string }{
+		{"no git", "packaging/version; packaging/version -deb", `^devel\n0\.0\.0$`},
+		{"no tag", "git init -q; git add .; git commit -qm one; packaging/version; packaging/version -openwrt",
+			`^0\.0\.0\+20261123\.g[0-9a-f]{7}\n0\.0\.0_p20261123~[0-9a-f]{7}$`},
+		{"a tag", "git tag v1.2.0; packaging/version", `^1\.2\.0$`},
+		{"a changed file", "echo >>packaging/version; packaging/version", `^1\.2\.0\+dirty$`},
+		{"a commit after the tag", "git commit -qam two; packaging/version", `^1\.2\.0\+1\.g[0-9a-f]{7}$`},
+		{"an archive of the sources", "echo 1.3.0 >packaging/released; packaging/version", `^1\.3\.0$`},
+	} {
+		if got := script(step.commands); !regexp.MustCompile(step.want).MatchString(got) {
+			t.Errorf("%s: got %q, want %s", step.name, got, step.want)
+		}
+	}
+}
+
+func TestVersionsSort(t *testing.T) {
 	need(t, "dpkg")
-	for _, pair := range [][2]string{{"1.2.0~rc1", "1.2.0"}, {"1.2.0", "1.2.0+5.gabcdef"}, {"1.2.0+5.gabcdef", "1.2.1"}} {
+	for _, pair := range [][2]string{
+		{"0.0.0+20261122.gabcdef1", "0.1.0~rc1"}, {"1.2.0~rc1", "1.2.0"}, {"1.2.0", "1.2.0+5.gabcdef1"}, {"1.2.0+5.gabcdef1", "1.2.1"},
+		// opkg compares like dpkg. (It takes a candidate for later than its release: apk does not.)
+		{"1.2.0", "1.2.0_p5~abcdef1"}, {"1.2.0_p5~abcdef1", "1.2.1"},
+	} {
 		run(t, "dpkg", "--compare-versions", pair[0], "lt", pair[1])
 	}
 }

@@ -29,6 +29,7 @@ show:
 	@echo 'version $(PKG_VERSION)'
 	@echo 'vars $$(GO_PKG_TARGET_VARS)'
 	@echo 'ldflags $$(GO_PKG_DEFAULT_LDFLAGS) $$(GO_PKG_LDFLAGS_X)'
+	@echo 'tags $$(GO_PKG_TAGS)'
 	@echo 'sources $$(notdir $$(PKG_FILE_DEPENDS))'
 	@$$(info conffiles $$(Package/$(1)/conffiles))
 	@$$(info $$(Package/$(1)))
@@ -67,15 +68,15 @@ func TestRecipe(t *testing.T) {
 	}
 	recipe := func(target string) string {
 		// Not what a make around this test has set.
-		env := []string{"TOPDIR=" + top, "VERSION=v1.2.0-5-gabcdef", "MAKEFLAGS=", "MAKELEVEL=", "MFLAGS="}
+		env := []string{"TOPDIR=" + top, "VERSION=v1.2.0-5-gabcdef1", "MAKEFLAGS=", "MAKELEVEL=", "MFLAGS="}
 		return runIn(t, "../openwrt/pico-tracker", env, "make", "-s", target)
 	}
 
 	shown := recipe("show")
 	for _, want := range []string{
-		"name pico-tracker pico-tracker\n", "version 1.2.0_p5\n",
+		"name pico-tracker pico-tracker\n", "version 1.2.0_p5~abcdef1\n",
 		`vars GOARCH="mipsle" GOMIPS="softfloat" CC="mipsel-gcc" CGO_CFLAGS="-Os -pipe" CGO_ENABLED=0` + "\n",
-		"ldflags  main.version=1.2.0_p5\n", " main.go ", " go.mod", " go.sum",
+		"ldflags  main.version=1.2.0_p5~abcdef1\n", " main.go ", " go.mod", " go.sum", " version.go", "tags release",
 		"conffiles /etc/config/pico-tracker /etc/pico-tracker/\n",
 		"DEPENDS:=@(aarch64||", "USERID:=pico-tracker=6969:pico-tracker=6969",
 	} {
@@ -87,7 +88,7 @@ func TestRecipe(t *testing.T) {
 	// The sources arrive, and nothing that isn't built.
 	recipe("prepare")
 	for name, want := range map[string]bool{
-		"main.go": true, "prefetch_arm64.s": true, "go.mod": true, "go.sum": true, "LICENSE": true, "packet_test.go": false, ".git": false, "openwrt": false, "dist": false,
+		"main.go": true, "internal/buildinfo/version.go": true, "prefetch_arm64.s": true, "go.mod": true, "go.sum": true, "LICENSE": true, "packet_test.go": false, ".git": false, "openwrt": false, "dist": false,
 	} {
 		if _, err := os.Stat(filepath.Join(top, "build", name)); (err == nil) != want {
 			t.Errorf("prepared %s: %v", name, err)
