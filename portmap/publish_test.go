@@ -1,0 +1,91 @@
+package main
+
+import (
+	"bytes"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+func TestWriteAddress(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "address")
+	for _, test := range []struct {
+		name   string
+		public netip.AddrPort
+		want   string
+	}{
+		{"known", netip.MustParseAddrPort("203.0.113.7:40000"), "203.0.113.7:40000\n"},
+		{"unknown", netip.AddrPort{}, ""},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			if err := writeAddress(path, test.public); err != nil {
+				t.Fatal(err)
+			}
+			text, err := os.ReadFile(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			comment, got, _ := strings.Cut(string(text), "\n")
+			if !strings.HasPrefix(comment, "#") || got != test.want {
+				t.Errorf("got %q, want a comment and %q", text, test.want)
+			}
+			before, err := os.Stat(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := writeAddress(path, test.public); err != nil {
+				t.Fatal(err)
+			}
+			if after, err := os.Stat(path); err != nil || !os.SameFile(before, after) {
+				t.Errorf("an unchanged address replaced the file (%v)", err)
+			}
+		})
+	}
+	if _, err := os.Stat(path + ".new"); !os.IsNotExist(err) {
+		t.Errorf("the temporary file: %v; want none", err)
+	}
+	if err := writeAddress(filepath.Join(path, "below", "a", "file"), netip.AddrPort{}); err == nil {
+		t.Error("no error for a directory that does not exist")
+	}
+}
+
+// After a crash the nonce is the same. After a stop that removed the mapping it
+// is a new one.
+func TestNonce(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "address")
+	load := func() nonce {
+		t.Helper()
+		n, err := loadNonce(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return n
+	}
+	first := load()
+	if second := load(); second != first {
+		t.Errorf("after a crash: got nonce %x, want %x", second, first)
+	}
+	if info, err := os.Stat(statePath(path)); err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("state file: %v, %v; want mode 0600", info, err)
+	}
+	if err := removeFiles(path, false); err != nil {
+		t.Fatal(err)
+	}
+	if second := load(); second != first {
+		t.Errorf("after a stop that left the mapping: got nonce %x, want %x", second, first)
+	}
+	if err := removeFiles(path, true); err != nil {
+		t.Fatal(err)
+	}
+	if second := load(); second == first {
+		t.Error("after a stop: the old nonce is used again")
+	}
+	if err := os.WriteFile(statePath(path), bytes.Repeat([]byte("zz"), 12), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if n := load(); n == (nonce{}) {
+		t.Error("a damaged state file gives an empty nonce")
+	}
+}
