@@ -140,6 +140,7 @@ check-go:
 	@if [ -f bench/go.mod ]; then \
 		cd bench && set -x && go mod tidy -diff && go vet ./... && go run $(STATICCHECK) ./...; \
 	fi
+	cd portmap && go mod tidy -diff && go vet ./... && GOOS=freebsd go vet ./... && go run $(STATICCHECK) ./...
 
 .PHONY: $(addprefix vet-,$(VETTED))
 $(addprefix vet-,$(VETTED)): vet-%:
@@ -151,6 +152,7 @@ $(addprefix vet-,$(VETTED)): vet-%:
 test: ## everything below, then go test ./... with real clients
 	@scripts/install xz-utils gcc libc6-dev qemu-user-static $$(grep -shv '^#' */packages.txt)
 	@$(MAKE) --no-print-directory test-bench
+	@$(MAKE) --no-print-directory test-portmap
 	@$(MAKE) --no-print-directory test-oldest
 	@$(MAKE) --no-print-directory test-newest
 	@$(MAKE) --no-print-directory test-targets
@@ -164,6 +166,11 @@ test: ## everything below, then go test ./... with real clients
 test-bench: ## the unit tests of the benchmarks' own module
 	@echo "== tests of bench/"
 	@if [ -f bench/go.mod ]; then cd bench && ../scripts/gotest ./...; fi
+
+.PHONY: test-portmap
+test-portmap: ## the unit tests of the port mapping program, a module of its own
+	@echo "== tests of portmap/"
+	@cd portmap && ../scripts/gotest ./...
 
 .PHONY: test-oldest test-newest
 test-oldest: ## the unit tests with the oldest Go that must build it, also on MIPS
