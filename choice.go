@@ -64,13 +64,32 @@ type stretch struct {
 	lo, n uint32
 }
 
+// roles says from which of a swarm's peers to choose.
+type roles uint8
+
+const (
+	leechersOnly roles = 1 << iota // bit 0 is for the first of two sets
+	seedersOnly
+	anyRole = leechersOnly | seedersOnly
+)
+
+// has reports whether r includes leechers (0) or seeders (metaSeeder).
+func (r roles) has(role meta) bool { return r>>role&1 != 0 }
+
+// maxSeeders is how many seeders an asker gets that has nothing left. A client
+// that does not know the size of a magnet link yet says that it has nothing
+// left: without a seeder its download would never start. A true seeder has no
+// use for others, so these are few.
+const maxSeeders = 10
+
 // whole is all that an asker may have who reaches all.
-func whole[K peerKey](w *swarm, seeder bool) (runs [2]stretch) {
+func whole[K peerKey](w *swarm, from roles) (runs [2]stretch) {
 	i := setOf[K](0)
-	leechers, seeders := &w.sets()[i], &w.sets()[i+1]
-	runs = [2]stretch{{leechers, 0, leechers.n}, {seeders, 0, seeders.n}}
-	if seeder {
-		runs[1].n = 0
+	for role := range runs {
+		runs[role].set = &w.sets()[i+role]
+		if from.has(meta(role)) {
+			runs[role].n = runs[role].set.n
+		}
 	}
 	return runs
 }
@@ -81,12 +100,23 @@ func foresee[K peerKey](w *swarm, want int, seeder bool, rng random) {
 	if !prefetch.Enabled || !w.spilled {
 		return
 	}
-	runs := whole[K](w, seeder)
-	total := runs[0].n + runs[1].n
-	left := min(total, uint32(want))
-	if left == 0 {
+	if !seeder {
+		foreseeRoles[K](w, want, anyRole, &rng)
 		return
 	}
+	want -= foreseeRoles[K](w, want, leechersOnly, &rng)
+	foreseeRoles[K](w, min(want, maxSeeders), seedersOnly, &rng)
+}
+
+// foreseeRoles is foresee for some roles. It returns how many peers it fetched.
+func foreseeRoles[K peerKey](w *swarm, want int, from roles, rng *random) int {
+	runs := whole[K](w, from)
+	total := runs[0].n + runs[1].n
+	n := min(total, uint32(want))
+	if n == 0 {
+		return 0
+	}
+	left := n
 	for rank := rng.below(total); left > 0; {
 		peers := piece[K](w, &runs, rank, left)
 		prefetch.Lines(unsafe.Pointer(&peers[0]), uintptr(len(peers))*unsafe.Sizeof(peers[0]))
@@ -95,19 +125,36 @@ func foresee[K peerKey](w *swarm, want int, seeder bool, rng random) {
 			rank = 0
 		}
 	}
+	return int(n)
 }
 
-// choose appends up to want peers to dst, whose capacity must suffice. A seeder
-// gets leechers only; a leecher gets both. e is the network as the world knows
-// it, nil where that isn't known.
+// choose appends up to want peers to dst, whose capacity must suffice. A leecher
+// gets peers of both roles. A seeder gets leechers first and then up to
+// maxSeeders seeders. e is the network as the world knows it, nil where that
+// isn't known.
 func choose[K peerKey](w *swarm, dst []byte, want int, asker *K, seeder bool, reach reach, e *external, rng *random) []byte {
+	start := len(dst)
+	if !seeder {
+		return chooseRoles(w, dst, start, want, asker, anyRole, reach, e, rng)
+	}
+	dst = chooseRoles(w, dst, start, want, asker, leechersOnly, reach, e, rng)
+	want -= (len(dst) - start) / len(*asker)
+	return chooseRoles(w, dst, start, min(want, maxSeeders), asker, seedersOnly, reach, e, rng)
+}
+
+// chooseRoles is choose for peers of some roles. The reply's peers begin at
+// start.
+func chooseRoles[K peerKey](w *swarm, dst []byte, start, want int, asker *K, from roles, reach reach, e *external, rng *random) []byte {
 	if want <= 0 {
 		return dst
 	}
 	if !w.spilled {
-		return chooseFrom(w, dst, want, asker, seeder, reach, e, rng)
+		return chooseFrom(w, dst, start, want, asker, from, reach, e, rng)
 	}
-	runs := whole[K](w, seeder)
+	runs := whole[K](w, from)
+	if runs[0].n+runs[1].n == 0 {
+		return dst
+	}
 	i := setOf[K](0)
 	kind := w.kind(i)
 	switch {
@@ -123,15 +170,15 @@ func choose[K peerKey](w *swarm, dst []byte, want int, asker *K, seeder bool, re
 	case kind == mixed && e == nil && reach != reachLink:
 		for _, b := range bands[reach] {
 			before := len(dst)
-			runs = stretches[K](w, seeder, b)
+			runs = stretches[K](w, from, b)
 			dst = draw(w, dst, want, &runs, asker, nil, rng)
 			if want -= (len(dst) - before) / len(*asker); want == 0 {
 				break
 			}
 		}
 		return dst
-	case kind == mixed, e != nil && (inner != (kind < scopeGlobal) || inner && scopeOf(asker) == scopeGlobal):
-		return chooseFrom(w, dst, want, asker, seeder, reach, e, rng)
+	case kind == mixed, e != nil && (inner != (kind < scopeGlobal) || inner && scopeOf(asker) == scopeGlobal || len(dst) > start):
+		return chooseFrom(w, dst, start, want, asker, from, reach, e, rng)
 	case kind < least[reach]:
 		return dst
 	}
@@ -157,19 +204,18 @@ type list[K peerKey] struct {
 	outside K    // this network as the world knows it, without a port
 	how     sieve
 	start   int // of the peers in the reply
-	world   int // of those that are global
 }
 
 // chooseFrom is choose where it matters who is who.
-func chooseFrom[K peerKey](w *swarm, dst []byte, want int, asker *K, seeder bool, reach reach, e *external, rng *random) []byte {
-	l := list[K]{asker: *asker, inner: reach != reachGlobal, start: len(dst), world: len(dst)}
+func chooseFrom[K peerKey](w *swarm, dst []byte, start, want int, asker *K, from roles, reach reach, e *external, rng *random) []byte {
+	l := list[K]{asker: *asker, inner: reach != reachGlobal, start: start}
 	plain := sievePlain
 	forward := false
 	if e != nil && reach != reachAll {
 		l.outside = outsideOf[K](e)
 		l.hairpin = sameHost(asker, &l.outside)
-		forward = !l.inner && bandSize(w, asker, seeder, inside) > 0
-		if forward || l.inner {
+		forward = !l.inner && bandSize(w, asker, from, inside) > 0
+		if forward || l.inner || len(dst) > start {
 			plain = sieveOnce
 		}
 	}
@@ -177,30 +223,28 @@ func chooseFrom[K peerKey](w *swarm, dst []byte, want int, asker *K, seeder bool
 	missing := func() int { return (end - len(dst)) / len(l.asker) }
 	if forward {
 		l.how = sieveForward
-		dst = take(w, dst, fairShare(w, asker, seeder, want, rng), seeder, inside, &l, rng)
+		dst = take(w, dst, fairShare(w, asker, from, want, rng), from, inside, &l, rng)
 	}
 	for _, b := range bands[reach] {
 		l.how = plain
 		if b.to == scopeHost {
 			l.how = sieveLink
-		} else if b.from == scopeGlobal {
-			l.world = len(dst)
 		}
-		dst = take(w, dst, missing(), seeder, b, &l, rng)
+		dst = take(w, dst, missing(), from, b, &l, rng)
 	}
 	if forward { // where peers turned out to be one
 		l.how = sieveForward
-		dst = take(w, dst, missing(), seeder, inside, &l, rng)
+		dst = take(w, dst, missing(), from, inside, &l, rng)
 	}
 	return dst
 }
 
 // fairShare is how many of the peers that a global asker wants are to be from
 // inside. It is rounded up as often as is fair.
-func fairShare[K peerKey](w *swarm, asker *K, seeder bool, want int, rng *random) int {
-	n := uint64(bandSize(w, asker, seeder, inside))
-	rest := uint64(bandSize(w, asker, seeder, beyond))
-	if w.spilled && !seeder && rest > 0 {
+func fairShare[K peerKey](w *swarm, asker *K, from roles, want int, rng *random) int {
+	n := uint64(bandSize(w, asker, from, inside))
+	rest := uint64(bandSize(w, asker, from, beyond))
+	if w.spilled && from.has(metaSeeder) && rest > 0 {
 		rest-- // the asker, unless there was no room for it
 	}
 	all := n + rest
@@ -211,10 +255,10 @@ func fairShare[K peerKey](w *swarm, asker *K, seeder bool, want int, rng *random
 }
 
 // stretches is where the peers of a band are in a swarm's sets.
-func stretches[K peerKey](w *swarm, seeder bool, b band) (runs [2]stretch) {
+func stretches[K peerKey](w *swarm, from roles, b band) (runs [2]stretch) {
 	for role := range runs {
-		if role == int(metaSeeder) && seeder {
-			break
+		if !from.has(meta(role)) {
+			continue
 		}
 		i := setOf[K](meta(role))
 		lo := rankOf[K](w, i, b.from)
@@ -224,11 +268,11 @@ func stretches[K peerKey](w *swarm, seeder bool, b band) (runs [2]stretch) {
 }
 
 // inlineOf copies the peers of a band out of the record.
-func inlineOf[K peerKey](w *swarm, asker *K, seeder bool, b band, fit *[4]peer[K]) (n int) {
+func inlineOf[K peerKey](w *swarm, asker *K, from roles, b band, fit *[4]peer[K]) (n int) {
 	peers := inline[K](w.body)
 	for i := range peers {
 		pe := &peers[i]
-		if seeder && pe.meta&metaSeeder != 0 || same(&pe.key, asker) {
+		if !from.has(pe.meta&metaSeeder) || same(&pe.key, asker) {
 			continue
 		}
 		if s := scopeOf(&pe.key); b.from <= s && s < b.to {
@@ -240,30 +284,30 @@ func inlineOf[K peerKey](w *swarm, asker *K, seeder bool, b band, fit *[4]peer[K
 }
 
 // bandSize is how many peers of a band a swarm has.
-func bandSize[K peerKey](w *swarm, asker *K, seeder bool, b band) int {
+func bandSize[K peerKey](w *swarm, asker *K, from roles, b band) int {
 	if !w.spilled {
 		var fit [4]peer[K]
-		return inlineOf(w, asker, seeder, b, &fit)
+		return inlineOf(w, asker, from, b, &fit)
 	}
-	runs := stretches[K](w, seeder, b)
+	runs := stretches[K](w, from, b)
 	return int(runs[0].n + runs[1].n)
 }
 
 // take appends up to want peers of a band.
-func take[K peerKey](w *swarm, dst []byte, want int, seeder bool, b band, l *list[K], rng *random) []byte {
+func take[K peerKey](w *swarm, dst []byte, want int, from roles, b band, l *list[K], rng *random) []byte {
 	if want <= 0 {
 		return dst
 	}
 	if !w.spilled {
 		var fit [4]peer[K]
-		if n := inlineOf(w, &l.asker, seeder, b, &fit); n > 0 {
+		if n := inlineOf(w, &l.asker, from, b, &fit); n > 0 {
 			at, before := int(rng.below(uint32(n))), len(dst)
 			dst = l.append(dst, fit[at:n], want)
 			dst = l.append(dst, fit[:at], want-(len(dst)-before)/len(l.asker))
 		}
 		return dst
 	}
-	runs := stretches[K](w, seeder, b)
+	runs := stretches[K](w, from, b)
 	return draw(w, dst, want, &runs, &l.asker, l, rng)
 }
 
@@ -290,7 +334,11 @@ func draw[K peerKey](w *swarm, dst []byte, want int, runs *[2]stretch, asker *K,
 	}
 	self := *asker
 	rank, left := rng.below(total), total
-	for tries, spare := 8, patience; left > 0 && spare > 0; {
+	tries := 8
+	if total == 1 {
+		tries = 0
+	}
+	for spare := patience; left > 0 && spare > 0; {
 		peers := piece[K](w, runs, rank, left)
 		if left == total && tries > 0 && (same(&peers[0].key, &self) || l != nil && l.how == sieveLink && !sameLink(&peers[0].key, &self)) {
 			// A run that begins with one who isn't given would favour its
@@ -373,7 +421,7 @@ func (l *list[K]) passes(dst []byte, k *K) bool {
 		}
 		unbind(k)
 	case sieveForward:
-		if l.has(dst, port, &l.outside) {
+		if l.hasInside(dst, port) {
 			return false
 		}
 		*k = l.outside
@@ -382,18 +430,18 @@ func (l *list[K]) passes(dst []byte, k *K) bool {
 		if !sameHost(k, &l.outside) {
 			return !l.hairpin || port != portOf(&l.asker) || scopeOf(k) == scopeGlobal
 		}
-		// Those before are of inside.
-		return !(l.inner && port == portOf(&l.asker)) && !l.has(dst[:l.world], port, nil)
+		return !(l.inner && port == portOf(&l.asker)) && !l.hasInside(dst, port)
 	}
 	return true
 }
 
-// has says whether a peer with that port, and the address of k unless that is
-// nil, stands in dst.
-func (l *list[K]) has(dst []byte, port [2]byte, k *K) bool {
+// hasInside reports whether a peer with this port is in dst that is inside, or
+// has the address of outside.
+func (l *list[K]) hasInside(dst []byte, port [2]byte) bool {
 	size := len(l.asker)
 	for at := l.start; at+size <= len(dst); at += size {
-		if dst[at+size-1] == port[1] && dst[at+size-2] == port[0] && (k == nil || sameHost((*K)(unsafe.Pointer(&dst[at])), k)) {
+		k := (*K)(unsafe.Pointer(&dst[at]))
+		if portOf(k) == port && (scopeOf(k) != scopeGlobal || sameHost(k, &l.outside)) {
 			return true
 		}
 	}

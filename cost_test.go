@@ -81,6 +81,29 @@ func benchmarkHandle[K peerKey](b *testing.B, family string, world, inside func(
 				}
 			}, announced)
 	}
+	// A seeder, in a swarm like those above, and in swarms of seeders.
+	for _, peers := range []int{3, 50, 50000} {
+		run("action=announce-seeder/family="+family+"/peers="+strconv.Itoa(peers), peers,
+			func(s *service, d *handler, requests [][]byte, keys []K) func(int) verdict {
+				d.cookies.remember(binary.BigEndian.Uint64(requests[0]), address(&keys[0]))
+				return func(int) verdict {
+					_, v := handle(d, dst, requests[0], &keys[0], 0, s.now)
+					return v
+				}
+			}, announced)
+		run("action=announce-seeder-of-seeders/family="+family+"/peers="+strconv.Itoa(peers), peers,
+			func(s *service, d *handler, requests [][]byte, keys []K) func(int) verdict {
+				d.cookies.remember(binary.BigEndian.Uint64(requests[0]), address(&keys[0]))
+				for i, req := range requests {
+					clear(req[64:72]) // left
+					s.ask(peer(i), req)
+				}
+				return func(int) verdict {
+					_, v := handle(d, dst, requests[0], &keys[0], 0, s.now)
+					return v
+				}
+			}, announced)
+	}
 	// One in sixteen is inside, the asker the eighth of all or the first of those.
 	peer = func(i int) host {
 		if i%16 == 15 {

@@ -95,9 +95,9 @@ func TestWhoGetsWhom(t *testing.T) {
 }
 
 // list has h announce and returns the peers in the order of the reply.
-func (s *service) list(h host, want int32) (peers []host) {
+func (s *service) list(h host, left uint64, want int32) (peers []host) {
 	s.t.Helper()
-	reply := s.ask(h, fields{id: s.id(h), left: 1, want: want, port: h.Port()}.bytes())
+	reply := s.ask(h, fields{id: s.id(h), left: left, want: want, port: h.Port()}.bytes())
 	s.decode(h, reply)
 	n := len(h.Addr().AsSlice())
 	for rest := reply[20:]; len(rest) > 0; rest = rest[n+2:] {
@@ -114,15 +114,15 @@ func TestNearFirst(t *testing.T) {
 		for _, n := range []int{2, 20, 60, 400} {
 			s := newServiceOf(t, 400, "secret")
 			for i := range n {
-				s.list(residents["global"](i, v6), 0)
+				s.list(residents["global"](i, v6), 1, 0)
 			}
 			for i := range min(n, 20) {
-				s.list(residents["private"](i, v6), 0)
+				s.list(residents["private"](i, v6), 1, 0)
 			}
 			for _, asker := range []string{"private", "host"} {
 				h := residents[asker](999, v6)
 				for _, want := range []int{1, 10, 20, 30, 60} {
-					got := s.list(h, int32(want))
+					got := s.list(h, 1, int32(want))
 					near := 0
 					for near < len(got) && got[near].Addr().IsPrivate() {
 						near++
@@ -162,7 +162,7 @@ func TestLinks(t *testing.T) {
 				if n := int(got.leechers); n != s.leechersNow() {
 					t.Fatalf("%d leechers", n)
 				}
-				peers := s.list(c, 66)
+				peers := s.list(c, 1, 66)
 				if len(peers) != min(want, 66) {
 					t.Errorf("link %d: %d peers, want %d", s.link, len(peers), want)
 				}
@@ -293,10 +293,10 @@ func TestExternal(t *testing.T) {
 			peers(global, hairpin, out(local.Port()))
 			peers(residents["private"](9, v6), hairpin)
 			// It does not get itself, by either address.
-			if got := s.list(private, 60); slices.Contains(got, hairpin) {
+			if got := s.list(private, 1, 60); slices.Contains(got, hairpin) {
 				t.Errorf("%s gets itself as %s", private, hairpin)
 			}
-			if got := s.list(hairpin, 60); slices.Contains(got, private) {
+			if got := s.list(hairpin, 1, 60); slices.Contains(got, private) {
 				t.Errorf("%s gets itself as %s", hairpin, private)
 			}
 			s.announce(hairpin, fields{event: 3, port: hairpin.Port()})

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"fmt"
+	"maps"
 	"math"
 	"math/rand"
 	"net/netip"
@@ -508,38 +509,49 @@ func checkReply[K peerKey](c *checker, mt *modelTorrent, key *K, seeder, stopped
 	for ; len(dst) > 0; dst = dst[size:] {
 		got = append(got, string(dst[:size]))
 	}
-	var fit []string
-	if mt != nil && !stopped {
+	var fit, seeders []string // a seeder gets leechers first
+	if mt != nil && !stopped && want > 0 {
 		for k, p := range mt.peers {
-			if len(k) == size && k != keyString(key) && !(seeder && p.seeder) {
+			if len(k) != size || k == keyString(key) {
+				continue
+			}
+			if seeder && p.seeder {
+				seeders = append(seeders, k)
+			} else {
 				fit = append(fit, k)
 			}
 		}
 	}
-	if want <= 0 {
-		fit = nil
-	}
-	for _, problem := range c.expectation(keyString(key), fit, got).compare(got, want) {
-		c.fatalf("%s asks for %d of %d:%s", keyText(keyString(key)), want, len(fit), problem)
+	e := c.expectation(expectation{}, keyString(key), fit, got)
+	e.few = len(e.parts)
+	e = c.expectation(e, keyString(key), seeders, got)
+	for _, problem := range e.compare(got, want) {
+		c.fatalf("%s asks for %d of %d and %d:%s", keyText(keyString(key)), want, len(fit), len(seeders), problem)
 	}
 }
 
 // expectation is what a list must be: of each part in turn all that there is,
 // until the list is full. An entry of the last part may be one of many names.
 type expectation struct {
-	parts []map[string]bool
-	loose bool // too many that don't pass: there may be fewer
+	parts  []map[string]bool
+	inside map[string]bool // those of parts that are in this network
+	few    int             // from this part on there are at most 10 in all
+	loose  bool            // too many that don't pass: there may be fewer
 }
 
-// expectation makes that of the peers that are in the swarm, by the words of
+// expectation adds to e the peers that are in the swarm, by the words of
 // docs/router.md. Of whom the list has a peer of this network, it does not have
 // the peer of the same port outside.
-func (c *checker) expectation(asker string, fit, got []string) (e expectation) {
+func (c *checker) expectation(e expectation, asker string, fit, got []string) expectation {
+	if e.inside == nil {
+		e.inside = map[string]bool{}
+	}
+	earlier := expectation{parts: slices.Clone(e.parts)}
 	part := func(f func(k string) (string, bool)) map[string]bool {
 		m := map[string]bool{}
 		failed := 0
 		for _, k := range fit {
-			if k, ok := f(k); ok && !m[k] {
+			if k, ok := f(k); ok && !m[k] && !earlier.has(k) {
 				m[k] = true
 			} else {
 				failed++
@@ -577,20 +589,21 @@ func (c *checker) expectation(asker string, fit, got []string) (e expectation) {
 			}
 			return "", false
 		})
-		e.loose = len(all) < repeated && repeated > patience || len(fit)-len(all) > patience
+		e.loose = e.loose || len(all) < repeated && repeated > patience || len(fit)-len(all) > patience
 		return e
 	}
 	if strings.HasPrefix(own, "link") {
 		same := part(func(k string) (string, bool) { return unboundString(k), modelScope(k) == own })
-		e.loose = len(fit)-len(same) > patience
+		e.loose = e.loose || len(fit)-len(same) > patience
+		maps.Copy(e.inside, same)
 	}
-	part(func(k string) (string, bool) {
+	maps.Copy(e.inside, part(func(k string) (string, bool) {
 		s := modelScope(k)
 		return k, (s == "private" || s == "host" && own == "host") && !(host(asker) == outside && port(k) == port(asker))
-	})
+	}))
 	near := map[string]bool{port(asker): true}
 	for _, k := range got {
-		if e.has(k) {
+		if e.inside[k] {
 			near[port(k)] = true
 		}
 	}
@@ -609,6 +622,9 @@ func (e expectation) compare(got []string, want int) (problems []string) {
 	seen := map[string]bool{}
 	list := got
 	for i, part := range e.parts {
+		if i == e.few {
+			want = min(want, maxSeeders)
+		}
 		n := max(0, min(want, len(part)))
 		want -= n
 		if len(list) < n {

@@ -947,22 +947,82 @@ func TestAnnouncePortZero(t *testing.T) {
 	})
 }
 
-// TestPeerChoice: nobody is in its own list; a seeder gets leechers only, a
-// leecher gets both.
+// TestPeerChoice: nobody is in its own list. A leecher gets both roles, and so
+// does who has nothing left: some clients say this for a magnet link.
 func TestPeerChoice(t *testing.T) {
 	families(t, func(t *testing.T, s *service, a, b, c host) {
 		s.announce(a, leech(a)).expect(t, 1, 0)
 		s.announce(a, leech(a)).expect(t, 1, 0)
 		s.announce(b, seed(b)).expect(t, 1, 1, a)
-		s.announce(c, seed(c)).expect(t, 1, 2, a)
-		s.announce(b, seed(b)).expect(t, 1, 2, a)
+		s.announce(b, seed(b)).expect(t, 1, 1, a)
+		s.announce(c, seed(c)).expect(t, 1, 2, a, b)
+		s.announce(b, seed(b)).expect(t, 1, 2, a, c)
 		s.announce(a, leech(a)).expect(t, 1, 2, b, c)
 		s.announce(c, leech(c)).expect(t, 2, 1, a, b)
-		s.announce(a, seed(a)).expect(t, 1, 2, c)
+		s.announce(a, seed(a)).expect(t, 1, 2, b, c)
 		// Other torrents have their own peers.
 		f := leech(a)
 		f.hash = 1
 		s.announce(a, f).expect(t, 1, 0)
+	})
+}
+
+// TestMagnetLink: aria2, webtorrent, lftp, rqbit and bt do not know the size of
+// a magnet link and announce left 0, with event 2 or 0. They get the seeder, so
+// that the download starts, and are leechers when they know the size.
+func TestMagnetLink(t *testing.T) {
+	families(t, func(t *testing.T, s *service, a, b, _ host) {
+		s.announce(a, seed(a)).expect(t, 0, 1)
+		for _, event := range []uint32{2, 0} {
+			for _, want := range []int32{-1, 1, 30, 200} {
+				f := seed(b)
+				f.event, f.want = event, want
+				s.announce(b, f).expect(t, 0, 2, a)
+			}
+		}
+		s.announce(b, leech(b)).expect(t, 1, 1, a)
+		s.announce(a, seed(a)).expect(t, 1, 1, b)
+	})
+}
+
+// TestLeechersFirst: who has nothing left gets leechers first and then at most
+// ten seeders, up to num_want, in small and large swarms.
+func TestLeechersFirst(t *testing.T) {
+	bothFamilies(t, func(t *testing.T, v6 bool) {
+		for _, n := range []struct{ leechers, seeders int }{
+			{0, 0}, {0, 1}, {1, 0}, {1, 1}, {0, 3}, {2, 1}, {3, 9}, {3, 10}, {3, 11}, {0, 200}, {45, 30}, {60, 3}, {200, 200},
+		} {
+			s := newServiceOf(t, 200, "secret")
+			for i := range n.leechers + n.seeders {
+				h := residents["global"](i, v6)
+				f := leech(h)
+				if i >= n.leechers {
+					f = seed(h)
+				}
+				s.announce(h, f)
+			}
+			asker := residents["global"](999, v6)
+			for _, want := range []int{0, 1, 2, 4, 10, 50, 66} {
+				for range 5 {
+					got := s.list(asker, 0, int32(want))
+					leechers := 0
+					for leechers < len(got) && int(got[leechers].Port())-2000 < n.leechers {
+						leechers++
+					}
+					seeders := len(got) - leechers
+					wantLeechers := min(want, n.leechers)
+					wantSeeders := min(want-wantLeechers, 10, n.seeders)
+					if leechers != wantLeechers || seeders != wantSeeders {
+						t.Fatalf("%d leechers and %d seeders, num_want %d: got %d leechers, then %d others; want %d and %d",
+							n.leechers, n.seeders, want, leechers, seeders, wantLeechers, wantSeeders)
+					}
+					slices.SortFunc(got, host.Compare)
+					if slices.Contains(got, asker) || len(slices.Compact(got)) != leechers+seeders {
+						t.Fatalf("a peer is there twice, or is the asker: %v", got)
+					}
+				}
+			}
+		}
 	})
 }
 
