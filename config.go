@@ -43,8 +43,9 @@ A BitTorrent tracker over UDP (BEP 15) in a fixed amount of memory.
                         that of the interface with the default route
   -connect-limit N      connects that an address and port may make in 2 minutes,
                         0 for no limit (default 10000)
-  -scrape-limit N       info hashes of a scrape that are answered, 1 to 102; 1 in
-                        a cluster, where the others are elsewhere (default 102)
+  -scrape-limit N       info hashes of a scrape that are answered, 1 to 102
+                        (default 102); 1 in a cluster, where the others are
+                        elsewhere
   -stats FILE           write figures to this file, for node_exporter
                         (its name should then end in .prom) and -status
   -stats-interval TIME  how often, 1s to 1h (default 15s)

@@ -341,7 +341,7 @@ func TestHelp(t *testing.T) {
 			t.Errorf("-%s is not complete", o.name)
 		}
 	}
-	for _, want := range []string{"1337", "0.0.0.0,[::]", "15m", "(default 10)", "PICO_TRACKER__SECRET_FILE", "DEBUG", "1 to 65535", "1m to 2h", "1 to 64"} {
+	for _, want := range []string{"1337", "0.0.0.0,[::]", "15m", "(default 10000)", "PICO_TRACKER__SECRET_FILE", "DEBUG", "1 to 65535", "1m to 2h", "1 to 64"} {
 		if !strings.Contains(strings.Join(strings.Fields(usage), " "), want) {
 			t.Errorf("the help lacks %q", want)
 		}
