@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/fabricionaweb/pico-tracker/internal/bep15"
 	"github.com/fabricionaweb/pico-tracker/internal/logger"
 	"github.com/fabricionaweb/pico-tracker/internal/siphash"
 )
@@ -91,7 +92,7 @@ func TestZeroAllocs(t *testing.T) {
 			{name: "short announce", want: errorMalformed, request: func(s *service) []byte { return concat(s.id(a), u32(1), transaction) }},
 			{name: "port 0", want: errorMalformed, request: func(s *service) []byte { return fields{id: s.id(a)}.bytes() }},
 			{name: "denied", want: errorDenied,
-				prepare: func(s *service) { s.store.admit = func(*infoHash) bool { return false } },
+				prepare: func(s *service) { s.store.admit = func(*bep15.InfoHash) bool { return false } },
 				request: func(s *service) []byte { return fields{id: s.id(a), port: 1}.bytes() }},
 			{name: "announce, refreshed", want: announced, request: func(s *service) []byte {
 				f := leech(a)
@@ -214,12 +215,12 @@ func TestZeroAllocs(t *testing.T) {
 		for i := 0; i < 200; i++ {
 			s.announce(a, fields{hash: i, port: 1})
 		}
-		refuse := func(h *infoHash) bool { return h[3]&1 == 0 }
+		refuse := func(h *bep15.InfoHash) bool { return h[3]&1 == 0 }
 		n := testing.AllocsPerRun(1, func() {
 			for i := uint32(1); i < s.store.pool.end(); i++ {
 				s.store.purge(i, s.now.mono, refuse)
 			}
-			refuse = func(h *infoHash) bool { return false }
+			refuse = func(h *bep15.InfoHash) bool { return false }
 		})
 		// The functions that it hands down may escape: a reload is rare.
 		if limit := float64(4 * s.store.pool.end()); n > limit {

@@ -6,6 +6,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+
+	"github.com/fabricionaweb/pico-tracker/internal/bep15"
 )
 
 // TestConcurrent has workers of both families, the sweep and reloads of the
@@ -124,7 +126,7 @@ func converse[K peerKey](tr *tracker, n, requests int, clock *atomic.Uint32, met
 		d.cookies.expect(rng.next())
 		out, v := handle(d, dst, req, &key, 0, now)
 		met[v]++
-		if (v == announced || v == announcedNew) && (len(out)-announceReply)%len(key) != 0 {
+		if (v == announced || v == announcedNew) && (len(out)-bep15.AnnounceReplySize)%len(key) != 0 {
 			panic("half a peer")
 		}
 	}

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/fabricionaweb/pico-tracker/internal/bep15"
 	"github.com/fabricionaweb/pico-tracker/internal/ipaddr"
 	"github.com/fabricionaweb/pico-tracker/internal/sys"
 	"github.com/fabricionaweb/pico-tracker/internal/udp"
@@ -90,9 +91,9 @@ type config struct {
 	plan                       bool
 	stats                      string // the file for reports; "": none
 	statsInterval              seconds
-	status                     string    // a file of reports to show; "": serve
-	probe                      string    // a tracker to ask; "": serve
-	probeScrape, probeAnnounce *infoHash // what to ask it for; nil: not
+	status                     string          // a file of reports to show; "": serve
+	probe                      string          // a tracker to ask; "": serve
+	probeScrape, probeAnnounce *bep15.InfoHash // what to ask it for; nil: not
 
 	secretFile string
 	origins    map[string]string // flag name to where its value came from
@@ -181,8 +182,8 @@ var options = []option{
 	{name: "debug", short: "d", boolean: true, wants: "true or false", set: setBool(func(c *config) *bool { return &c.debug })},
 	{name: "plan", command: true, boolean: true, wants: "true or false", set: setBool(func(c *config) *bool { return &c.plan })},
 	{name: "probe", command: true, wants: "an address, as 127.0.0.1:1337 or [::1]:1337", set: setPath(func(c *config) *string { return &c.probe })},
-	{name: "probe-scrape", command: true, wants: wantsHash, set: setHash(func(c *config) **infoHash { return &c.probeScrape })},
-	{name: "probe-announce", command: true, wants: wantsHash, set: setHash(func(c *config) **infoHash { return &c.probeAnnounce })},
+	{name: "probe-scrape", command: true, wants: wantsHash, set: setHash(func(c *config) **bep15.InfoHash { return &c.probeScrape })},
+	{name: "probe-announce", command: true, wants: wantsHash, set: setHash(func(c *config) **bep15.InfoHash { return &c.probeAnnounce })},
 	{name: "status", command: true, wants: "the path of a file", set: setPath(func(c *config) *string { return &c.status })},
 	{name: "version", short: "v", command: true, boolean: true, wants: "true or false", set: setBool(func(c *config) *bool { return &c.version })},
 	{name: "help", short: "h", command: true, boolean: true, wants: "true or false", set: setBool(func(c *config) *bool { return &c.help })},
@@ -193,9 +194,9 @@ const (
 	wantsHash  = "an info hash: 40 hexadecimal digits, or 64"
 )
 
-func setHash(field func(*config) **infoHash) func(*config, string) error {
+func setHash(field func(*config) **bep15.InfoHash) func(*config, string) error {
 	return func(c *config, v string) error {
-		h := new(infoHash)
+		h := new(bep15.InfoHash)
 		if ok, err := parseLine([]byte(v), h); !ok || err != nil {
 			return errValue
 		}

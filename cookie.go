@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"unsafe"
 
+	"github.com/fabricionaweb/pico-tracker/internal/bep15"
 	"github.com/fabricionaweb/pico-tracker/internal/hmac256"
 	"github.com/fabricionaweb/pico-tracker/internal/prefetch"
 )
@@ -99,7 +100,7 @@ func (c *cookies) remember(id uint64, ip []byte) {
 // issue makes the ID for ip.
 func (c *cookies) issue(ip []byte, now moment) uint64 {
 	// A request must not begin like a reply, not even where it is 1970.
-	wall := max(c.date(now), actionError+1)
+	wall := max(c.date(now), bep15.ActionError+1)
 	id := uint64(wall)<<32 | uint64(c.sign(ip, wall))
 	c.remember(id, ip)
 	return id

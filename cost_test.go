@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"testing"
 
+	"github.com/fabricionaweb/pico-tracker/internal/bep15"
 	"github.com/fabricionaweb/pico-tracker/internal/siphash"
 )
 
@@ -145,7 +146,7 @@ func benchmarkHandle[K peerKey](b *testing.B, family string, world, inside func(
 		}, connected)
 	run("action=scrape/family="+family, 1000,
 		func(s *service, d *handler, requests [][]byte, keys []K) func(int) verdict {
-			req := concat(requests[one][:8], u32(actionScrape), transaction, testHash(0)[:])
+			req := concat(requests[one][:8], u32(bep15.ActionScrape), transaction, testHash(0)[:])
 			d.cookies.remember(binary.BigEndian.Uint64(req), address(&keys[one]))
 			return func(int) verdict {
 				_, v := handle(d, dst, req, &keys[one], 0, s.now)

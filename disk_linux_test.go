@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/fabricionaweb/pico-tracker/internal/bep15"
 	"github.com/fabricionaweb/pico-tracker/internal/logger"
 	"golang.org/x/sys/unix"
 )
@@ -28,7 +29,7 @@ func TestReloadGivesBack(t *testing.T) {
 		writeFile(t, l.path, text)
 		k.reload(s.now)
 		idle, middle := l.halves[l.next], n/2
-		if idle[middle] != (infoHash{}) {
+		if idle[middle] != (bep15.InfoHash{}) {
 			t.Errorf("round %d: the old list is still in memory", round)
 		}
 		if got := admitted(l, 2*n); len(got) != n {
@@ -37,7 +38,7 @@ func TestReloadGivesBack(t *testing.T) {
 		// A read that fails leaves nothing behind either.
 		writeFile(t, l.path, text+digits(n))
 		k.reload(s.now)
-		if idle[middle] != (infoHash{}) {
+		if idle[middle] != (bep15.InfoHash{}) {
 			t.Errorf("round %d: half a list is still in memory", round)
 		}
 	}

@@ -20,7 +20,6 @@
 //	links       follows interfaces, addresses and default routes
 //	tracker     policy: what a connect, an announce or a scrape does
 //	cookie      stateless connection IDs
-//	packet      the bytes of BEP 15
 //	ratelimit   limits of fixed size
 //	whitelist   the access list
 //	torrents    from info hash to swarm: the table, its records, the sweep

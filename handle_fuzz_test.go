@@ -7,6 +7,8 @@ import (
 	"net/netip"
 	"slices"
 	"testing"
+
+	"github.com/fabricionaweb/pico-tracker/internal/bep15"
 )
 
 // world is a tracker among hosts that send it whatever the fuzzer makes up. It
@@ -17,7 +19,7 @@ type world struct {
 	hosts    []host
 	ids      [][]byte                          // by host: the last ID it was sent
 	issued   map[netip.Addr]map[string]seconds // IDs that were sent to an address, and when
-	told     map[infoHash]map[host]bool        // peers that were announced by who they are
+	told     map[bep15.InfoHash]map[host]bool  // peers that were announced by who they are
 	replies  [][]byte                          // the last ones
 	jumped   bool                              // the wall clock was set, and IDs are dated by it
 	verdicts [numVerdicts]int
@@ -51,7 +53,7 @@ func newWorld(t *testing.T, pages int, share uint32) *world {
 		t:       t,
 		hosts:   worldHosts(),
 		issued:  map[netip.Addr]map[string]seconds{},
-		told:    map[infoHash]map[host]bool{},
+		told:    map[bep15.InfoHash]map[host]bool{},
 	}
 	w.ids = make([][]byte, len(w.hosts))
 	for i := range w.ids {
@@ -93,17 +95,17 @@ func (w *world) send(i int, req []byte) {
 		w.replies = w.replies[1:]
 	}
 	switch action := binary.BigEndian.Uint32(reply); {
-	case action == actionConnect:
+	case action == bep15.ActionConnect:
 		if len(reply) != 16 || id != string(bin("0000041727101980")) || bytes.Equal(reply[8:], make([]byte, 8)) {
 			w.t.Fatalf("%x connects with %x", req, reply)
 		}
 		w.ids[i] = reply[8:]
 		w.issued[h.Addr()][string(reply[8:])] = w.now.mono
-	case action != actionError && !proved:
+	case action != bep15.ActionError && !proved:
 		w.t.Fatalf("%s was never sent the ID of %x, and gets %x", h, req, reply)
-	case action == actionAnnounce:
+	case action == bep15.ActionAnnounce:
 		w.checkAnnounce(h, req, reply)
-	case action == actionScrape:
+	case action == bep15.ActionScrape:
 		if n := min(102, (len(req)-16)/20); n < 1 || len(reply) != 8+12*n {
 			w.t.Fatalf("%d bytes for a scrape of %d", len(reply), len(req))
 		}
@@ -117,7 +119,7 @@ func (w *world) checkAnnounce(h host, req, reply []byte) {
 	if len(req) < 98 {
 		w.t.Fatalf("an announce of %d bytes is answered with %x", len(req), reply)
 	}
-	hash := infoHash(req[16:36])
+	hash := bep15.InfoHash(req[16:36])
 	if w.told[hash] == nil {
 		w.told[hash] = map[host]bool{}
 	}
@@ -133,10 +135,10 @@ func (w *world) checkAnnounce(h host, req, reply []byte) {
 		w.t.Fatalf("interval %d, %s", got.interval, verdictInfo[w.last].name)
 	}
 	want := int64(int32(binary.BigEndian.Uint32(req[92:])))
-	if starts := event == eventStarted && binary.BigEndian.Uint64(req[64:]) > 0; want < 0 || want == 0 && starts {
+	if starts := event == bep15.EventStarted && binary.BigEndian.Uint64(req[64:]) > 0; want < 0 || want == 0 && starts {
 		want = 50
 	}
-	if int64(len(got.peers)) > want || event == eventStopped && len(got.peers) > 0 || len(slices.Compact(slices.Clone(got.peers))) != len(got.peers) {
+	if int64(len(got.peers)) > want || event == bep15.EventStopped && len(got.peers) > 0 || len(slices.Compact(slices.Clone(got.peers))) != len(got.peers) {
 		w.t.Fatalf("%v for an announce of %d, event %d", got.peers, want, event)
 	}
 	for _, p := range got.peers {
@@ -148,7 +150,7 @@ func (w *world) checkAnnounce(h host, req, reply []byte) {
 			w.t.Fatalf("%s gets %s, which it can't reach", self, p)
 		}
 	}
-	if event == eventStopped {
+	if event == bep15.EventStopped {
 		delete(w.told[hash], self)
 	} else {
 		w.told[hash][self] = true
@@ -224,7 +226,7 @@ func (w *world) run(data []byte) {
 			}
 		case 15:
 			refused := byte(next() % 16)
-			w.store.admit = func(h *infoHash) bool { return h[3] != refused }
+			w.store.admit = func(h *bep15.InfoHash) bool { return h[3] != refused }
 			for p := uint32(1); p < w.store.pool.end(); p++ {
 				w.store.purge(p, w.now.mono, w.store.admit)
 			}

@@ -9,6 +9,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/fabricionaweb/pico-tracker/internal/bep15"
 	"github.com/fabricionaweb/pico-tracker/internal/ipaddr"
 	"github.com/fabricionaweb/pico-tracker/internal/sys"
 )
@@ -50,7 +51,7 @@ func probe(c *config, stdout io.Writer) error {
 			return nil
 		}
 		failures += ": " + a.to.String() + ": " + err.Error()
-		if a.id != protocolID {
+		if a.id != bep15.ProtocolID {
 			break
 		}
 	}
@@ -144,27 +145,27 @@ type asker struct {
 
 // askAll asks everything that c wants of a tracker.
 func (a *asker) askAll(c *config) (err error) {
-	a.id = protocolID
+	a.id = bep15.ProtocolID
 	if a.line, err = dial(a.to); err != nil {
 		return err
 	}
 	defer a.line.close()
-	if err = a.ask("connect", actionConnect, nil, 8, func(reply []byte) (string, error) {
+	if err = a.ask("connect", bep15.ActionConnect, nil, 8, func(reply []byte) (string, error) {
 		a.id = binary.BigEndian.Uint64(reply)
 		return "", nil
 	}); err != nil {
 		return err
 	}
 	if h := c.probeScrape; h != nil {
-		err = a.ask("scrape", actionScrape, h[:], scrapeEntry, func(reply []byte) (string, error) {
+		err = a.ask("scrape", bep15.ActionScrape, h[:], bep15.ScrapeEntrySize, func(reply []byte) (string, error) {
 			return field(reply, " seeders, ") + field(reply[8:], " leechers, ") + field(reply[4:], " downloads"), nil
 		})
 	}
 	if h := c.probeAnnounce; h != nil && err == nil {
-		err = a.announce("announce", h, eventStarted)
+		err = a.announce("announce", h, bep15.EventStarted)
 		// It leaves, whatever the answer was: nobody shall be sent to what
 		// is no peer.
-		if left := a.announce("stop", h, eventStopped); err == nil {
+		if left := a.announce("stop", h, bep15.EventStopped); err == nil {
 			err = left
 		}
 	}
@@ -174,29 +175,29 @@ func (a *asker) askAll(c *config) (err error) {
 // announce is one announce as a leecher, who is told of everyone. Its port is
 // always the same, so that it can leave one peer behind at the most, and
 // discards what comes (RFC 863).
-func (a *asker) announce(what string, h *infoHash, event byte) error {
-	request := make([]byte, announceSize) // with the head, for its known offsets
+func (a *asker) announce(what string, h *bep15.InfoHash, event byte) error {
+	request := make([]byte, bep15.AnnounceSize) // with the head, for its known offsets
 	copy(request[16:], h[:])
 	copy(request[36:], "-PT0000-comes-n-goes")
 	request[71] = 1 // left
 	request[83] = event
 	request[97] = 9
-	if event == eventStarted {
+	if event == bep15.EventStarted {
 		copy(request[92:], "\xff\xff\xff\xff") // as many peers as the tracker likes
 	}
-	return a.ask(what, actionAnnounce, request[headSize:], announceReply-8, func(reply []byte) (string, error) {
+	return a.ask(what, bep15.ActionAnnounce, request[bep15.HeaderSize:], bep15.AnnounceReplySize-8, func(reply []byte) (string, error) {
 		size := len(key4{})
 		if a.to.Addr.Is6() {
 			size = len(key6{})
 		}
 		interval := binary.BigEndian.Uint32(reply)
-		peers := reply[announceReply-8:]
+		peers := reply[bep15.AnnounceReplySize-8:]
 		switch {
 		case interval == 0:
 			return "", errors.New("malformed reply: the interval is 0")
 		case len(peers)%size != 0:
 			return "", errors.New("malformed reply: " + strconv.Itoa(len(peers)) + " bytes of peers, which take " + strconv.Itoa(size) + " each")
-		case event == eventStopped:
+		case event == bep15.EventStopped:
 			return "", nil
 		}
 		return field(reply[8:], " seeders, ") + field(reply[4:], " leechers, ") + strconv.Itoa(len(peers)/size) + " peers given, again in " +
@@ -252,7 +253,7 @@ func (a *asker) ask(what string, action uint32, body []byte, least int, read fun
 func readReply(reply []byte, action uint32, least int, read func([]byte) (string, error)) (string, error) {
 	got, body := binary.BigEndian.Uint32(reply), reply[8:]
 	switch {
-	case got == actionError:
+	case got == bep15.ActionError:
 		return "", errors.New("the tracker says: " + strconv.Quote(string(body)))
 	case got != action:
 		return "", errors.New("malformed reply: the action is " + field(reply, ", not ") + strconv.Itoa(int(action)))

@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/fabricionaweb/pico-tracker/internal/bep15"
 	"github.com/fabricionaweb/pico-tracker/internal/ipaddr"
 )
 
@@ -119,7 +120,7 @@ func replyTo(t *testing.T, network, addr string, answer func([]byte) [][]byte) u
 // connectReply is a good answer to a connect, or nothing for what is no
 // connect.
 func connectReply(req []byte) []byte {
-	if len(req) != 16 || binary.BigEndian.Uint64(req) != protocolID || binary.BigEndian.Uint32(req[8:]) != 0 {
+	if len(req) != 16 || binary.BigEndian.Uint64(req) != bep15.ProtocolID || binary.BigEndian.Uint32(req[8:]) != 0 {
 		return nil
 	}
 	return append([]byte{0, 0, 0, 0, req[12], req[13], req[14], req[15]}, "12345678"...)
@@ -202,12 +203,12 @@ func TestProbeScrapeAndAnnounce(t *testing.T) {
 		var m mischief
 		port := m.start(t, c.network, c.addr, func(req []byte) []byte {
 			switch {
-			case req[11] == actionScrape:
-				return reply(req, actionScrape, 3, 12, 4)
-			case req[83] == eventStopped:
-				return reply(req, actionAnnounce, 900, 3, 4)
+			case req[11] == bep15.ActionScrape:
+				return reply(req, bep15.ActionScrape, 3, 12, 4)
+			case req[83] == bep15.EventStopped:
+				return reply(req, bep15.ActionAnnounce, 900, 3, 4)
 			}
-			return append(reply(req, actionAnnounce, 905, 5, 3), make([]byte, 7*c.peers)...)
+			return append(reply(req, bep15.ActionAnnounce, 905, 5, 3), make([]byte, 7*c.peers)...)
 		})
 		out, err := runProbe(c.target, port, "-probe-scrape", probedHash, "-probe-announce", probedHash)
 		to := regexp.QuoteMeta(c.target) + `:\d+`
@@ -224,18 +225,18 @@ $`
 		if len(asked) != 4 {
 			t.Fatalf("%d requests", len(asked))
 		}
-		for i, action := range []byte{actionConnect, actionScrape, actionAnnounce, actionAnnounce} {
+		for i, action := range []byte{bep15.ActionConnect, bep15.ActionScrape, bep15.ActionAnnounce, bep15.ActionAnnounce} {
 			req := asked[i]
 			if req[11] != action || i > 0 && (string(req[:8]) != "12345678" || hex.EncodeToString(req[16:36]) != probedHash) {
 				t.Errorf("request %d: %x", i, req)
 			}
 		}
-		if len(asked[1]) != 36 || len(asked[2]) != announceSize || len(asked[3]) != announceSize {
+		if len(asked[1]) != 36 || len(asked[2]) != bep15.AnnounceSize || len(asked[3]) != bep15.AnnounceSize {
 			t.Errorf("lengths: %q", asked)
 		}
-		first, last := parseAnnounce(asked[2]), parseAnnounce(asked[3])
-		if first.event != eventStarted || first.left != 1 || first.numWant != -1 || first.port != [2]byte{0, 9} ||
-			last.event != eventStopped || last.numWant != 0 || last.port != first.port ||
+		first, last := bep15.ParseAnnounce(asked[2]), bep15.ParseAnnounce(asked[3])
+		if first.Event != bep15.EventStarted || first.Left != 1 || first.NumWant != -1 || first.Port != [2]byte{0, 9} ||
+			last.Event != bep15.EventStopped || last.NumWant != 0 || last.Port != first.Port ||
 			string(asked[2][36:56]) != string(asked[3][36:56]) || asked[2][36] == 0 {
 			t.Errorf("announced %+v, then %+v", first, last)
 		}
@@ -247,12 +248,12 @@ func TestProbeFailures(t *testing.T) {
 	hurry(t)
 	good := func(req []byte) []byte {
 		switch {
-		case req[11] == actionConnect:
+		case req[11] == bep15.ActionConnect:
 			return connectReply(req)
-		case req[11] == actionScrape:
-			return reply(req, actionScrape, 3, 12, 4)
+		case req[11] == bep15.ActionScrape:
+			return reply(req, bep15.ActionScrape, 3, 12, 4)
 		}
-		return reply(req, actionAnnounce, 900, 3, 4)
+		return reply(req, bep15.ActionAnnounce, 900, 3, 4)
 	}
 	for _, c := range []struct {
 		name  string
@@ -261,30 +262,30 @@ func TestProbeFailures(t *testing.T) {
 		want  string // the end of the error; "": there is none
 	}{
 		{"nothing spoilt", 9, nil, ""},
-		{"silence to the connect", actionConnect, func([]byte) []byte { return nil }, "connect: no answer in 2 tries of 2 seconds"},
-		{"silence to the scrape", actionScrape, func([]byte) []byte { return nil }, "scrape: no answer in 2 tries of 2 seconds"},
-		{"silence to the announce", actionAnnounce, func([]byte) []byte { return nil }, "announce: no answer in 2 tries of 2 seconds"},
-		{"silence to the stop", actionAnnounce, func(req []byte) []byte {
-			if req[83] == eventStopped {
+		{"silence to the connect", bep15.ActionConnect, func([]byte) []byte { return nil }, "connect: no answer in 2 tries of 2 seconds"},
+		{"silence to the scrape", bep15.ActionScrape, func([]byte) []byte { return nil }, "scrape: no answer in 2 tries of 2 seconds"},
+		{"silence to the announce", bep15.ActionAnnounce, func([]byte) []byte { return nil }, "announce: no answer in 2 tries of 2 seconds"},
+		{"silence to the stop", bep15.ActionAnnounce, func(req []byte) []byte {
+			if req[83] == bep15.EventStopped {
 				return nil
 			}
 			return good(req)
 		}, "stop: no answer in 2 tries of 2 seconds"},
-		{"an error", actionConnect, func(req []byte) []byte { return append(reply(req, actionError), "go\x1baway"...) }, `connect: the tracker says: "go\x1baway"`},
-		{"an error without text", actionScrape, func(req []byte) []byte { return reply(req, actionError) }, `scrape: the tracker says: ""`},
-		{"an error to the announce", actionAnnounce, func(req []byte) []byte { return append(reply(req, actionError), "no"...) }, `announce: the tracker says: "no"`},
-		{"a byte", actionConnect, func([]byte) []byte { return []byte("x") }, "connect: malformed reply: no room for an action and a transaction ID"},
-		{"another transaction", actionScrape, func(req []byte) []byte {
+		{"an error", bep15.ActionConnect, func(req []byte) []byte { return append(reply(req, bep15.ActionError), "go\x1baway"...) }, `connect: the tracker says: "go\x1baway"`},
+		{"an error without text", bep15.ActionScrape, func(req []byte) []byte { return reply(req, bep15.ActionError) }, `scrape: the tracker says: ""`},
+		{"an error to the announce", bep15.ActionAnnounce, func(req []byte) []byte { return append(reply(req, bep15.ActionError), "no"...) }, `announce: the tracker says: "no"`},
+		{"a byte", bep15.ActionConnect, func([]byte) []byte { return []byte("x") }, "connect: malformed reply: no room for an action and a transaction ID"},
+		{"another transaction", bep15.ActionScrape, func(req []byte) []byte {
 			r := good(req)
 			r[7] ^= 1
 			return r
 		}, "scrape: malformed reply: the transaction ID is not that of the request"},
-		{"another action", actionConnect, func(req []byte) []byte { return reply(req, actionAnnounce, 1, 2) }, "connect: malformed reply: the action is 1, not 0"},
-		{"half a connection ID", actionConnect, func(req []byte) []byte { return connectReply(req)[:15] }, "connect: malformed reply: 15 bytes, which must be at least 16"},
-		{"two counts of three", actionScrape, func(req []byte) []byte { return reply(req, actionScrape, 1, 2) }, "scrape: malformed reply: 16 bytes, which must be at least 20"},
-		{"no counts of peers", actionAnnounce, func(req []byte) []byte { return reply(req, actionAnnounce, 900) }, "announce: malformed reply: 12 bytes, which must be at least 20"},
-		{"no interval", actionAnnounce, func(req []byte) []byte { return reply(req, actionAnnounce, 0, 1, 1) }, "announce: malformed reply: the interval is 0"},
-		{"peers of 4 bytes", actionAnnounce, func(req []byte) []byte { return reply(req, actionAnnounce, 900, 1, 1, 0x7f000001) }, "announce: malformed reply: 4 bytes of peers, which take 6 each"},
+		{"another action", bep15.ActionConnect, func(req []byte) []byte { return reply(req, bep15.ActionAnnounce, 1, 2) }, "connect: malformed reply: the action is 1, not 0"},
+		{"half a connection ID", bep15.ActionConnect, func(req []byte) []byte { return connectReply(req)[:15] }, "connect: malformed reply: 15 bytes, which must be at least 16"},
+		{"two counts of three", bep15.ActionScrape, func(req []byte) []byte { return reply(req, bep15.ActionScrape, 1, 2) }, "scrape: malformed reply: 16 bytes, which must be at least 20"},
+		{"no counts of peers", bep15.ActionAnnounce, func(req []byte) []byte { return reply(req, bep15.ActionAnnounce, 900) }, "announce: malformed reply: 12 bytes, which must be at least 20"},
+		{"no interval", bep15.ActionAnnounce, func(req []byte) []byte { return reply(req, bep15.ActionAnnounce, 0, 1, 1) }, "announce: malformed reply: the interval is 0"},
+		{"peers of 4 bytes", bep15.ActionAnnounce, func(req []byte) []byte { return reply(req, bep15.ActionAnnounce, 900, 1, 1, 0x7f000001) }, "announce: malformed reply: 4 bytes of peers, which take 6 each"},
 	} {
 		port := replyTo(t, "udp4", "127.0.0.1:0", func(req []byte) [][]byte {
 			r := good
@@ -315,19 +316,19 @@ func TestProbeAlwaysLeaves(t *testing.T) {
 	hurry(t)
 	for name, answer := range map[string]func([]byte) []byte{
 		"lost": func([]byte) []byte { return nil },
-		"bad":  func(req []byte) []byte { return reply(req, actionAnnounce, 1) },
+		"bad":  func(req []byte) []byte { return reply(req, bep15.ActionAnnounce, 1) },
 	} {
 		var m mischief
 		port := m.start(t, "udp4", "127.0.0.1:0", func(req []byte) []byte {
-			if req[83] == eventStopped {
-				return reply(req, actionAnnounce, 900, 0, 0)
+			if req[83] == bep15.EventStopped {
+				return reply(req, bep15.ActionAnnounce, 900, 0, 0)
 			}
 			return answer(req)
 		})
 		out, err := runProbe("127.0.0.1", port, "-probe-announce", probedHash)
 		asked := m.requests()
 		last := asked[len(asked)-1]
-		if err == nil || !strings.Contains(out, "answers the stop") || len(last) != announceSize || last[83] != eventStopped {
+		if err == nil || !strings.Contains(out, "answers the stop") || len(last) != bep15.AnnounceSize || last[83] != bep15.EventStopped {
 			t.Errorf("%s: %q, %v; the last request was %x", name, out, err, last)
 		}
 	}

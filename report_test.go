@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/fabricionaweb/pico-tracker/internal/bep15"
 	"github.com/fabricionaweb/pico-tracker/internal/logger"
 	"github.com/fabricionaweb/pico-tracker/internal/sys"
 	"github.com/fabricionaweb/pico-tracker/internal/udp"
@@ -52,7 +53,7 @@ func TestReportAddsUp(t *testing.T) {
 		ask := func(c *client, req []byte, name, action, outcome, labels string) []byte {
 			t.Helper()
 			reply := c.ask(req)
-			if isError := bytes.HasPrefix(reply, u32(actionError)); isError != (outcome == outcomeError) {
+			if isError := bytes.HasPrefix(reply, u32(bep15.ActionError)); isError != (outcome == outcomeError) {
 				t.Fatalf("%s %s: %x", action, outcome, reply)
 			}
 			all++

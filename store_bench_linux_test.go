@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/fabricionaweb/pico-tracker/internal/bep15"
 	"golang.org/x/sys/unix"
 )
 
@@ -44,7 +45,7 @@ func BenchmarkAnnounce(b *testing.B) {
 			rng := random{state: 1}
 			b.ReportAllocs()
 			b.ResetTimer()
-			var hash infoHash
+			var hash bep15.InfoHash
 			v := visit{hash: &hash, want: 50, now: 1}
 			for i := 0; i < b.N; i++ {
 				t, p := int(rng.below(uint32(c.torrents))), int(rng.below(uint32(c.peers)))
@@ -153,7 +154,7 @@ func BenchmarkParallel(b *testing.B) {
 	b.RunParallel(func(pb *testing.PB) {
 		dst := make([]byte, 0, maxReply)
 		rng := random{state: worker.Add(1)}
-		var hash infoHash
+		var hash bep15.InfoHash
 		v := visit{hash: &hash, want: 50, now: 1}
 		for pb.Next() {
 			t, p := int(rng.below(torrents)), int(rng.below(peers))

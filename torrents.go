@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 	"unsafe"
 
+	"github.com/fabricionaweb/pico-tracker/internal/bep15"
 	"github.com/fabricionaweb/pico-tracker/internal/prefetch"
 	"github.com/fabricionaweb/pico-tracker/internal/siphash"
 	"github.com/fabricionaweb/pico-tracker/internal/sys"
@@ -24,12 +25,9 @@ import (
 //
 // Lock rule: shard, then pool. No one holds two shards.
 
-// infoHash is 20 bytes, as BEP 3 has it; a v2 hash is cut to that (BEP 52).
-type infoHash = [20]byte
-
 // torrent is a record of the table: one cache line.
 type torrent struct {
-	hash      infoHash
+	hash      bep15.InfoHash
 	next      ref // in the chain
 	completed uint32
 	body
@@ -70,11 +68,11 @@ type store struct {
 	hash     tableHash
 	peerHash tableHash
 	share    share
-	unit     seconds              // of stamps
-	still    atomic.Bool          // no block may be moved
-	expired  [2]uint64            // peers that the sweep let go, IPv4 and IPv6; the sweeper's own
-	purged   [2]uint64            // peers that went with a torrent that is refused; likewise
-	admit    func(*infoHash) bool // nil: every torrent; called under a lock
+	unit     seconds                    // of stamps
+	still    atomic.Bool                // no block may be moved
+	expired  [2]uint64                  // peers that the sweep let go, IPv4 and IPv6; the sweeper's own
+	purged   [2]uint64                  // peers that went with a torrent that is refused; likewise
+	admit    func(*bep15.InfoHash) bool // nil: every torrent; called under a lock
 }
 
 // newStore makes a store of that many pages and shards, a power of two. share
@@ -134,14 +132,14 @@ func (sh *shard) bucket(h uint64) *ref {
 func (sh *shard) torrent(r ref) *torrent { return at[torrent](sh.arena.pool, r) }
 
 // sameHash compares in words; Go would call a function.
-func sameHash(a, b *infoHash) bool {
+func sameHash(a, b *bep15.InfoHash) bool {
 	return binary.LittleEndian.Uint64(a[:]) == binary.LittleEndian.Uint64(b[:]) &&
 		binary.LittleEndian.Uint64(a[8:]) == binary.LittleEndian.Uint64(b[8:]) &&
 		binary.LittleEndian.Uint32(a[16:]) == binary.LittleEndian.Uint32(b[16:])
 }
 
 // find is the record of an info hash, or 0.
-func (sh *shard) find(h uint64, hash *infoHash) ref {
+func (sh *shard) find(h uint64, hash *bep15.InfoHash) ref {
 	for r := *sh.bucket(h); r != 0; {
 		t := sh.torrent(r)
 		if sameHash(&t.hash, hash) {
@@ -332,7 +330,7 @@ const (
 
 // visit is one announce as the store sees it.
 type visit struct {
-	hash    *infoHash
+	hash    *bep15.InfoHash
 	flags   meta // metaSeeder, metaCompleted
 	stopped bool
 	want    int // peers wanted
@@ -441,7 +439,7 @@ func join[K peerKey](s *store, w *swarm, v *visit, key *K) outcome {
 }
 
 // scrape is the census of a torrent, zeros for one that is not there.
-func (s *store) scrape(hash *infoHash) census {
+func (s *store) scrape(hash *bep15.InfoHash) census {
 	h := s.hash.sum(hash[:])
 	sh := s.shardOf(h)
 	sh.mu.Lock()
@@ -562,7 +560,7 @@ const purgeStep = 16
 // and says how many. It must not run beside a sweep: a large swarm is taken
 // out of the table first, and its leaves go while others use the shard. A
 // purge of all pages wants still set, or a record could be moved past it.
-func (s *store) purge(i uint32, now seconds, admit func(*infoHash) bool) (removed int) {
+func (s *store) purge(i uint32, now seconds, admit func(*bep15.InfoHash) bool) (removed int) {
 	gone4 := func(pe *peer[key4]) bool { return s.expire(&s.purged[0], sourceOf(&pe.key), true) }
 	gone6 := func(pe *peer[key6]) bool { return s.expire(&s.purged[1], sourceOf(&pe.key), true) }
 	s.eachBlock(i, now, func(sh *shard, c class, r ref) {

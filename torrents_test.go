@@ -15,6 +15,7 @@ import (
 	"time"
 	"unsafe"
 
+	"github.com/fabricionaweb/pico-tracker/internal/bep15"
 	"github.com/fabricionaweb/pico-tracker/internal/sys"
 )
 
@@ -44,8 +45,8 @@ func asBytes[T any](b []T) []byte {
 	return unsafe.Slice((*byte)(unsafe.Pointer(&b[0])), len(b)*int(unsafe.Sizeof(b[0])))
 }
 
-func testHash(i int) *infoHash {
-	var h infoHash
+func testHash(i int) *bep15.InfoHash {
+	var h bep15.InfoHash
 	binary.BigEndian.PutUint32(h[:], uint32(i))
 	h[19] = 1
 	return &h
@@ -353,7 +354,7 @@ func checkLeaf[K peerKey](t testing.TB, w *swarm, peers []peer[K], i int, prefix
 
 // model is the store as one would write it without a care for memory.
 type model struct {
-	torrents map[infoHash]*modelTorrent
+	torrents map[bep15.InfoHash]*modelTorrent
 }
 
 type modelTorrent struct {
@@ -401,7 +402,7 @@ type checker struct {
 func newChecker(t testing.TB, pages, shards int, weak uint64) *checker {
 	s := newTestStore(t, pages, shards)
 	s.hash.ignored, s.peerHash.ignored = weak, weak
-	return &checker{t: t, s: s, m: model{map[infoHash]*modelTorrent{}}, dst: make([]byte, 0, 4096), now: 1000, every: 1}
+	return &checker{t: t, s: s, m: model{map[bep15.InfoHash]*modelTorrent{}}, dst: make([]byte, 0, 4096), now: 1000, every: 1}
 }
 
 func (c *checker) fatalf(format string, args ...any) {
@@ -427,7 +428,7 @@ func (c *checker) done() {
 	}
 }
 
-func check[K peerKey](c *checker, hash *infoHash, key *K, flags meta, stopped bool, want int) outcome {
+func check[K peerKey](c *checker, hash *bep15.InfoHash, key *K, flags meta, stopped bool, want int) outcome {
 	c.t.Helper()
 	c.note("now %d: announce %x %x flags %b stopped %v want %d", c.now, *hash, *key, flags, stopped, want)
 	v := visit{hash: hash, flags: flags, stopped: stopped, want: want, now: c.now}
@@ -683,7 +684,7 @@ func keyString[K peerKey](key *K) string {
 	return string(unsafe.Slice((*byte)(unsafe.Pointer(key)), len(*key)))
 }
 
-func (c *checker) scrape(hash *infoHash) {
+func (c *checker) scrape(hash *bep15.InfoHash) {
 	c.t.Helper()
 	if got, want := c.s.scrape(hash), c.m.torrents[*hash].census(); got != want {
 		c.fatalf("scrape of %x: %+v, want %+v", *hash, got, want)
@@ -719,7 +720,7 @@ func (c *checker) sweep(ttl seconds) {
 	c.done()
 }
 
-func (c *checker) purge(admit func(*infoHash) bool) {
+func (c *checker) purge(admit func(*bep15.InfoHash) bool) {
 	c.note("purge")
 	want := 0
 	for h := range c.m.torrents {
@@ -786,7 +787,7 @@ func (c *checker) run(data []byte) {
 			c.now += seconds(b)
 			c.sweep(seconds(300 + a))
 		case op < 253:
-			c.purge(func(h *infoHash) bool { return h[3]&7 != byte(a&7) })
+			c.purge(func(h *bep15.InfoHash) bool { return h[3]&7 != byte(a&7) })
 		case op < 254:
 			c.s.trim(c.now, 10, 64)
 		default:
@@ -993,7 +994,7 @@ func TestPurgeLetsIn(t *testing.T) {
 	asked := 0 // under the shard's lock
 	in := make(chan int, 1)
 	s.still.Store(true)
-	s.purge(1, 0, func(*infoHash) bool {
+	s.purge(1, 0, func(*bep15.InfoHash) bool {
 		if asked++; asked == 1 {
 			go func() {
 				sh := &s.shards[0]

@@ -3,6 +3,8 @@ package main
 import (
 	"sync/atomic"
 	"unsafe"
+
+	"github.com/fabricionaweb/pico-tracker/internal/bep15"
 )
 
 // This file owns the policy: what a connect, an announce or a scrape does.
@@ -22,6 +24,27 @@ const (
 	// fullInterval is the shortest interval that a peer without room is told,
 	// unless -interval is shorter. Lists of trackers refuse less.
 	fullInterval = 300
+)
+
+// Our choices: no reply may be fragmented, and IPv6 promises 1280 bytes.
+const (
+	defaultWant = 50
+	maxWant4    = 200
+	maxWant6    = 66
+
+	// maxReply is the largest reply: 1280 bytes without the headers of IPv6
+	// and UDP.
+	maxReply = 1280 - 40 - 8
+	// maxScrapeHashes is how many torrents fit into a reply. The npm client
+	// asks for 81 in two fragments, and waits for ever if fewer are answered.
+	maxScrapeHashes = (maxReply - bep15.ScrapeReplySize) / bep15.ScrapeEntrySize
+	// maxRequest is the largest request of which every byte is read.
+	maxRequest = bep15.HeaderSize + maxScrapeHashes*len(bep15.InfoHash{})
+)
+
+var (
+	_ [maxReply - bep15.AnnounceReplySize - maxWant4*len(key4{})]byte
+	_ [maxReply - bep15.AnnounceReplySize - maxWant6*len(key6{})]byte
 )
 
 const (
@@ -173,7 +196,7 @@ func settled[K peerKey](from *K, link uint32) bool {
 // there is none. link is the number of the link that a link-local source is
 // on.
 func handle[K peerKey](d *handler, dst, req []byte, from *K, link uint32, now moment) ([]byte, verdict) {
-	if len(req) < headSize {
+	if len(req) < bep15.HeaderSize {
 		return dst, dropShort
 	}
 	if port := bytesOf(from)[len(*from)-2:]; port[0]|port[1] == 0 {
@@ -189,24 +212,24 @@ func handle[K peerKey](d *handler, dst, req []byte, from *K, link uint32, now mo
 	// Every reply begins with its action, a request with the protocol's ID or
 	// the date of its own. What begins like a reply may be one: were it
 	// answered, two trackers could keep each other busy.
-	if requestDate(req) <= actionError {
+	if bep15.FirstWord(req) <= bep15.ActionError {
 		return dst, dropReply
 	}
-	switch requestAction(req) {
-	case actionConnect:
+	switch bep15.Action(req) {
+	case bep15.ActionConnect:
 		return connect(d, dst, req, from, now)
-	case actionAnnounce, actionScrape:
+	case bep15.ActionAnnounce, bep15.ActionScrape:
 	default:
 		return dst, dropAction
 	}
-	if !d.cookies.valid(requestID(req), address(from), now) {
+	if !d.cookies.valid(bep15.ConnectionID(req), address(from), now) {
 		v := errorID
-		if requestAction(req) == actionScrape {
+		if bep15.Action(req) == bep15.ActionScrape {
 			v = errorScrapeID
 		}
 		return refuseUnproved(d, dst, req, from, textID, len(req), v, now)
 	}
-	if requestAction(req) == actionAnnounce {
+	if bep15.Action(req) == bep15.ActionAnnounce {
 		return answerAnnounce(d, dst, req, from, now)
 	}
 	return answerScrape(d, dst, req, from, now)
@@ -221,7 +244,7 @@ func refuseUnproved[K peerKey](d *handler, dst, req []byte, from *K, text string
 	if !d.errors.allow(network(from), now.mono) {
 		return dst, dropErrors
 	}
-	return appendError(dst, requestTransaction(req), text, limit), v
+	return bep15.AppendError(dst, bep15.TransactionID(req), text, limit), v
 }
 
 // isRepeated counts an error reply and reports whether its IP, port and info
@@ -229,7 +252,7 @@ func refuseUnproved[K peerKey](d *handler, dst, req []byte, from *K, text string
 func isRepeated[K peerKey](d *handler, req []byte, from *K, limit uint32, now moment) bool {
 	var key [len(key6{}) + 8 + 1]byte
 	n := copy(key[:], bytesOf(from))
-	n += copy(key[n:n+8], req[headSize:])
+	n += copy(key[n:n+8], req[bep15.HeaderSize:])
 	key[n] = byte(limit)
 	return !d.repeats.allowUpTo(key[:n+1], limit, now.mono)
 }
@@ -240,45 +263,45 @@ func refuse[K peerKey](d *handler, dst, req []byte, from *K, text string, v verd
 	if isRepeated(d, req, from, provedErrors, now) {
 		return dst, dropRepeats
 	}
-	return appendError(dst, requestTransaction(req), text, maxReply), v
+	return bep15.AppendError(dst, bep15.TransactionID(req), text, maxReply), v
 }
 
 func connect[K peerKey](d *handler, dst, req []byte, from *K, now moment) ([]byte, verdict) {
-	if requestID(req) != protocolID {
+	if bep15.ConnectionID(req) != bep15.ProtocolID {
 		return dst, dropMagic
 	}
-	transaction := requestTransaction(req)
+	transaction := bep15.TransactionID(req)
 	if !d.connects.allow(bytesOf(from), now.mono) {
-		return refuseUnproved(d, dst, req[:headSize], from, textConnects, connectSize, errorConnects, now)
+		return refuseUnproved(d, dst, req[:bep15.HeaderSize], from, textConnects, bep15.ConnectSize, errorConnects, now)
 	}
 	if !d.networks.allow(network(from), now.mono) {
 		return dst, dropConnects
 	}
-	return appendConnect(dst, transaction, d.cookies.issue(address(from), now)), connected
+	return bep15.AppendConnectReply(dst, transaction, d.cookies.issue(address(from), now)), connected
 }
 
 func answerAnnounce[K peerKey](d *handler, dst, req []byte, from *K, now moment) ([]byte, verdict) {
-	transaction := requestTransaction(req)
-	if len(req) < announceSize {
+	transaction := bep15.TransactionID(req)
+	if len(req) < bep15.AnnounceSize {
 		return refuse(d, dst, req, from, textShort, errorMalformed, now)
 	}
-	a := parseAnnounce(req)
-	if a.port == [2]byte{} {
+	a := bep15.ParseAnnounce(req)
+	if a.Port == [2]byte{} {
 		return refuse(d, dst, req, from, textPort, errorMalformed, now)
 	}
 	limit := maxWant4
 	if isV6[K]() {
 		limit = maxWant6
 	}
-	v := visit{hash: a.hash, stopped: a.event == eventStopped, want: a.want(limit), now: now.mono}
-	if a.left == 0 { // a client that skipped some of the files completes with more: a leecher
+	v := visit{hash: a.InfoHash, stopped: a.Event == bep15.EventStopped, want: wantedPeers(&a, limit), now: now.mono}
+	if a.Left == 0 { // a client that skipped some of the files completes with more: a leecher
 		v.flags = metaSeeder
-		if a.event == eventCompleted {
+		if a.Event == bep15.EventCompleted {
 			v.flags |= metaCompleted
 		}
 	}
 	key := *from
-	copy(bytesOf(&key)[len(key)-2:], a.port[:])
+	copy(bytesOf(&key)[len(key)-2:], a.Port[:])
 	if d.scopes {
 		if v.outside = d.external.Load(); v.outside != nil && outsideOf[K](v.outside) == *new(K) {
 			v.outside = nil // none of this family
@@ -287,7 +310,7 @@ func answerAnnounce[K peerKey](d *handler, dst, req []byte, from *K, now moment)
 	}
 
 	start := len(dst)
-	out, c, o := announce(d.store, &v, &key, &d.rng, dst[:start+announceReply])
+	out, c, o := announce(d.store, &v, &key, &d.rng, dst[:start+bep15.AnnounceReplySize])
 	interval := uint32(d.interval)
 	result := announced
 	switch o {
@@ -308,19 +331,30 @@ func answerAnnounce[K peerKey](d *handler, dst, req []byte, from *K, now moment)
 	// Clients spread out because replies differ. No reply is below the
 	// interval: lists of trackers refuse less than 300 seconds.
 	interval += d.rng.below(interval/10 + 1)
-	putAnnounceHead(out[start:], transaction, interval, c.leechers, c.seeders)
+	bep15.PutAnnounceReply(out[start:], transaction, interval, c.leechers, c.seeders)
 	return out, result
 }
 
+// wantedPeers returns how many peers to send, at most limit. A leecher that
+// starts wants peers, even if it asks for none: anacrolix and BiglyBT sometimes
+// send num_want 0.
+func wantedPeers(a *bep15.AnnounceRequest, limit int) int {
+	if a.NumWant < 0 || a.NumWant == 0 && a.Event == bep15.EventStarted && a.Left > 0 {
+		return min(defaultWant, limit)
+	}
+	return min(int(a.NumWant), limit)
+}
+
 func answerScrape[K peerKey](d *handler, dst, req []byte, from *K, now moment) ([]byte, verdict) {
-	hashes := req[headSize:]
-	if len(hashes) < len(infoHash{}) {
+	hashes := req[bep15.HeaderSize:]
+	if len(hashes) < len(bep15.InfoHash{}) {
 		return refuse(d, dst, req, from, textNoHash, errorNoHash, now)
 	}
-	dst = appendHead(dst, actionScrape, requestTransaction(req))
-	for n := 0; n < d.scrapeLimit && len(hashes) >= len(infoHash{}); n++ {
-		dst = appendScrapeEntry(dst, d.store.scrape((*infoHash)(hashes)))
-		hashes = hashes[len(infoHash{}):]
+	dst = bep15.AppendReplyHeader(dst, bep15.ActionScrape, bep15.TransactionID(req))
+	for n := 0; n < d.scrapeLimit && len(hashes) >= len(bep15.InfoHash{}); n++ {
+		c := d.store.scrape((*bep15.InfoHash)(hashes))
+		dst = bep15.AppendScrapeEntry(dst, c.seeders, c.completed, c.leechers)
+		hashes = hashes[len(bep15.InfoHash{}):]
 	}
 	return dst, scraped
 }

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/fabricionaweb/pico-tracker/internal/bep15"
 	"github.com/fabricionaweb/pico-tracker/internal/siphash"
 )
 
@@ -492,7 +493,7 @@ func TestConnectsBeforeTheFirstReply(t *testing.T) {
 				s.decode(a, s.ask(a, f.bytes()))
 			}
 			want := torrents
-			if event == eventStopped {
+			if event == bep15.EventStopped {
 				want = 0
 			}
 			if n, _ := s.store.totals(); n != want {
@@ -623,7 +624,7 @@ func TestRepeatedErrors(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			families(t, func(t *testing.T, s *service, a, b, _ host) {
-				s.store.admit = func(*infoHash) bool { return false }
+				s.store.admit = func(*bep15.InfoHash) bool { return false }
 				for range 2 {
 					for i := range 2000 {
 						id := bad
@@ -670,7 +671,7 @@ func TestRecovery(t *testing.T) {
 				f.hash, f.id = i, id
 				if reply := s.ask(a, f.bytes()); reply == nil {
 					t.Fatalf("torrent %d: silence (%s)", i, verdictInfo[s.last].name)
-				} else if bytes.HasPrefix(reply, u32(actionError)) {
+				} else if bytes.HasPrefix(reply, u32(bep15.ActionError)) {
 					errors++
 				}
 			}
@@ -1129,7 +1130,7 @@ func TestScrapeWithoutHash(t *testing.T) {
 // so, creates nothing, and scrapes as zeros.
 func TestDenied(t *testing.T) {
 	families(t, func(t *testing.T, s *service, a, _, _ host) {
-		s.store.admit = func(h *infoHash) bool { return *h == *testHash(1) }
+		s.store.admit = func(h *bep15.InfoHash) bool { return *h == *testHash(1) }
 		for _, event := range []uint32{0, 1, 2, 3} {
 			f := leech(a)
 			f.id, f.hash, f.event = s.id(a), 0, event
@@ -1521,4 +1522,19 @@ func TestFirstSecondsOf1970(t *testing.T) {
 			}
 		}
 	})
+}
+
+func TestWantedPeers(t *testing.T) {
+	for _, c := range []struct {
+		numWant     int32
+		limit, want int
+	}{
+		{math.MinInt32, 200, 50}, {-1, 200, 50}, {-1, 49, 49}, {0, 200, 0}, {1, 200, 1},
+		{199, 200, 199}, {200, 200, 200}, {201, 200, 200}, {math.MaxInt32, 66, 66},
+	} {
+		a := bep15.AnnounceRequest{NumWant: c.numWant}
+		if got := wantedPeers(&a, c.limit); got != c.want {
+			t.Errorf("num_want %d, at most %d: %d, want %d", c.numWant, c.limit, got, c.want)
+		}
+	}
 }

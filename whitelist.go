@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"unsafe"
 
+	"github.com/fabricionaweb/pico-tracker/internal/bep15"
 	"github.com/fabricionaweb/pico-tracker/internal/logger"
 	"github.com/fabricionaweb/pico-tracker/internal/sys"
 )
@@ -20,10 +21,10 @@ import (
 // into.
 
 // hashSet is a sorted list of info hashes.
-type hashSet []infoHash
+type hashSet []bep15.InfoHash
 
-func (s hashSet) has(h *infoHash) bool {
-	_, found := slices.BinarySearchFunc(s, h, func(a infoHash, b *infoHash) int { return bytes.Compare(a[:], b[:]) })
+func (s hashSet) has(h *bep15.InfoHash) bool {
+	_, found := slices.BinarySearchFunc(s, h, func(a bep15.InfoHash, b *bep15.InfoHash) int { return bytes.Compare(a[:], b[:]) })
 	return found
 }
 
@@ -32,7 +33,7 @@ type accessList struct {
 	path    string
 	deny    bool // a blacklist
 	log     *logger.Logger
-	halves  [2][]infoHash // room for the list in force and the next one
+	halves  [2][]bep15.InfoHash // room for the list in force and the next one
 	current atomic.Pointer[listInForce]
 	next    int           // the half to load into
 	state   sys.FileState // of what was read last; zero: the file was not there
@@ -60,21 +61,21 @@ type listInForce struct {
 // newAccessList makes a list with room for max hashes. It refuses everything
 // until it is loaded.
 func newAccessList(path string, deny bool, max int, log *logger.Logger) (*accessList, error) {
-	mem, err := sys.Reserve(2 * max * len(infoHash{}))
+	mem, err := sys.Reserve(2 * max * len(bep15.InfoHash{}))
 	if err != nil {
 		return nil, err
 	}
-	all := unsafe.Slice((*infoHash)(unsafe.Pointer(unsafe.SliceData(mem))), 2*max)
-	l := &accessList{path: path, deny: deny, log: log, halves: [2][]infoHash{all[:max:max], all[max:]}}
+	all := unsafe.Slice((*bep15.InfoHash)(unsafe.Pointer(unsafe.SliceData(mem))), 2*max)
+	l := &accessList{path: path, deny: deny, log: log, halves: [2][]bep15.InfoHash{all[:max:max], all[max:]}}
 	l.current.Store(&listInForce{all: true})
 	return l, nil
 }
 
 // listBytes is the memory that a list of max hashes takes.
-func listBytes(max int) int { return 2 * max * len(infoHash{}) }
+func listBytes(max int) int { return 2 * max * len(bep15.InfoHash{}) }
 
 // admits says whether the list in force allows a torrent.
-func (l *accessList) admits(h *infoHash) bool {
+func (l *accessList) admits(h *bep15.InfoHash) bool {
 	s := l.current.Load()
 	return !s.all && s.hashes.has(h) != s.deny
 }
@@ -117,7 +118,7 @@ func (l *accessList) load() bool {
 		l.log.Warn(name, ": no such file; every torrent is refused until it is there")
 		return true
 	}
-	var hashes []infoHash
+	var hashes []bep15.InfoHash
 	var state sys.FileState
 	if err == nil {
 		defer f.Close()
@@ -162,7 +163,7 @@ func (l *accessList) discardOld() {
 	first := uintptr(unsafe.Pointer(&half[0]))
 	size := uintptr(sys.PageSize)
 	from := (first + size - 1) &^ (size - 1)
-	to := (first + uintptr(len(half)*len(infoHash{}))) &^ (size - 1)
+	to := (first + uintptr(len(half)*len(bep15.InfoHash{}))) &^ (size - 1)
 	if from < to {
 		sys.Discard(unsafe.Slice((*byte)(unsafe.Add(unsafe.Pointer(&half[0]), from-first)), to-from))
 	}
@@ -178,11 +179,11 @@ var errListBusy = errors.New("somebody is writing to it; it is read again in a s
 var errListFull = errors.New("more info hashes than the memory set aside for the list holds; restart, or raise -memory")
 
 // read parses a list into the idle half.
-func (l *accessList) read(r io.Reader) ([]infoHash, error) {
+func (l *accessList) read(r io.Reader) ([]bep15.InfoHash, error) {
 	half := l.halves[l.next]
 	n, bad := 0, 0
 	err := eachLine(r, func(number int, line []byte) error {
-		var h infoHash
+		var h bep15.InfoHash
 		switch ok, err := parseLine(line, &h); {
 		case err != nil:
 			if bad++; bad <= maxBadLines {
@@ -209,8 +210,8 @@ func (l *accessList) read(r io.Reader) ([]infoHash, error) {
 // sortHashes sorts what is the same up to a bit, in place: halves by that bit,
 // quarters by the next and so on. (Package slices' sort is slower and takes
 // 3 KB of a router's flash.)
-func sortHashes(h []infoHash, bit int) {
-	for ; len(h) > 1 && bit < 8*len(infoHash{}); bit++ {
+func sortHashes(h []bep15.InfoHash, bit int) {
+	for ; len(h) > 1 && bit < 8*len(bep15.InfoHash{}); bit++ {
 		low, high := 0, len(h)
 		for low < high {
 			if h[low][bit/8]<<(bit%8)&0x80 == 0 {
@@ -276,7 +277,7 @@ var (
 
 // parseLine reads a line: nothing, a comment, or a hash with perhaps a comment
 // behind it. ok is false where there is no hash.
-func parseLine(line []byte, h *infoHash) (ok bool, err error) {
+func parseLine(line []byte, h *bep15.InfoHash) (ok bool, err error) {
 	line = bytes.TrimPrefix(line, []byte("\xef\xbb\xbf"))
 	line = bytes.TrimSpace(line)
 	n := 0

@@ -17,6 +17,7 @@ import (
 	"testing/iotest"
 	"time"
 
+	"github.com/fabricionaweb/pico-tracker/internal/bep15"
 	"github.com/fabricionaweb/pico-tracker/internal/logger"
 )
 
@@ -53,20 +54,20 @@ func admitted(l *accessList, n int) (which []int) {
 
 func TestListLine(t *testing.T) {
 	hash := "0123456789abcdef0123456789abcdef01234567"
-	want := infoHash(bin(hash))
+	want := bep15.InfoHash(bin(hash))
 	v2 := hash + strings.Repeat("9f", 12)
 	for _, line := range []string{
 		hash, strings.ToUpper(hash), "0123456789ABCDEF0123456789abcdef01234567", hash + "\r", "  " + hash + "\t ",
 		"\xef\xbb\xbf" + hash, hash + " # a comment", hash + "#a comment", hash + "\t#", hash + " # a # b",
 		v2, strings.ToUpper(v2) + " # v2", "\t" + v2 + "\r",
 	} {
-		var h infoHash
+		var h bep15.InfoHash
 		if ok, err := parseLine([]byte(line), &h); !ok || err != nil || h != want {
 			t.Errorf("%q: %v, %v, %x", line, ok, err, h)
 		}
 	}
 	for _, line := range []string{"", " ", "\r", "\t", "#", "# " + hash, "  # x", "#" + hash, "\xef\xbb\xbf", "\xef\xbb\xbf# x\r"} {
-		var h infoHash
+		var h bep15.InfoHash
 		if ok, err := parseLine([]byte(line), &h); ok || err != nil {
 			t.Errorf("%q: %v, %v, want neither a hash nor an error", line, ok, err)
 		}
@@ -93,7 +94,7 @@ func TestListLine(t *testing.T) {
 		"allow " + hash:     errLineRest,
 		hash + " " + "// x": errLineRest,
 	} {
-		var h infoHash
+		var h bep15.InfoHash
 		if ok, err := parseLine([]byte(line), &h); ok || err != want {
 			t.Errorf("%q: %v, %v, want %v", line, ok, err, want)
 		}
@@ -136,7 +137,7 @@ e5d4c3b2a1987654321098765432109876543210
 	l.load()
 	lines.expectLines(t, "list:3: an info hash is 40 hexadecimal digits", ": 2 torrents")
 	for _, h := range []string{"a1b2c3d4e5f6789012345678901234567890abcd", "e5d4c3b2a1987654321098765432109876543210"} {
-		if !l.admits((*infoHash)(bin(h))) {
+		if !l.admits((*bep15.InfoHash)(bin(h))) {
 			t.Errorf("%s is not allowed", h)
 		}
 	}
@@ -526,7 +527,7 @@ func TestReloadWaits(t *testing.T) {
 	done := make(chan bool)
 	// An announce is in the store, which has no page yet for a purge to lock.
 	admit := s.store.admit
-	s.store.admit = func(h *infoHash) bool {
+	s.store.admit = func(h *bep15.InfoHash) bool {
 		ok := admit(h)
 		s.store.admit = admit
 		go func() {
@@ -583,7 +584,7 @@ func FuzzList(f *testing.F) {
 		reader := []func(io.Reader) io.Reader{lineReaders["whole"], lineReaders["bytes"], lineReaders["half"], lineReaders["data with the error"]}[how%4]
 		got, err := l.read(reader(bytes.NewReader(text)))
 
-		var want []infoHash
+		var want []bep15.InfoHash
 		var bad []int
 		hashes := 0
 		for i, line := range splitLines(string(text)) {
@@ -595,7 +596,7 @@ func FuzzList(f *testing.F) {
 			}
 			if b, err := hex.DecodeString(word); err == nil && (len(b) == 20 || len(b) == 32) {
 				hashes++
-				want = append(want, infoHash(b[:20]))
+				want = append(want, bep15.InfoHash(b[:20]))
 			} else {
 				bad = append(bad, i+1)
 			}
@@ -606,7 +607,7 @@ func FuzzList(f *testing.F) {
 			}
 			return
 		}
-		slices.SortFunc(want, func(a, b infoHash) int { return bytes.Compare(a[:], b[:]) })
+		slices.SortFunc(want, func(a, b bep15.InfoHash) int { return bytes.Compare(a[:], b[:]) })
 		want = slices.Compact(want)
 		if err != nil || !slices.Equal(got, want) {
 			t.Fatalf("%x, %v, want %x", got, err, want)
@@ -626,7 +627,7 @@ func FuzzList(f *testing.F) {
 			}
 			h := want[i]
 			h[19]++
-			if _, ok := slices.BinarySearchFunc(want, h, func(a, b infoHash) int { return bytes.Compare(a[:], b[:]) }); set.has(&h) != ok {
+			if _, ok := slices.BinarySearchFunc(want, h, func(a, b bep15.InfoHash) int { return bytes.Compare(a[:], b[:]) }); set.has(&h) != ok {
 				t.Fatalf("%x is found: %v", h, !ok)
 			}
 		}
@@ -671,7 +672,7 @@ func BenchmarkListLookup(b *testing.B) {
 			set[i][j] = byte(rng.next())
 		}
 	}
-	slices.SortFunc(set, func(a, b infoHash) int { return bytes.Compare(a[:], b[:]) })
+	slices.SortFunc(set, func(a, b bep15.InfoHash) int { return bytes.Compare(a[:], b[:]) })
 	b.ResetTimer()
 	for i := 0; i < b.N; i++ {
 		if !set.has(&set[int(rng.below(uint32(len(set))))]) {
@@ -684,7 +685,7 @@ func BenchmarkListLookup(b *testing.B) {
 func TestSortHashes(t *testing.T) {
 	rng := rand.New(rand.NewSource(1))
 	for n := 0; n < 300; n++ {
-		h := make([]infoHash, n)
+		h := make([]bep15.InfoHash, n)
 		for i := range h {
 			rng.Read(h[i][rng.Intn(len(h[i])):])
 			if i > 0 && rng.Intn(4) == 0 {
@@ -692,7 +693,7 @@ func TestSortHashes(t *testing.T) {
 			}
 		}
 		want := slices.Clone(h)
-		slices.SortFunc(want, func(a, b infoHash) int { return bytes.Compare(a[:], b[:]) })
+		slices.SortFunc(want, func(a, b bep15.InfoHash) int { return bytes.Compare(a[:], b[:]) })
 		if sortHashes(h, 0); !slices.Equal(h, want) {
 			t.Fatalf("%d hashes: %x, want %x", n, h, want)
 		}

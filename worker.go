@@ -6,6 +6,7 @@ import (
 	"time"
 	"unsafe"
 
+	"github.com/fabricionaweb/pico-tracker/internal/bep15"
 	"github.com/fabricionaweb/pico-tracker/internal/ipaddr"
 	"github.com/fabricionaweb/pico-tracker/internal/logger"
 	"github.com/fabricionaweb/pico-tracker/internal/prefetch"
@@ -84,11 +85,11 @@ func (w *worker) expect(n int) {
 	announces := hashes[:0]
 	for i := 0; i < n; i++ {
 		req := w.sock.Request(i)
-		if len(req) < announceSize || requestAction(req) != actionAnnounce {
+		if len(req) < bep15.AnnounceSize || bep15.Action(req) != bep15.ActionAnnounce {
 			continue
 		}
-		w.handler.cookies.expect(requestID(req))
-		announces = append(announces, w.handler.store.hash.sum(parseAnnounce(req).hash[:]))
+		w.handler.cookies.expect(bep15.ConnectionID(req))
+		announces = append(announces, w.handler.store.hash.sum(bep15.ParseAnnounce(req).InfoHash[:]))
 	}
 	w.handler.store.expect(announces)
 }

@@ -2,7 +2,10 @@ module github.com/fabricionaweb/pico-tracker/bench
 
 go 1.23.0
 
+replace github.com/fabricionaweb/pico-tracker => ../
+
 require (
+	github.com/fabricionaweb/pico-tracker v0.0.0
 	golang.org/x/sys v0.35.0
 	gonum.org/v1/plot v0.16.0
 )

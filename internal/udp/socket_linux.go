@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"unsafe"
 
+	"github.com/fabricionaweb/pico-tracker/internal/bep15"
 	"golang.org/x/sys/unix"
 )
 
@@ -239,36 +240,28 @@ var requestFilter = newRequestFilter()
 
 func newRequestFilter() unix.SockFprog {
 	const (
-		load    = unix.BPF_LD | unix.BPF_W | unix.BPF_ABS
-		length  = unix.BPF_LD | unix.BPF_W | unix.BPF_LEN
-		equal   = unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K
-		atLeast = unix.BPF_JMP | unix.BPF_JGE | unix.BPF_K
-		ret     = unix.BPF_RET | unix.BPF_K
-		udp     = 8 // bytes of header
-
-		// BEP 15.
-		headSize       = 16
-		protocolID     = 0x41727101980
-		actionConnect  = 0
-		actionAnnounce = 1
-		actionScrape   = 2
-		actionError    = 3
-		maxDatagram    = 1 << 16
+		load        = unix.BPF_LD | unix.BPF_W | unix.BPF_ABS
+		length      = unix.BPF_LD | unix.BPF_W | unix.BPF_LEN
+		equal       = unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K
+		atLeast     = unix.BPF_JMP | unix.BPF_JGE | unix.BPF_K
+		ret         = unix.BPF_RET | unix.BPF_K
+		udp         = 8 // bytes of header
+		maxDatagram = 1 << 16
 	)
 	// Jumps count from the instruction after; 12 accepts, 13 drops.
 	prog := []unix.SockFilter{
 		0:  {Code: length},
-		1:  {Code: atLeast, Jf: 11, K: udp + headSize},
+		1:  {Code: atLeast, Jf: 11, K: udp + bep15.HeaderSize},
 		2:  {Code: load, K: udp}, // the first half of the ID
-		3:  {Code: atLeast, Jf: 9, K: actionError + 1},
+		3:  {Code: atLeast, Jf: 9, K: bep15.ActionError + 1},
 		4:  {Code: load, K: udp + 8}, // action
-		5:  {Code: equal, Jt: 6, K: actionAnnounce},
-		6:  {Code: equal, Jt: 5, K: actionScrape},
-		7:  {Code: equal, Jf: 5, K: actionConnect},
+		5:  {Code: equal, Jt: 6, K: bep15.ActionAnnounce},
+		6:  {Code: equal, Jt: 5, K: bep15.ActionScrape},
+		7:  {Code: equal, Jf: 5, K: bep15.ActionConnect},
 		8:  {Code: load, K: udp},
-		9:  {Code: equal, Jf: 3, K: protocolID >> 32},
+		9:  {Code: equal, Jf: 3, K: bep15.ProtocolID >> 32},
 		10: {Code: load, K: udp + 4},
-		11: {Code: equal, Jf: 1, K: protocolID & 0xffffffff},
+		11: {Code: equal, Jf: 1, K: bep15.ProtocolID & 0xffffffff},
 		12: {Code: ret, K: maxDatagram},
 		13: {Code: ret, K: 0},
 	}

@@ -12,13 +12,13 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/fabricionaweb/pico-tracker/bench/internal/bep15"
 	"github.com/fabricionaweb/pico-tracker/bench/internal/load"
 	"github.com/fabricionaweb/pico-tracker/bench/internal/population"
 	"github.com/fabricionaweb/pico-tracker/bench/internal/proc"
 	"github.com/fabricionaweb/pico-tracker/bench/internal/report"
 	"github.com/fabricionaweb/pico-tracker/bench/internal/subject"
 	"github.com/fabricionaweb/pico-tracker/bench/internal/udp"
+	"github.com/fabricionaweb/pico-tracker/internal/bep15"
 )
 
 // The cluster lies in network namespaces: the generator's, the balancer's with a bridge, and one for each
@@ -318,10 +318,10 @@ func sendingCost(to string) (float64, error) {
 	}
 	for sent := 0; sent < balancePackets; sent += udp.Batch {
 		for i := range udp.Batch {
-			n := bep15.PutAnnounce(conn.Payload(i), &bep15.AnnounceRequest{
+			b := bep15.AppendAnnounce(conn.Payload(i)[:0], &bep15.Announce{
 				ConnectionID: 1 << 32, InfoHash: population.InfoHash(sent + i), Port: 6881,
 			})
-			conn.Stage(i, n, (sent+i)%load.Sources)
+			conn.Stage(i, len(b), (sent+i)%load.Sources)
 		}
 		if _, err := conn.Send(udp.Batch); err != nil {
 			return 0, err

@@ -7,11 +7,11 @@ import (
 	"strings"
 	"time"
 
-	"github.com/fabricionaweb/pico-tracker/bench/internal/bep15"
 	"github.com/fabricionaweb/pico-tracker/bench/internal/load"
 	"github.com/fabricionaweb/pico-tracker/bench/internal/proc"
 	"github.com/fabricionaweb/pico-tracker/bench/internal/report"
 	"github.com/fabricionaweb/pico-tracker/bench/internal/subject"
+	"github.com/fabricionaweb/pico-tracker/internal/bep15"
 )
 
 // measurement is one run of one workload on one subject.
@@ -167,8 +167,8 @@ func (b *bench) compare(v6 bool, group []load.Workload) (all []*measurement, not
 	for _, w := range group {
 		line := servers
 		// A first run of each warms up; the first subject's says what the floor has to send.
-		options.Sizes = subject.Sizes{Connect: bep15.ConnectSize, Announce: bep15.AnnounceReplySize(int(w.NumWant), v6),
-			Scrape: bep15.ScrapeReplySize(w.Hashes)}
+		options.Sizes = subject.Sizes{Connect: bep15.ConnectSize, Announce: bep15.AnnounceReplySize + int(w.NumWant)*bep15.PeerSize(v6),
+			Scrape: bep15.ScrapeReplySize + w.Hashes*bep15.ScrapeEntrySize}
 		for i, c := range servers {
 			m, err := c.measure(w, b.seconds/4)
 			if err != nil {

@@ -10,10 +10,10 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/fabricionaweb/pico-tracker/bench/internal/bep15"
 	"github.com/fabricionaweb/pico-tracker/bench/internal/population"
 	"github.com/fabricionaweb/pico-tracker/bench/internal/proc"
 	"github.com/fabricionaweb/pico-tracker/bench/internal/udp"
+	"github.com/fabricionaweb/pico-tracker/internal/bep15"
 )
 
 const (
@@ -87,7 +87,7 @@ func (f *Flood) connect(server netip.AddrPort) error {
 	g.given = func(source uint32, id uint64) { f.ids[source-firstFloodSource] = id }
 	source := 0
 	r, err := g.closed(&Workload{}, SmallWindow, func(q *request) bool {
-		*q = request{action: bep15.Connect, source: uint32(firstFloodSource + source)}
+		*q = request{action: bep15.ActionConnect, source: uint32(firstFloodSource + source)}
 		source++
 		return source <= FloodSources
 	})
@@ -129,9 +129,9 @@ func (f *Flood) put(b []byte, source int) int {
 		f.rng.Read(b[:junkSize])
 		return junkSize
 	case "connects":
-		return bep15.PutConnect(b, f.rng.Uint32())
+		return len(bep15.AppendConnect(b[:0], f.rng.Uint32()))
 	}
-	r := bep15.AnnounceRequest{
+	r := bep15.Announce{
 		TransactionID: f.rng.Uint32(),
 		InfoHash:      population.InfoHash(f.rng.Intn(FloodTorrents)),
 		PeerID:        population.PeerID(source),
@@ -147,5 +147,5 @@ func (f *Flood) put(b []byte, source int) int {
 		binary.BigEndian.PutUint32(id[4:], f.rng.Uint32())
 		r.ConnectionID = binary.BigEndian.Uint64(id[:])
 	}
-	return bep15.PutAnnounce(b, &r)
+	return len(bep15.AppendAnnounce(b[:0], &r))
 }

@@ -8,7 +8,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/fabricionaweb/pico-tracker/bench/internal/bep15"
+	"github.com/fabricionaweb/pico-tracker/internal/bep15"
 )
 
 func TestFloodDatagrams(t *testing.T) {
@@ -23,13 +23,13 @@ func TestFloodDatagrams(t *testing.T) {
 			ok := false
 			switch kind {
 			case "junk":
-				ok = n == junkSize && action > bep15.Error
+				ok = n == junkSize && action > bep15.ActionError
 			case "connects":
-				ok = n == bep15.ConnectSize && id == 0x41727101980 && action == bep15.Connect
+				ok = n == bep15.ConnectSize && id == 0x41727101980 && action == bep15.ActionConnect
 			case "bad IDs":
-				ok = n == bep15.AnnounceSize && action == bep15.Announce && math.Abs(age.Seconds()) < 10
+				ok = n == bep15.AnnounceSize && action == bep15.ActionAnnounce && math.Abs(age.Seconds()) < 10
 			case "announces":
-				ok = n == bep15.AnnounceSize && action == bep15.Announce && id == 3
+				ok = n == bep15.AnnounceSize && action == bep15.ActionAnnounce && id == 3
 			}
 			if !ok {
 				t.Fatalf("%s: %x", kind, b[:n])

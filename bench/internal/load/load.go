@@ -11,10 +11,10 @@ import (
 	"net/netip"
 	"time"
 
-	"github.com/fabricionaweb/pico-tracker/bench/internal/bep15"
 	"github.com/fabricionaweb/pico-tracker/bench/internal/hist"
 	"github.com/fabricionaweb/pico-tracker/bench/internal/population"
 	"github.com/fabricionaweb/pico-tracker/bench/internal/udp"
+	"github.com/fabricionaweb/pico-tracker/internal/bep15"
 )
 
 const (
@@ -40,6 +40,9 @@ const (
 	renewAfter = 90 * time.Second
 )
 
+// maxScrapeHashes is about how many torrents BEP 15 allows in a scrape.
+const maxScrapeHashes = 74
+
 // Generator speaks to one tracker. It keeps the connection IDs of its clients between runs. It is
 // not safe for concurrent use.
 type Generator struct {
@@ -57,7 +60,7 @@ type Generator struct {
 	tries  uint8
 	// patience is how long a request may be without an answer before it counts as lost.
 	patience time.Duration
-	hashes   [bep15.MaxHashes]bep15.Hash
+	hashes   [maxScrapeHashes]bep15.InfoHash
 	connect  uint32
 	rng      uint64
 	// given is told of connection IDs of clients beyond the generator's own; nil: nobody is.
@@ -181,7 +184,7 @@ func (g *Generator) RegisterSome(p population.Population, from, to int) (*Result
 			return false
 		}
 		*q = request{
-			action: bep15.Announce, event: bep15.Started,
+			action: bep15.ActionAnnounce, event: bep15.EventStarted,
 			source: uint32(peer % Sources), peer: uint32(peer),
 		}
 		peer++
@@ -194,9 +197,9 @@ func (g *Generator) RegisterSome(p population.Population, from, to int) (*Result
 func (g *Generator) Count(p population.Population) (*Result, error) {
 	torrent := 0
 	return g.closed(&Workload{Population: p}, g.FillWindow, func(q *request) bool {
-		n := min(bep15.MaxHashes, p.Torrents-torrent)
+		n := min(maxScrapeHashes, p.Torrents-torrent)
 		*q = request{
-			action: bep15.Scrape, source: uint32(torrent % Sources),
+			action: bep15.ActionScrape, source: uint32(torrent % Sources),
 			inOrder: true, first: uint32(p.FirstTorrent + torrent), hashes: uint8(n),
 		}
 		torrent += n
@@ -216,7 +219,7 @@ func (g *Generator) Renew() (*Result, error) {
 		if source == Sources {
 			return false
 		}
-		*q = request{action: bep15.Connect, source: uint32(source)}
+		*q = request{action: bep15.ActionConnect, source: uint32(source)}
 		source++
 		return true
 	})
@@ -421,16 +424,16 @@ func (g *Generator) stage(i uint16, now time.Duration) {
 	transaction := uint32(s.round)<<16 | uint32(i)
 	b, n := g.conn.Payload(g.staged), 0
 	var id connectionID
-	if s.connecting = false; s.action != bep15.Connect {
+	if s.connecting = false; s.action != bep15.ActionConnect {
 		id = g.ids[s.source]
 		s.connecting = id.from == 0 || now-id.from > renewAfter
 	}
 	switch {
-	case s.connecting || s.action == bep15.Connect:
-		n = bep15.PutConnect(b, transaction)
-	case s.action == bep15.Announce:
+	case s.connecting || s.action == bep15.ActionConnect:
+		n = len(bep15.AppendConnect(b[:0], transaction))
+	case s.action == bep15.ActionAnnounce:
 		peer := int(s.peer)
-		r := bep15.AnnounceRequest{
+		r := bep15.Announce{
 			ConnectionID:  id.id,
 			TransactionID: transaction,
 			InfoHash:      population.InfoHash(g.w.Population.Torrent(peer)),
@@ -443,8 +446,8 @@ func (g *Generator) stage(i uint16, now time.Duration) {
 		if !g.w.Population.Seeder(peer) {
 			r.Left = 1 << 20
 		}
-		n = bep15.PutAnnounce(b, &r)
-	case s.action == bep15.Scrape:
+		n = len(bep15.AppendAnnounce(b[:0], &r))
+	case s.action == bep15.ActionScrape:
 		seed := s.seed
 		for k := range s.hashes {
 			torrent := int(s.first) + int(k)
@@ -455,7 +458,7 @@ func (g *Generator) stage(i uint16, now time.Duration) {
 			}
 			g.hashes[k] = population.InfoHash(torrent)
 		}
-		n = bep15.PutScrape(b, id.id, transaction, g.hashes[:s.hashes])
+		n = len(bep15.AppendScrape(b[:0], id.id, transaction, g.hashes[:s.hashes]...))
 	}
 	g.conn.Stage(g.staged, n, int(s.source))
 	g.staged++
@@ -494,7 +497,7 @@ func (g *Generator) receive(wait bool) (int, error) {
 
 // reply accounts for one reply; a client that has connected goes on with what it wanted.
 func (g *Generator) reply(b []byte, now time.Duration) {
-	action, transaction, ok := bep15.Header(b)
+	action, transaction, ok := bep15.ParseReplyHeader(b)
 	s := &g.slots[uint16(transaction)]
 	if !ok || !s.busy || s.round != uint16(transaction>>16) {
 		g.result.Stray++
@@ -503,29 +506,31 @@ func (g *Generator) reply(b []byte, now time.Duration) {
 	counts, peers := g.counts(s), 0
 	asked := uint32(s.action)
 	if s.connecting {
-		asked = bep15.Connect
+		asked = bep15.ActionConnect
 	}
 	switch {
-	case action == bep15.Error:
+	case action == bep15.ActionError:
 		counts.Refused++
 		g.errorText(bep15.ErrorText(b))
 		g.release(uint16(transaction))
 		return
 	case action != asked:
 		ok = false
-	case asked == bep15.Connect:
+	case asked == bep15.ActionConnect:
 		var id uint64
-		if id, ok = bep15.ConnectReply(b); ok && s.source < Sources {
+		if id, ok = bep15.ParseConnectReply(b); ok && s.source < Sources {
 			g.ids[s.source] = connectionID{id: id, from: now}
 		} else if ok && g.given != nil {
 			g.given(s.source, id)
 		}
-	case asked == bep15.Announce:
-		peers, ok = bep15.AnnounceReply(b, g.v6)
-	case asked == bep15.Scrape:
-		var counted uint64
-		counted, ok = bep15.ScrapeReply(b, int(s.hashes))
-		g.result.Scraped += counted
+	case asked == bep15.ActionAnnounce:
+		var r bep15.AnnounceReply
+		r, ok = bep15.ParseAnnounceReply(b, g.v6)
+		peers = len(r.Peers) / bep15.PeerSize(g.v6)
+	case asked == bep15.ActionScrape:
+		ok = bep15.ParseScrapeReply(b, int(s.hashes), func(_ int, c bep15.Counts) {
+			g.result.Scraped += uint64(c.Seeders) + uint64(c.Leechers)
+		})
 	}
 	if !ok {
 		counts.Malformed++
@@ -575,9 +580,9 @@ func (g *Generator) release(i uint16) {
 
 func (g *Generator) counts(s *slot) *Counts {
 	switch {
-	case s.connecting || s.action == bep15.Connect:
+	case s.connecting || s.action == bep15.ActionConnect:
 		return &g.result.Connect
-	case s.action == bep15.Announce:
+	case s.action == bep15.ActionAnnounce:
 		return &g.result.Announce
 	}
 	return &g.result.Scrape

@@ -8,8 +8,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/fabricionaweb/pico-tracker/bench/internal/bep15"
 	"github.com/fabricionaweb/pico-tracker/bench/internal/population"
+	"github.com/fabricionaweb/pico-tracker/internal/bep15"
 )
 
 // fake is a tracker that counts what it is asked and answers as a test tells it.
@@ -63,9 +63,9 @@ func (f *fake) serve() {
 		}
 		action := binary.BigEndian.Uint32(b[8:])
 		switch action {
-		case bep15.Connect:
+		case bep15.ActionConnect:
 			f.connects++
-		case bep15.Announce:
+		case bep15.ActionAnnounce:
 			f.peers[netip.AddrPortFrom(from.Addr(), binary.BigEndian.Uint16(b[96:]))]++
 		}
 		reply := f.reply(action, b[:n])
@@ -83,19 +83,19 @@ func (f *fake) serve() {
 func answer(action uint32, request []byte) []byte {
 	size := bep15.ConnectSize
 	switch action {
-	case bep15.Announce:
-		size = bep15.AnnounceReplySize(int(min(3, binary.BigEndian.Uint32(request[92:]))), false)
-	case bep15.Scrape:
-		size = bep15.ScrapeReplySize((len(request) - 16) / 20)
+	case bep15.ActionAnnounce:
+		size = bep15.AnnounceReplySize + int(min(3, binary.BigEndian.Uint32(request[92:])))*bep15.PeerSize4
+	case bep15.ActionScrape:
+		size = bep15.ScrapeReplySize + (len(request)-16)/20*bep15.ScrapeEntrySize
 	}
 	b := make([]byte, size)
 	binary.BigEndian.PutUint32(b, action)
-	if action == bep15.Connect {
+	if action == bep15.ActionConnect {
 		binary.BigEndian.PutUint64(b[8:], fakeID)
 	} else if binary.BigEndian.Uint64(request) != fakeID {
 		return nil // it came without the ID that it was given
 	}
-	if action == bep15.Scrape {
+	if action == bep15.ActionScrape {
 		for i := 8; i < len(b); i += 12 {
 			b[i+3], b[i+7], b[i+11] = 2, 100, 3
 		}
@@ -189,13 +189,13 @@ func TestRunAtKeepsTheRate(t *testing.T) {
 func TestRefusedAndMalformed(t *testing.T) {
 	announces := 0
 	_, g, stop := startFake(t, func(action uint32, request []byte) []byte {
-		if action != bep15.Announce {
+		if action != bep15.ActionAnnounce {
 			return answer(action, request)
 		}
 		announces++
 		switch announces % 3 {
 		case 0:
-			return append([]byte{0, 0, 0, bep15.Error, 0, 0, 0, 0}, "no\x00"...)
+			return append([]byte{0, 0, 0, bep15.ActionError, 0, 0, 0, 0}, "no\x00"...)
 		case 1:
 			return make([]byte, 21) // a connect's action
 		}
@@ -215,7 +215,7 @@ func TestLostIsSentAgain(t *testing.T) {
 	seen := map[string]bool{}
 	_, g, stop := startFake(t, func(action uint32, request []byte) []byte {
 		// The first announce of each peer is lost.
-		if key := string(request[16:]); action == bep15.Announce && !seen[key] {
+		if key := string(request[16:]); action == bep15.ActionAnnounce && !seen[key] {
 			seen[key] = true
 			return nil
 		}

@@ -3,8 +3,8 @@ package load
 import (
 	"fmt"
 
-	"github.com/fabricionaweb/pico-tracker/bench/internal/bep15"
 	"github.com/fabricionaweb/pico-tracker/bench/internal/population"
+	"github.com/fabricionaweb/pico-tracker/internal/bep15"
 )
 
 // A Workload is a mix of requests about a population. Announces are regular updates of peers that
@@ -68,7 +68,7 @@ type request struct {
 	action  uint8
 	source  uint32 // number of the client's address
 	peer    uint32 // announce: number in the population
-	event   bep15.Event
+	event   uint32
 	hashes  uint8 // scrape: how many
 	inOrder bool  // scrape: torrents from first on; else drawn by seed
 	first   uint32
@@ -96,16 +96,16 @@ func (r *requests) next(q *request) bool {
 	*q = request{source: peer % uint32(r.sources), peer: peer}
 	switch {
 	case kind < r.w.Announces:
-		q.action = bep15.Announce
+		q.action = bep15.ActionAnnounce
 	case kind < r.w.Announces+r.w.Scrapes:
-		q.action = bep15.Scrape
+		q.action = bep15.ActionScrape
 		q.seed = r.random()
 		q.hashes = uint8(r.w.Hashes)
 		if r.w.HashesVary {
 			q.hashes = uint8(1 + q.seed%uint64(r.w.Hashes))
 		}
 	default:
-		q.action = bep15.Connect
+		q.action = bep15.ActionConnect
 		q.source = r.connect
 		if r.connect++; r.connect == maxSources {
 			r.connect = uint32(r.sources)

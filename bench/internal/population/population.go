@@ -6,7 +6,7 @@ package population
 import (
 	"math"
 
-	"github.com/fabricionaweb/pico-tracker/bench/internal/bep15"
+	"github.com/fabricionaweb/pico-tracker/internal/bep15"
 )
 
 // Population is a set of peers spread over torrents.
@@ -66,7 +66,7 @@ func (p *Population) Seeder(peer int) bool {
 }
 
 // InfoHash is the info hash of a torrent.
-func InfoHash(torrent int) (h bep15.Hash) {
+func InfoHash(torrent int) (h bep15.InfoHash) {
 	fill(h[:], uint64(torrent)^saltInfoHash)
 	return h
 }

@@ -4,7 +4,7 @@ import (
 	"math"
 	"testing"
 
-	"github.com/fabricionaweb/pico-tracker/bench/internal/bep15"
+	"github.com/fabricionaweb/pico-tracker/internal/bep15"
 )
 
 func sizes(p Population) []int {
@@ -105,7 +105,7 @@ func TestSeeders(t *testing.T) {
 }
 
 func TestNamesAreDistinct(t *testing.T) {
-	hashes := map[bep15.Hash]bool{}
+	hashes := map[bep15.InfoHash]bool{}
 	ids := map[[20]byte]bool{}
 	for i := range 100_000 {
 		hashes[InfoHash(i)] = true

@@ -18,9 +18,9 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/fabricionaweb/pico-tracker/bench/internal/bep15"
 	"github.com/fabricionaweb/pico-tracker/bench/internal/population"
 	"github.com/fabricionaweb/pico-tracker/bench/internal/proc"
+	"github.com/fabricionaweb/pico-tracker/internal/bep15"
 )
 
 // Names of the subjects.
@@ -185,7 +185,7 @@ func (b *Bench) Start(name string, o Options) (*Server, error) {
 	err = s.awaitReply(connectProbe)
 	if err == nil && name == Opentracker && o.Torrents > 0 {
 		// It answers before it has read the whole whitelist.
-		err = errors.Join(s.awaitReply(listProbe(o.Torrents-1, bep15.Started)), s.awaitReply(listProbe(o.Torrents-1, bep15.Stopped)))
+		err = errors.Join(s.awaitReply(listProbe(o.Torrents-1, bep15.EventStarted)), s.awaitReply(listProbe(o.Torrents-1, bep15.EventStopped)))
 	}
 	if err != nil {
 		return nil, errors.Join(err, s.Stop())
@@ -243,26 +243,26 @@ type probe struct {
 }
 
 var connectProbe = probe{
-	put: func(b []byte, _ uint64) int { return bep15.PutConnect(b, 1) },
+	put: func(b []byte, _ uint64) int { return len(bep15.AppendConnect(b[:0], 1)) },
 	ready: func(reply []byte) bool {
-		_, ok := bep15.ConnectReply(reply)
+		_, ok := bep15.ParseConnectReply(reply)
 		return ok
 	},
 }
 
 // listProbe announces to a torrent, which is answered in full only when the torrent is on the list;
 // with Stopped it takes the peer out again.
-func listProbe(torrent int, event bep15.Event) probe {
+func listProbe(torrent int, event uint32) probe {
 	return probe{
 		put: func(b []byte, id uint64) int {
-			return bep15.PutAnnounce(b, &bep15.AnnounceRequest{
+			return len(bep15.AppendAnnounce(b[:0], &bep15.Announce{
 				ConnectionID: id, TransactionID: 1, InfoHash: population.InfoHash(torrent), Event: event, Port: 1,
-			})
+			}))
 		},
 		ready: func(reply []byte) bool {
-			action, _, _ := bep15.Header(reply)
-			_, ok := bep15.AnnounceReply(reply, false)
-			return ok && action == bep15.Announce
+			action, _, _ := bep15.ParseReplyHeader(reply)
+			_, ok := bep15.ParseAnnounceReply(reply, false)
+			return ok && action == bep15.ActionAnnounce
 		},
 	}
 }
@@ -281,7 +281,7 @@ func (s *Server) awaitReply(p probe) error {
 		default:
 		}
 		reply, err := exchange(conn, connectProbe, 0)
-		if id, ok := bep15.ConnectReply(reply); err == nil && ok {
+		if id, ok := bep15.ParseConnectReply(reply); err == nil && ok {
 			reply, err = exchange(conn, p, id)
 			if err == nil && p.ready(reply) {
 				return nil
