@@ -12,29 +12,20 @@ import (
 	"slices"
 	"strconv"
 	"time"
+
+	"github.com/fabricionaweb/pico-tracker/internal/bep15"
 )
 
 // This file is a client of BEP 15, and what it says to a tracker to see it
 // serve. It knows nothing of package testing: the guest of a machine
 // (guest_test.go) has the same conversation.
 
-const (
-	protocolID = 0x41727101980
-
-	actionConnect  = 0
-	actionAnnounce = 1
-	actionScrape   = 2
-	actionError    = 3
-)
-
 // refusal is the text of a tracker's error reply.
 type refusal string
 
 func (r refusal) Error() string { return "refused: " + string(r) }
 
-type infoHash [20]byte
-
-func randomHash() (h infoHash) {
+func randomHash() (h bep15.InfoHash) {
 	_, _ = rand.Read(h[:]) // never fails
 	return h
 }
@@ -58,15 +49,17 @@ func dial(from netip.Addr, port int) (*client, error) {
 		return nil, err
 	}
 	c := &client{conn: conn}
-	reply, err := c.ask(protocolID, actionConnect, nil)
-	if err == nil && len(reply) != 8 {
-		err = fmt.Errorf("a connect's reply of %d bytes", 8+len(reply))
+	reply, err := c.ask(func(transaction uint32) []byte { return bep15.AppendConnect(nil, transaction) })
+	if err == nil {
+		var ok bool
+		if c.id, ok = bep15.ParseConnectReply(reply); !ok {
+			err = fmt.Errorf("got a connect reply of %d bytes, want %d", len(reply), bep15.ConnectSize)
+		}
 	}
 	if err != nil {
 		conn.Close()
 		return nil, err
 	}
-	c.id = binary.BigEndian.Uint64(reply)
 	return c, nil
 }
 
@@ -74,18 +67,16 @@ func (c *client) close() { c.conn.Close() }
 
 func (c *client) self() netip.AddrPort { return c.conn.LocalAddr().(*net.UDPAddr).AddrPort() }
 
-// ask sends a request, again if need be, and returns its reply from the ninth
-// byte on.
-func (c *client) ask(id uint64, action uint32, body []byte) ([]byte, error) {
-	var transaction [4]byte
-	_, _ = rand.Read(transaction[:])
-	request := binary.BigEndian.AppendUint64(nil, id)
-	request = binary.BigEndian.AppendUint32(request, action)
-	request = append(append(request, transaction[:]...), body...)
+// ask sends a request, up to four times, and returns the whole reply.
+func (c *client) ask(request func(transaction uint32) []byte) ([]byte, error) {
+	var random [4]byte
+	_, _ = rand.Read(random[:])
+	transaction := binary.BigEndian.Uint32(random[:])
+	b := request(transaction)
 	reply := make([]byte, 2048)
 	var failure error
 	for range 4 {
-		if _, err := c.conn.Write(request); err != nil {
+		if _, err := c.conn.Write(b); err != nil {
 			return nil, err
 		}
 		if err := c.conn.SetReadDeadline(time.Now().Add(3 * time.Second)); err != nil {
@@ -97,16 +88,17 @@ func (c *client) ask(id uint64, action uint32, body []byte) ([]byte, error) {
 				failure = err
 				break
 			}
-			if n < 8 || string(reply[4:8]) != string(transaction[:]) {
-				continue // the answer to an earlier try
+			action, got, ok := bep15.ParseReplyHeader(reply[:n])
+			if !ok || got != transaction {
+				continue // the reply to an earlier request
 			}
-			switch got := binary.BigEndian.Uint32(reply); got {
-			case action:
-				return reply[8:n], nil
-			case actionError:
-				return nil, refusal(reply[8:n])
+			switch action {
+			case bep15.Action(b):
+				return reply[:n], nil
+			case bep15.ActionError:
+				return nil, refusal(bep15.ErrorText(reply[:n]))
 			default:
-				return nil, fmt.Errorf("action %d in the reply to %d", got, action)
+				return nil, fmt.Errorf("got action %d in a reply, want %d", action, bep15.Action(b))
 			}
 		}
 	}
@@ -119,50 +111,40 @@ type announced struct {
 	peers                       []netip.AddrPort
 }
 
-// announce tells of the client's own port; left of 0 makes it a seeder.
-func (c *client) announce(h infoHash, left uint64) (a announced, err error) {
-	body := append([]byte(nil), h[:]...)
-	body = append(body, "-PT0001-"...)
-	body = fmt.Appendf(body, "%012d", c.self().Port())
-	body = binary.BigEndian.AppendUint64(body, 0) // downloaded
-	body = binary.BigEndian.AppendUint64(body, left)
-	body = binary.BigEndian.AppendUint64(body, 0) // uploaded
-	body = binary.BigEndian.AppendUint32(body, 2) // event: started
-	body = binary.BigEndian.AppendUint32(body, 0) // IP: the sender's
-	body = binary.BigEndian.AppendUint32(body, 1) // key
-	body = binary.BigEndian.AppendUint32(body, 50)
-	body = binary.BigEndian.AppendUint16(body, c.self().Port())
-	reply, err := c.ask(c.id, actionAnnounce, body)
+// announce announces the client's own port. With left 0 it is a seeder.
+func (c *client) announce(h bep15.InfoHash, left uint64) (a announced, err error) {
+	reply, err := c.ask(func(transaction uint32) []byte {
+		return bep15.AppendAnnounce(nil, &bep15.Announce{
+			ConnectionID: c.id, TransactionID: transaction, InfoHash: h,
+			PeerID: [20]byte(fmt.Appendf(nil, "-PT0001-%012d", c.self().Port())),
+			Left:   left, Event: bep15.EventStarted, Key: 1, NumWant: 50, Port: c.self().Port(),
+		})
+	})
 	if err != nil {
 		return a, err
 	}
-	size := len(c.self().Addr().AsSlice())
-	if len(reply) < 12 || (len(reply)-12)%(size+2) != 0 {
-		return a, fmt.Errorf("an announce's reply of %d bytes", 8+len(reply))
+	v6 := c.self().Addr().Is6()
+	r, ok := bep15.ParseAnnounceReply(reply, v6)
+	if !ok {
+		return a, fmt.Errorf("got an announce reply of %d bytes", len(reply))
 	}
-	a.interval = binary.BigEndian.Uint32(reply)
-	a.leechers = binary.BigEndian.Uint32(reply[4:])
-	a.seeders = binary.BigEndian.Uint32(reply[8:])
-	for reply = reply[12:]; len(reply) > 0; reply = reply[size+2:] {
-		ip, _ := netip.AddrFromSlice(reply[:size])
-		a.peers = append(a.peers, netip.AddrPortFrom(ip, binary.BigEndian.Uint16(reply[size:])))
+	a = announced{interval: r.Interval, leechers: r.Leechers, seeders: r.Seeders}
+	for p := range slices.Chunk(r.Peers, bep15.PeerSize(v6)) {
+		ip, _ := netip.AddrFromSlice(p[:len(p)-2])
+		a.peers = append(a.peers, netip.AddrPortFrom(ip, binary.BigEndian.Uint16(p[len(p)-2:])))
 	}
 	return a, nil
 }
 
-// scrape is the seeders, completed downloads and leechers of a swarm.
-func (c *client) scrape(h infoHash) (counts [3]uint32, err error) {
-	reply, err := c.ask(c.id, actionScrape, h[:])
-	if err == nil && len(reply) != 12 {
-		err = fmt.Errorf("a scrape's reply of %d bytes", 8+len(reply))
+// scrape returns the seeders, completed downloads and leechers of a swarm.
+func (c *client) scrape(h bep15.InfoHash) (counts [3]uint32, err error) {
+	reply, err := c.ask(func(transaction uint32) []byte { return bep15.AppendScrape(nil, c.id, transaction, h) })
+	if err == nil && !bep15.ParseScrapeReply(reply, 1, func(_ int, n bep15.Counts) {
+		counts = [3]uint32{n.Seeders, n.Completed, n.Leechers}
+	}) {
+		err = fmt.Errorf("got a scrape reply of %d bytes", len(reply))
 	}
-	if err != nil {
-		return counts, err
-	}
-	for i := range counts {
-		counts[i] = binary.BigEndian.Uint32(reply[4*i:])
-	}
-	return counts, nil
+	return counts, err
 }
 
 var (
@@ -174,7 +156,7 @@ var (
 
 // converse has a seeder and a leecher of h meet through the tracker at port,
 // and returns what is not as it must be.
-func converse(pair [2]netip.Addr, port int, h infoHash) error {
+func converse(pair [2]netip.Addr, port int, h bep15.InfoHash) error {
 	seeder, err := dial(pair[0], port)
 	if err != nil {
 		return fmt.Errorf("connect: %w", err)

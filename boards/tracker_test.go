@@ -14,6 +14,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"github.com/fabricionaweb/pico-tracker/internal/bep15"
 )
 
 // This file starts trackers, reads their logs and ends them. It knows nothing
@@ -153,7 +155,7 @@ func (t *tracker) waitEnd() error {
 
 // reload writes a new whitelist, sends SIGHUP and waits until it is read and
 // some torrent that is no longer on it is gone.
-func (t *tracker) reload(path string, hashes ...infoHash) error {
+func (t *tracker) reload(path string, hashes ...bep15.InfoHash) error {
 	before := strings.Count(t.log(), path+": ")
 	if err := writeList(path, hashes...); err != nil {
 		return err
@@ -167,7 +169,7 @@ func (t *tracker) reload(path string, hashes ...infoHash) error {
 	return t.waitFor(" torrents removed", 1, startWait)
 }
 
-func writeList(path string, hashes ...infoHash) error {
+func writeList(path string, hashes ...bep15.InfoHash) error {
 	var b []byte
 	for _, h := range hashes {
 		b = fmt.Appendf(b, "%x\n", h)
@@ -177,7 +179,7 @@ func writeList(path string, hashes ...infoHash) error {
 
 // checkReload sees a change of the whitelist take effect: first alone is on the
 // list until SIGHUP puts second in its place.
-func (t *tracker) checkReload(path string, first, second infoHash) error {
+func (t *tracker) checkReload(path string, first, second bep15.InfoHash) error {
 	c, err := dial(pair4[0], t.port)
 	if err != nil {
 		return err

@@ -14,6 +14,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/fabricionaweb/pico-tracker/internal/bep15"
 )
 
 // This file tests cluster/: a balancer and instances on one segment, each of them
@@ -158,7 +160,7 @@ func TestClusterMeets(t *testing.T) {
 	for n := range swarms {
 		hash := swarmHash(n)
 		for _, p := range []*probe{a4, a6, b4} {
-			if _, _, err := p.announce(hash, eventNone, 6881); err != nil {
+			if _, _, err := p.announce(hash, bep15.EventNone, 6881); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -175,15 +177,17 @@ func TestClusterMeets(t *testing.T) {
 				t.Errorf("swarm %d, asked at %v: %+v, want its three peers", n, p.tracker, got)
 			}
 		}
-		peers, _, err := a4.announce(hash, eventNone, 6881)
+		peers, _, err := a4.announce(hash, bep15.EventNone, 6881)
 		if want := netip.AddrPortFrom(b.ip4, 6881); err != nil || len(peers) != 1 || peers[0] != want {
 			t.Errorf("swarm %d: peers %v, error %v; want %v", n, peers, err, want)
 		}
 	}
 	// Of several in one scrape, the first is answered: the others are elsewhere.
 	first, second := swarmHash(0), swarmHash(1)
-	if reply, err := a4.ask(actionScrape, append(first[:], second[:]...)); err != nil || len(reply) != 12 || reply[11] != 3 {
-		t.Errorf("a scrape of two: %v, %v", reply, err)
+	reply, err := a4.ask(bep15.AppendScrape(nil, 0, 0, first, second))
+	leechers := uint32(0)
+	if !bep15.ParseScrapeReply(reply, 1, func(_ int, n bep15.Counts) { leechers = n.Leechers }) || err != nil || leechers != 3 {
+		t.Errorf("a scrape of two: got %v, %v, want one torrent with 3 leechers", reply, err)
 	}
 
 	// The instances, asked at their own addresses, have them all in one place.
@@ -212,11 +216,11 @@ func TestClusterMeets(t *testing.T) {
 		before := c.standings()
 		const packets = 20000
 		for n := range packets {
-			request := binary.BigEndian.AppendUint64(nil, protocolMagic)
+			request := binary.BigEndian.AppendUint64(nil, bep15.ProtocolID)
 			if kind == "scrapes" {
 				hash := swarmHash(n)
 				request = binary.BigEndian.AppendUint64(nil, 1<<40)
-				request = append(request, 0, 0, 0, actionScrape, 0, 0, 0, 0)
+				request = append(request, 0, 0, 0, bep15.ActionScrape, 0, 0, 0, 0)
 				request = append(request, hash[:]...)
 			} else {
 				request = append(request, make([]byte, 8)...)
@@ -292,7 +296,7 @@ func (h *host) regulars(swarms int) *regulars {
 	c := &regulars{probe: h.probe(service4), swarms: make([]seen, swarms), quit: make(chan struct{})}
 	for n := range swarms {
 		for _, port := range []uint16{1000, 2000} {
-			if _, _, err := c.announce(swarmHash(n), eventNone, port); err != nil {
+			if _, _, err := c.announce(swarmHash(n), bep15.EventNone, port); err != nil {
 				h.Fatal(err)
 			}
 		}
@@ -318,7 +322,7 @@ func (c *regulars) send() {
 	defer c.done.Done()
 	request := make([]byte, 98)
 	binary.BigEndian.PutUint64(request, c.id)
-	binary.BigEndian.PutUint32(request[8:], actionAnnounce)
+	binary.BigEndian.PutUint32(request[8:], bep15.ActionAnnounce)
 	binary.BigEndian.PutUint64(request[64:], 1) // left
 	binary.BigEndian.PutUint32(request[92:], 1) // num_want
 	binary.BigEndian.PutUint16(request[96:], 1000)
@@ -349,7 +353,7 @@ func (c *regulars) receive() {
 		if err != nil {
 			return // closed
 		}
-		if n < 20 || from.String() != service4.String() || binary.BigEndian.Uint32(b) != actionAnnounce {
+		if n < 20 || from.String() != service4.String() || binary.BigEndian.Uint32(b) != bep15.ActionAnnounce {
 			continue
 		}
 		swarm := binary.BigEndian.Uint32(b[4:])
@@ -479,7 +483,7 @@ func TestClusterChanges(t *testing.T) {
 
 	// It is back, and knows nobody.
 	for n := range swarms {
-		if _, _, err := client.probe(service4).announce(swarmHash(n), eventNone, 2000); err != nil {
+		if _, _, err := client.probe(service4).announce(swarmHash(n), bep15.EventNone, 2000); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -497,7 +501,7 @@ func TestClusterChanges(t *testing.T) {
 
 	// A fourth.
 	for n := range swarms {
-		if _, _, err := client.probe(service4).announce(swarmHash(n), eventNone, 2000); err != nil {
+		if _, _, err := client.probe(service4).announce(swarmHash(n), bep15.EventNone, 2000); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -17,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/fabricionaweb/pico-tracker/internal/bep15"
 	"golang.org/x/sys/unix"
 )
 
@@ -74,7 +75,7 @@ func (c *crowd) announce() {
 
 // announce announces a member, and returns whom it is told of.
 func (m *member) announce(hash [20]byte) ([]netip.AddrPort, error) {
-	peers, _, err := m.probe.announce(hash, eventNone, m.port)
+	peers, _, err := m.probe.announce(hash, bep15.EventNone, m.port)
 	return peers, err
 }
 
@@ -401,7 +402,7 @@ func TestListFaults(t *testing.T) {
 		"-whitelist", path, "-memory", "8M")
 	p := l.host("probe", ipv4).probe(tr.address(ipv4))
 	const port = 5001
-	if _, _, err := p.announce(listed, eventNone, port); err != nil {
+	if _, _, err := p.announce(listed, bep15.EventNone, port); err != nil {
 		t.Fatal(err)
 	}
 	// inForce checks whether the torrent is allowed, and its peer still there.
@@ -413,7 +414,7 @@ func TestListFaults(t *testing.T) {
 			p.awaitNobody(listed)
 		}
 		var refusal trackerError
-		if _, _, err := p.announce(other, eventNone, port); !errors.As(err, &refusal) {
+		if _, _, err := p.announce(other, bep15.EventNone, port); !errors.As(err, &refusal) {
 			t.Errorf("a torrent that was never listed: %v", err)
 		}
 	}
@@ -483,7 +484,7 @@ func TestListFaults(t *testing.T) {
 	inForce(false)
 	write(good)
 	tr.reload("list: 1 torrents")
-	if _, _, err := p.announce(listed, eventNone, port); err != nil {
+	if _, _, err := p.announce(listed, bep15.EventNone, port); err != nil {
 		t.Error(err)
 	}
 	inForce(true)
@@ -514,7 +515,7 @@ func TestNoDescriptors(t *testing.T) {
 	}
 	hangUp()
 	tr.awaitLog("too many open files; the list that was read before stays in force")
-	if _, _, err := p.announce(hash, eventNone, 5001); err != nil {
+	if _, _, err := p.announce(hash, bep15.EventNone, 5001); err != nil {
 		t.Error(err)
 	}
 	if err := unix.Prlimit(pid, unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: 1024, Max: 1024}, nil); err != nil {
@@ -573,7 +574,7 @@ func TestFullDisk(t *testing.T) {
 	p := l.host("probe", ipv4).probe(tr.address(ipv4))
 	hash := sha1.Sum([]byte("listed"))
 	var refusal trackerError
-	if _, _, err := p.announce(hash, eventNone, 5001); !errors.As(err, &refusal) {
+	if _, _, err := p.announce(hash, bep15.EventNone, 5001); !errors.As(err, &refusal) {
 		t.Fatalf("without a list: %v", err)
 	}
 
@@ -585,7 +586,7 @@ func TestFullDisk(t *testing.T) {
 	log := l.read(filepath.Join(disk, "log"))
 	hangUp()
 	l.await("what is there of the list is in force", func() error {
-		_, _, err := p.announce(hash, eventNone, 5001)
+		_, _, err := p.announce(hash, bep15.EventNone, 5001)
 		return err
 	})
 	if now := l.read(filepath.Join(disk, "log")); len(now) > len(log)+4096 {

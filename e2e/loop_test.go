@@ -13,6 +13,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/fabricionaweb/pico-tracker/internal/bep15"
 )
 
 // vnetHeader is the struct virtio_net_hdr before a frame of a packet socket: all
@@ -106,7 +108,7 @@ func TestTrackersFallSilent(t *testing.T) {
 		one, two := trackers[0].address(f), trackers[1].address(f)
 		probes := []*probe{asker.probe(one), asker.probe(two)}
 		for _, p := range probes {
-			if _, _, err := p.announce(hash, eventNone, 5001); err != nil {
+			if _, _, err := p.announce(hash, bep15.EventNone, 5001); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -115,7 +117,7 @@ func TestTrackersFallSilent(t *testing.T) {
 			other := hosts[1-i]
 			h.ip("-n", h.namespace, "neigh", "replace", other.address(f).String(), "lladdr", other.mac().String(), "dev", "eth0")
 		}
-		id := binary.BigEndian.AppendUint64(nil, protocolMagic)
+		id := binary.BigEndian.AppendUint64(nil, bep15.ProtocolID)
 		request := func(id []byte, action uint32, body int) []byte {
 			b := binary.BigEndian.AppendUint32(bytes.Clone(id), action)
 			return append(append(b, "tran"...), make([]byte, body)...)
@@ -126,10 +128,10 @@ func TestTrackersFallSilent(t *testing.T) {
 			packet  []byte
 			replies int
 		}{
-			{"connect", request(id, actionConnect, 0), 1},
-			{"connect, padded", request(id, actionConnect, 1000), 1},
-			{"announce with a bad ID", request(bad, actionAnnounce, 82), 1},
-			{"scrape with a bad ID", request(bad, actionScrape, 20), 1},
+			{"connect", request(id, bep15.ActionConnect, 0), 1},
+			{"connect, padded", request(id, bep15.ActionConnect, 1000), 1},
+			{"announce with a bad ID", request(bad, bep15.ActionAnnounce, 82), 1},
+			{"scrape with a bad ID", request(bad, bep15.ActionScrape, 20), 1},
 			{"an error", append([]byte{0, 0, 0, 3}, "tranfor no reason"...), 0},
 			{"another action", request(bad, 7, 0), 0},
 			{"an announce reply", append([]byte{0, 0, 0, 1}, "tran123456789012345678"...), 0},

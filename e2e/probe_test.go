@@ -12,19 +12,8 @@ import (
 	"os"
 	"slices"
 	"time"
-)
 
-// BEP 15.
-const (
-	protocolMagic = 0x41727101980
-
-	actionConnect  = 0
-	actionAnnounce = 1
-	actionScrape   = 2
-	actionError    = 3
-
-	eventNone    = 0
-	eventStopped = 3
+	"github.com/fabricionaweb/pico-tracker/internal/bep15"
 )
 
 // A probe is a BEP 15 client on a host.
@@ -62,14 +51,11 @@ func (h *host) probe(tracker netip.AddrPort) *probe {
 	return &probe{host: h, conn: conn, tracker: tracker, tries: 3, timeout: time.Second}
 }
 
-// roundTrip sends a request, again and again if need be, and returns the body of
-// the reply that belongs to it.
-func (p *probe) roundTrip(id uint64, action uint32, body []byte) ([]byte, error) {
+// roundTrip sends a request, again if nobody answers, and returns the reply that
+// belongs to it.
+func (p *probe) roundTrip(request []byte) ([]byte, error) {
 	transaction := rand.Uint32()
-	request := binary.BigEndian.AppendUint64(nil, id)
-	request = binary.BigEndian.AppendUint32(request, action)
-	request = binary.BigEndian.AppendUint32(request, transaction)
-	request = append(request, body...)
+	binary.BigEndian.PutUint32(request[12:], transaction)
 	buffer := make([]byte, 1<<16)
 	for try := range p.tries {
 		if try > 0 {
@@ -89,96 +75,89 @@ func (p *probe) roundTrip(id uint64, action uint32, body []byte) ([]byte, error)
 			if err != nil {
 				return nil, err
 			}
-			if from.String() != p.tracker.String() || n < 8 || binary.BigEndian.Uint32(buffer[4:]) != transaction {
+			action, got, ok := bep15.ParseReplyHeader(buffer[:n])
+			if from.String() != p.tracker.String() || !ok || got != transaction {
 				continue // late, or not for us
 			}
-			switch got := binary.BigEndian.Uint32(buffer); got {
-			case action:
-				return buffer[8:n], nil
-			case actionError:
-				return nil, trackerError(buffer[8:n])
+			switch action {
+			case bep15.Action(request):
+				return buffer[:n], nil
+			case bep15.ActionError:
+				return nil, trackerError(bep15.ErrorText(buffer[:n]))
 			default:
-				return nil, fmt.Errorf("action %d is answered with action %d", action, got)
+				return nil, fmt.Errorf("got action %d in a reply, want %d", action, bep15.Action(request))
 			}
 		}
 	}
 	return nil, fmt.Errorf("no reply from %v", p.tracker)
 }
 
-// ask sends an announce or a scrape. The error that answers it may be about an
-// ID that is out of date, or that the tracker gave in an earlier life, so it is
-// asked once more with a new one.
-func (p *probe) ask(action uint32, body []byte) ([]byte, error) {
+// ask sends an announce or a scrape. The connection ID may have expired, or may
+// be from before a restart: after an error the probe connects and asks again.
+func (p *probe) ask(request []byte) ([]byte, error) {
 	var reason trackerError
 	if p.id != 0 {
-		reply, err := p.roundTrip(p.id, action, body)
+		binary.BigEndian.PutUint64(request, p.id)
+		reply, err := p.roundTrip(request)
 		if !errors.As(err, &reason) {
 			return reply, err
 		}
 	}
-	reply, err := p.roundTrip(protocolMagic, actionConnect, nil)
+	reply, err := p.roundTrip(bep15.AppendConnect(nil, 0))
 	if err != nil {
 		return nil, err
 	}
-	if len(reply) != 8 {
-		return nil, fmt.Errorf("a connect reply of %d bytes", 8+len(reply))
+	var ok bool
+	if p.id, ok = bep15.ParseConnectReply(reply); !ok {
+		return nil, fmt.Errorf("got a connect reply of %d bytes, want %d", len(reply), bep15.ConnectSize)
 	}
-	p.id = binary.BigEndian.Uint64(reply)
-	return p.roundTrip(p.id, action, body)
+	binary.BigEndian.PutUint64(request, p.id)
+	return p.roundTrip(request)
 }
 
 // scrape asks for the counts of one torrent.
-func (p *probe) scrape(infoHash [20]byte) (counts, error) {
-	reply, err := p.ask(actionScrape, infoHash[:])
-	if err != nil {
-		return counts{}, err
+func (p *probe) scrape(infoHash bep15.InfoHash) (c counts, err error) {
+	reply, err := p.ask(bep15.AppendScrape(nil, 0, 0, infoHash))
+	if err == nil && !bep15.ParseScrapeReply(reply, 1, func(_ int, n bep15.Counts) {
+		c = counts{seeders: n.Seeders, completed: n.Completed, leechers: n.Leechers}
+	}) {
+		err = fmt.Errorf("got a scrape reply of %d bytes", len(reply))
 	}
-	if len(reply) != 12 {
-		return counts{}, fmt.Errorf("a scrape reply of %d bytes", 8+len(reply))
-	}
-	return counts{
-		seeders:   binary.BigEndian.Uint32(reply),
-		completed: binary.BigEndian.Uint32(reply[4:]),
-		leechers:  binary.BigEndian.Uint32(reply[8:]),
-	}, nil
+	return c, err
 }
 
 // peers announces a leecher and takes it back at once, and returns the peers
 // that it was told of.
 func (p *probe) peers(infoHash [20]byte) ([]netip.AddrPort, error) {
 	const discard = 9 // a port where nobody answers
-	peers, _, err := p.announce(infoHash, eventNone, discard)
+	peers, _, err := p.announce(infoHash, bep15.EventNone, discard)
 	if err != nil {
 		return nil, err
 	}
-	_, _, err = p.announce(infoHash, eventStopped, discard)
+	_, _, err = p.announce(infoHash, bep15.EventStopped, discard)
 	return peers, err
 }
 
 // announce announces a leecher that listens on a port, and returns the peers
 // and the counts that it was told of.
 func (p *probe) announce(infoHash [20]byte, event uint32, port uint16) (peers []netip.AddrPort, c counts, err error) {
-	body := make([]byte, 82)
-	copy(body, infoHash[:])
-	copy(body[20:], "-PT0000-end-to-end--")  // peer_id
-	binary.BigEndian.PutUint64(body[48:], 1) // left
-	binary.BigEndian.PutUint32(body[64:], event)
-	binary.BigEndian.PutUint32(body[72:], 1)   // key
-	binary.BigEndian.PutUint32(body[76:], 200) // num_want
-	binary.BigEndian.PutUint16(body[80:], port)
-	reply, err := p.ask(actionAnnounce, body)
+	reply, err := p.ask(bep15.AppendAnnounce(nil, &bep15.Announce{
+		InfoHash: infoHash, PeerID: [20]byte([]byte("-PT0000-end-to-end--")),
+		Left: 1, Event: event, Key: 1, NumWant: 200, Port: port,
+	}))
 	if err != nil {
 		return nil, c, err
 	}
-	size := p.tracker.Addr().BitLen()/8 + 2
-	if len(reply) < 12 || (len(reply)-12)%size != 0 {
-		return nil, c, fmt.Errorf("an announce reply of %d bytes", 8+len(reply))
+	v6 := p.tracker.Addr().Is6()
+	r, ok := bep15.ParseAnnounceReply(reply, v6)
+	if !ok {
+		return nil, c, fmt.Errorf("got an announce reply of %d bytes", len(reply))
 	}
-	for entry := range slices.Chunk(reply[12:], size) {
-		addr, _ := netip.AddrFromSlice(entry[:size-2])
-		peers = append(peers, netip.AddrPortFrom(addr, binary.BigEndian.Uint16(entry[size-2:])))
+	for entry := range slices.Chunk(r.Peers, bep15.PeerSize(v6)) {
+		addr, _ := netip.AddrFromSlice(entry[:len(entry)-2])
+		peers = append(peers, netip.AddrPortFrom(addr, binary.BigEndian.Uint16(entry[len(entry)-2:])))
 	}
-	return peers, counts{leechers: binary.BigEndian.Uint32(reply[4:]), seeders: binary.BigEndian.Uint32(reply[8:])}, nil
+	return peers, counts{leechers: r.Leechers, seeders: r.Seeders}, nil
 }
 
 // awaitCounts waits until the tracker counts want in the torrent's swarm.

@@ -11,6 +11,8 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+
+	"github.com/fabricionaweb/pico-tracker/internal/bep15"
 )
 
 // A house is a home network as docs/router.md draws it: a router that runs the
@@ -165,7 +167,7 @@ func TestHouse(t *testing.T) {
 			return err
 		})
 	}
-	if _, _, err := inside.announce(hash, eventNone, 6881); err != nil {
+	if _, _, err := inside.announce(hash, bep15.EventNone, 6881); err != nil {
 		t.Fatal(err)
 	}
 	sees(h.world, h.wan+":6881")

@@ -20,6 +20,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/fabricionaweb/pico-tracker/internal/bep15"
 	"golang.org/x/sys/unix"
 )
 
@@ -85,7 +86,7 @@ func TestPrometheus(t *testing.T) {
 	client := l.host("client", dual)
 	for i, f := range []family{ipv4, ipv6} {
 		p := client.probe(tr.address(f))
-		if _, _, err := p.announce([20]byte{byte(i)}, eventNone, 5001); err != nil {
+		if _, _, err := p.announce([20]byte{byte(i)}, bep15.EventNone, 5001); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -321,7 +322,7 @@ func TestStatusOnTerminal(t *testing.T) {
 	}
 	defer func() { _ = cmd.Process.Kill() }() // it has ended if all went well
 	terminal.Close()
-	if _, _, err := h.probe(tr.address(ipv4)).announce([20]byte{1}, eventNone, 5001); err != nil {
+	if _, _, err := h.probe(tr.address(ipv4)).announce([20]byte{1}, bep15.EventNone, 5001); err != nil {
 		t.Fatal(err)
 	}
 	// The terminal's picture: each begins at the top.
