@@ -41,7 +41,8 @@ A BitTorrent tracker over UDP (BEP 15) in a fixed amount of memory.
                         ones first; off: all to everybody (default auto)
   -external-ip ADDRESS  the router's outside, IPv4, IPv6 or both with a comma:
                         the world gets private peers with that address; auto:
-                        that of the interface with the default route
+                        that of the interface with the default route; or the
+                        path of a file with the addresses, which is followed
   -connect-limit N      connects that an address and port may make in 2 minutes,
                         0 for no limit (default 10000)
   -scrape-limit N       info hashes of a scrape that are answered, 1 to 102
@@ -79,8 +80,9 @@ type config struct {
 	memory                     int // bytes; 0 is auto
 	interval                   seconds
 	workers                    int
-	scopes                     bool // peers are given by scope
-	externalAuto               bool // the external addresses follow the default routes
+	scopes                     bool   // peers are given by scope
+	externalAuto               bool   // the external addresses follow the default routes
+	externalFile               string // the external addresses follow this file; "": they do not
 	external4                  [4]byte
 	external6                  [16]byte
 	connectLimit               uint32
@@ -163,7 +165,7 @@ var options = []option{
 		}
 		return nil
 	}},
-	{name: "external-ip", list: true, wants: "an IPv4 address, an IPv6 address, or both with a comma, or auto", set: setExternalIP},
+	{name: "external-ip", list: true, wants: "an IPv4 address, an IPv6 address, or both with a comma, or auto, or the path of a file (with a /)", set: setExternalIP},
 	{name: "connect-limit", wants: "a number from 0 to 1000000", set: func(c *config, v string) error {
 		n, err := number(v, 0, 1000000)
 		c.connectLimit = uint32(n)
@@ -227,6 +229,10 @@ func setBool(field func(*config) *bool) func(*config, string) error {
 func setExternalIP(c *config, v string) error {
 	c.externalAuto = v == "auto"
 	if c.externalAuto {
+		return nil
+	}
+	if strings.Contains(v, "/") {
+		c.externalFile = v
 		return nil
 	}
 	addrs, err := parseListen(v)

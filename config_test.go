@@ -45,6 +45,9 @@ func (c *config) text(name string) string {
 	case "scope":
 		return fmt.Sprint(c.scopes)
 	case "external-ip":
+		if c.externalFile != "" {
+			return c.externalFile
+		}
 		return fmt.Sprint(c.externalAuto, ipaddr.Addr{IP: string(c.external4[:])}, ipaddr.Addr{IP: string(c.external6[:])})
 	case "connect-limit":
 		return fmt.Sprint(c.connectLimit)
@@ -101,7 +104,7 @@ var flagCases = []struct {
 	{"workers", "", map[string]string{"1": "1", "64": "64"},
 		map[string]string{"0": "1 to 64", "65": "1 to 64", "-1": "1 to 64", "two": "1 to 64", "1.5": "1 to 64"}},
 	{"scope", "", map[string]string{"auto": "true", "off": "false"}, map[string]string{"on": "auto or off", "false": "auto or off", "AUTO": "auto or off"}},
-	{"external-ip", "", map[string]string{"auto": "true 0.0.0.0 ::", "203.0.113.7": "false 203.0.113.7 ::", "2001:db8::7": "false 0.0.0.0 2001:db8::7",
+	{"external-ip", "", map[string]string{"/run/pico-tracker/address": "/run/pico-tracker/address", "./address": "./address", "auto": "true 0.0.0.0 ::", "203.0.113.7": "false 203.0.113.7 ::", "2001:db8::7": "false 0.0.0.0 2001:db8::7",
 		"[2001:db8::7], 8.8.8.8": "false 8.8.8.8 2001:db8::7", "100.128.0.1": "false 100.128.0.1 ::"},
 		map[string]string{"off": "IPv4 address", "auto,8.8.8.8": "IPv4 address", "8.8.8.8,8.8.4.4": "IPv4 address", "8.8.8.8,2001:db8::1,2001:db8::2": "IPv4 address",
 			"fe80::1%eth0": "IPv4 address", "192.168.1.1": "192.168.1.1 can't be reached", "100.64.0.1": "can't be reached", "8.8.8.8,fd00::1": "fd00::1 can't be reached",

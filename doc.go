@@ -18,6 +18,7 @@
 //	report      the figures in words: Prometheus' and the log's
 //	kernel      what the kernel counts of this process
 //	links       follows interfaces, addresses and default routes
+//	external_file follows the file of -external-ip
 //	tracker     policy: what a connect, an announce or a scrape does
 //	cookie      stateless connection IDs
 //	ratelimit   limits of fixed size

@@ -154,6 +154,11 @@ func start(signals <-chan os.Signal, c *config, manager *sdnotify.Notifier, log 
 		followed = t
 	}
 	ln := newLinks(socks, followed, log)
+	var external *externalFile
+	if c.externalFile != "" {
+		external = newExternalFile(c.externalFile, t, log)
+		defer external.close()
+	}
 	if c.externalAuto && ln == nil {
 		return usageError(c.origins["external-ip"] + " auto: not on this system; want addresses")
 	}
@@ -161,7 +166,7 @@ func start(signals <-chan os.Signal, c *config, manager *sdnotify.Notifier, log 
 		strconv.Itoa(t.store.maxPeers()), " peers; ", strconv.Itoa(c.workers), " workers, interval ",
 		ageText(c.interval))
 
-	m := &maintenance{tracker: t, list: list, workers: workers, clock: clk, log: log, manager: manager,
+	m := &maintenance{tracker: t, list: list, external: external, port: c.port, workers: workers, clock: clk, log: log, manager: manager,
 		limit: l.total, statsInterval: c.statsInterval, sheet: sheet{text: make([]byte, reportBytes)}}
 	m.kernel = newKernel(m.sheet.text)
 	m.report.version = version

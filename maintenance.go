@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/fabricionaweb/pico-tracker/internal/ipaddr"
 	"github.com/fabricionaweb/pico-tracker/internal/logger"
 	"github.com/fabricionaweb/pico-tracker/internal/sdnotify"
 	"github.com/fabricionaweb/pico-tracker/internal/sys"
@@ -18,21 +19,24 @@ import (
 // maintenance does what is done by time: the sweep, the memory that goes back, the
 // access list, the state of being full.
 type maintenance struct {
-	tracker *tracker
-	list    *accessList // nil: none
-	workers []*worker
-	clock   clock
-	log     *logger.Logger
-	manager *sdnotify.Notifier
+	tracker  *tracker
+	list     *accessList   // nil: none
+	external *externalFile // nil: none
+	port     uint16
+	workers  []*worker
+	clock    clock
+	log      *logger.Logger
+	manager  *sdnotify.Notifier
 
-	cursor   uint32 // the page to sweep next
-	sweeps   uint64 // over all pages
-	swept    time.Duration
-	checked  seconds
-	small    bool // the system has no huge pages for us
-	full     bool
-	refusals uint64  // newcomers turned away for lack of room
-	refused  seconds // when the last of them was
+	cursor          uint32 // the page to sweep next
+	sweeps          uint64 // over all pages
+	swept           time.Duration
+	checked         seconds
+	externalChecked seconds // when the file of -external-ip was last read by time
+	small           bool    // the system has no huge pages for us
+	full            bool
+	refusals        uint64  // newcomers turned away for lack of room
+	refused         seconds // when the last of them was
 
 	limit         int             // -memory
 	kernel        *kernel         // nil: not asked
@@ -85,6 +89,10 @@ func (m *maintenance) tick(now moment) {
 		if m.list.changed() {
 			m.reload(now)
 		}
+	}
+	if m.external != nil && now.mono-m.externalChecked >= listEvery {
+		m.externalChecked = now.mono
+		m.external.load()
 	}
 	if now.mono-m.shown >= m.statsInterval {
 		m.writeReport(now)
@@ -238,6 +246,9 @@ func (m *maintenance) count(now moment) {
 		f.filtered += dropped - overflowed
 		f.expired, f.purged = s.expired[i], s.purged[i]
 	}
+	for i := range r.external {
+		r.external[i] = m.externalAddress(i == 1)
+	}
 	torrents, peers := s.totals()
 	r.torrents = torrents
 	r.families[0].leechers, r.families[0].seeders = peers[leechers4], peers[seeders4]
@@ -253,6 +264,29 @@ func (m *maintenance) count(now moment) {
 	if m.list != nil {
 		r.list, r.hashes, r.reads = m.list.kind(), m.list.size(), m.list.reads
 	}
+}
+
+// externalAddress is the public address and port of the tracker in a family, ""
+// if it is not known.
+func (m *maintenance) externalAddress(v6 bool) string {
+	e := m.tracker.external.Load()
+	if e == nil {
+		return ""
+	}
+	ip, i := string(e.v4[:4]), 0
+	if v6 {
+		ip, i = string(e.v6[:16]), 1
+	}
+	a := ipaddr.Endpoint{Addr: ipaddr.Addr{IP: ip}, Port: m.port}
+	if a.Addr.IsUnspecified() {
+		return ""
+	}
+	if m.external != nil {
+		if port := m.external.ports[i].Load(); port != 0 {
+			a.Port = uint16(port)
+		}
+	}
+	return a.String()
 }
 
 // logThrottled logs what strangers have caused.

@@ -16,6 +16,7 @@ type report struct {
 	every    seconds // between two reports
 	families [2]familyReport
 	torrents int
+	external [2]string // public address and port of IPv4 and IPv6; "": not known
 
 	poolSize, poolUsed, poolPeak, poolResident int // bytes
 	resident                                   int // bytes of the process; 0: unknown
@@ -72,6 +73,16 @@ func (p *sheet) fill(r *report) {
 	p.sample(1, "version", r.version)
 	p.single("uptime_seconds", gauge, "Time since the start, by a clock that nobody sets.", uint64(r.uptime))
 	p.single("stats_interval_seconds", gauge, "Time between two of these reports.", uint64(r.every))
+
+	if r.external[0]+r.external[1] != "" {
+		p.metric("external_info", gauge, "Public address and port of the tracker (-external-ip).")
+		for i, a := range r.external {
+			if a != "" {
+				p.family = familyNames[i]
+				p.sample(1, "address", a)
+			}
+		}
+	}
 
 	p.metric("received_datagrams_total", counter,
 		"Datagrams that the kernel handed over: connects, announces, scrapes, errors and drops together.")
@@ -349,6 +360,16 @@ func state(report string) string {
 	size("pool_bytes", `"used"`, " of ")
 	size("pool_bytes", "", ", peak ")
 	size("pool_peak_bytes", "", "")
+	for rest := report; ; {
+		var ok bool
+		if _, rest, ok = strings.Cut(rest, "\n"+prefix+`external_info{family="`); !ok {
+			break
+		}
+		_, rest, _ = strings.Cut(rest, `address="`)
+		a, _, _ := strings.Cut(rest, `"`)
+		w.add("; external ")
+		w.add(a)
+	}
 	if sum(report, "full") > 0 {
 		w.add("; FULL: newcomers are not stored")
 	}
