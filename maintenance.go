@@ -3,6 +3,7 @@ package main
 import (
 	"runtime"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -37,6 +38,8 @@ type maintenance struct {
 	full            bool
 	refusals        uint64  // newcomers turned away for lack of room
 	refused         seconds // when the last of them was
+	proxied         bool    // all peers have one address, and the log says so
+	scanned         seconds // when that was last looked at
 
 	limit         int             // -memory
 	kernel        *kernel         // nil: not asked
@@ -55,6 +58,7 @@ type maintenance struct {
 const (
 	listEvery  seconds = 5 * 60 // how often the access list is looked at
 	idleBefore seconds = 2 * 60 // that a page waits before the system has it back
+	scanEvery  seconds = 60     // how often it is looked for a proxy
 	fullAfter  seconds = 60     // without a refusal the tracker is no longer full
 	trimPages          = 512    // system pages looked at in a tick
 	hugeChunks         = 8      // chunks looked at for huge pages in a tick
@@ -84,6 +88,7 @@ func (m *maintenance) tick(now moment) {
 		m.small = true // no huge pages here
 	}
 	m.watchFull(now)
+	m.watchAddresses(now)
 	if m.list != nil && (m.list.busy || now.mono-m.checked >= listEvery) {
 		m.checked = now.mono
 		if m.list.changed() {
@@ -121,6 +126,37 @@ func (m *maintenance) watchFull(now moment) {
 		m.full = false
 		m.log.Info("no longer full: newcomers are stored again")
 	}
+}
+
+// watchAddresses logs once that all peers have one address.
+func (m *maintenance) watchAddresses(now moment) {
+	if m.proxied || now.mono-m.scanned < scanEvery {
+		return
+	}
+	m.scanned = now.mono
+	c, ok := m.tracker.store.oneAddress(now.mono)
+	if !ok {
+		return
+	}
+	m.proxied = true
+	var text []string
+	if c.found[0] {
+		text = append(text, addressText(&c.v4))
+	}
+	if c.found[1] {
+		text = append(text, addressText(&c.v6))
+	}
+	m.log.Warn("all announces come from one address, ", strings.Join(text, " or "), ", with ", strconv.Itoa(manyPorts),
+		" ports or more: a proxy may replace the addresses of clients, so that they can't reach each other; run a container with --network host")
+}
+
+// addressText returns the address of a stored peer as text.
+func addressText[K peerKey](k *K) string {
+	key := *k
+	if scopeOf(&key) == scopeLink {
+		unbind(&key)
+	}
+	return ipaddr.Addr{IP: string(address(&key))}.String()
 }
 
 // reload reads the access list and removes what it no longer allows.

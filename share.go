@@ -53,3 +53,16 @@ func (s *share) add(source uint64, n int32) {
 	a.Add(uint32(n))
 	b.Add(uint32(n))
 }
+
+// sources returns how many sources have stored peers, counted up to 3. Sources
+// that share a counter count once.
+func (s *share) sources() (n int) {
+	for i := range s.rows[0] {
+		if s.rows[0][i].Load() != 0 {
+			if n++; n == 3 {
+				break
+			}
+		}
+	}
+	return n
+}
