@@ -24,14 +24,13 @@
 //	ratelimit   limits of fixed size
 //	whitelist   the access list
 //	one_address notices a proxy in front of the tracker
-//	store       from info hash to swarm: the table, its records, the sweep
-//	source_quota how much of the store one source may use
+//	torrents    from info hash to swarm: the table, its records, the sweep
+//	share       how much of the store one source has
 //	choice      which peers go into a reply
 //	peers       peers packed into fixed-size blocks
 //	scope       how far an address can be reached
 //	pool        the slab and its blocks
 //	stats       counters
-//	rand        random numbers for choices that need no secrecy
 //	text        text helpers
 //
 // # Memory

@@ -69,7 +69,7 @@ func TestMemoryDocument(t *testing.T) {
 	}
 	var leaves []string
 	for c := classLeaf; c <= maxLeaf; c++ {
-		leaves = append(leaves, fmt.Sprint(c.units()*granule))
+		leaves = append(leaves, fmt.Sprint(c.units()*unit))
 	}
 	for what, size := range map[string]any{
 		"page": pageSize, "page's entry in the table of pages": unsafe.Sizeof(page{}),

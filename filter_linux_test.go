@@ -14,22 +14,29 @@ import (
 // loopbacks are an address of each family with the wildcard that includes it.
 var loopbacks = []struct{ addr, wildcard string }{{"127.0.0.1", "0.0.0.0"}, {"::1", "::"}}
 
-// echo receives until there were n datagrams, and answers each with its own
-// bytes.
-func echo(t testing.TB, s *udp.Socket, n int) (got [][]byte) {
+// serveEcho answers each datagram with its own bytes until the test ends. It
+// returns the datagrams.
+func serveEcho(t testing.TB, s *udp.Socket) <-chan []byte {
 	t.Helper()
-	for len(got) < n {
-		k, err := s.Receive()
-		if err != nil {
-			t.Fatal(err)
+	requests := make(chan []byte, 100)
+	stopped := make(chan error, 1)
+	go func() {
+		stopped <- s.Serve(func(n int) {
+			for i := range n {
+				requests <- bytes.Clone(s.Request(i))
+				s.Reply(i, append(s.Buffer(i), s.Request(i)...))
+			}
+			s.Flush(n)
+		})
+	}()
+	t.Cleanup(func() {
+		s.Stop()
+		if err := <-stopped; err != nil {
+			t.Error(err)
 		}
-		for i := range k {
-			got = append(got, bytes.Clone(s.Request(i)))
-			s.Reply(i, append(s.Buffer(i), s.Request(i)...))
-		}
-		s.Flush(k)
-	}
-	return got
+		s.Close()
+	})
+	return requests
 }
 
 // numbered is a request that gets through the kernel's filter.
@@ -58,7 +65,7 @@ func TestFilter(t *testing.T) {
 		with(good, 0, 0, 0, 0, 0), with(good, 0, 0, 0, 0, 3), with(good, 0, 0, 0, 0, 4), with(good, 0, 0xff, 0xff, 0xff, 0xff), with(good, 0, 0x80, 0, 0, 0),
 		with(make([]byte, 1200), 0, 4), make([]byte, 16), bytes.Repeat([]byte{0xff}, 16),
 	}
-	rng := splitMix64{state: 5}
+	rng := random{state: 5}
 	for i := 0; i < 200; i++ {
 		req := make([]byte, rng.below(40))
 		for j := range req {
@@ -69,15 +76,15 @@ func TestFilter(t *testing.T) {
 		}
 		packets = append(packets, req)
 	}
-	d := testDesk(newService(t).tracker, nil, timestamp{})
+	d := testDesk(newService(t).tracker, nil, moment{})
 	for _, l := range loopbacks {
 		for _, ip := range []string{l.addr, l.wildcard} {
 			s, port := openFree(t, ip, 8)
-			t.Cleanup(s.Close)
+			requests := serveEcho(t, s)
 			c := dialClient(t, l.addr, port)
 			for i, req := range packets {
 				d.errors.rows[0], d.connects.rows[0] = limitRow{}, limitRow{}
-				_, v := handle(d, make([]byte, 0, maxReply), req[:min(len(req), maxRequest)], testKey4(i), 0, timestamp{mono: 1, wall: testWall})
+				_, v := handle(d, make([]byte, 0, maxReply), req[:min(len(req), maxRequest)], testKey4(i), 0, moment{mono: 1, wall: testWall})
 				pass := v != dropShort && v != dropReply && v != dropAction && v != dropMagic
 				var want [][]byte
 				if pass {
@@ -87,12 +94,13 @@ func TestFilter(t *testing.T) {
 				want = append(want, numbered(i))
 				c.send(req)
 				c.send(numbered(i))
-				got := echo(t, s, len(want))
-				if !slices.EqualFunc(got, want, bytes.Equal) {
-					t.Fatalf("%x (%s) on %s: received %x, want %x", req, verdictInfo[v].name, ip, got, want)
-				}
+				var got [][]byte
 				for range want {
 					c.receive()
+					got = append(got, <-requests)
+				}
+				if !slices.EqualFunc(got, want, bytes.Equal) {
+					t.Fatalf("%x (%s) on %s: received %x, want %x", req, verdictInfo[v].name, ip, got, want)
 				}
 			}
 		}

@@ -233,7 +233,7 @@ func serveAll(signals <-chan os.Signal, m *maintenance, ln *links, log *logger.L
 		c := w.published.load()
 		total.add(&c)
 	}
-	sum := total.sum()
+	sum := total.total()
 	log.Info("stopped: ", decimal(sum.datagrams), " datagrams, ", decimal(sum.in), " bytes in, ",
 		decimal(sum.out), " out, ", decimal(total.sendFailed), " replies that the system refused to send")
 	return err
@@ -286,7 +286,7 @@ func noMemory(c *config, l *memoryPlan, err error) error {
 }
 
 // newHandler makes a worker's handler.
-func newHandler(t *tracker, c *config, l *memoryPlan, key []byte, now timestamp) (*handler, error) {
+func newHandler(t *tracker, c *config, l *memoryPlan, key []byte, now moment) (*handler, error) {
 	seed := make([]byte, 80)
 	if err := sys.Random(seed); err != nil {
 		return nil, err
@@ -298,9 +298,9 @@ func newHandler(t *tracker, c *config, l *memoryPlan, key []byte, now timestamp)
 		networks: newLimiter(l.limits, max(networkConnects, c.connectLimit), limitWindow, siphash.NewKey(seed[16:])),
 		errors:   newLimiter(l.limits, networkErrors, limitWindow, siphash.NewKey(seed[32:])),
 		repeats:  newLimiter(l.limits, repeatedErrors, limitWindow, siphash.NewKey(seed[48:])),
-		rng:      splitMix64{binary.LittleEndian.Uint64(seed[64:])},
+		rng:      random{binary.LittleEndian.Uint64(seed[64:])},
 	}
-	d.cookies.monotonicDates = c.secret == nil && c.secretFile == ""
+	d.cookies.steady = c.secret == nil && c.secretFile == ""
 	return d, nil
 }
 
@@ -321,7 +321,10 @@ func listen(c *config, batch int, log *logger.Logger) ([]*udp.Socket, error) {
 			return fail(errors.New("listen " + name + ": " + err.Error()))
 		}
 		config := func(batch int, shared bool) udp.Config {
-			return udp.Config{IP: addr.IP, Port: c.port, Interface: addr.Zone, Index: index, Batch: batch, Shared: shared, Sizes: datagramSizes}
+			return udp.Config{IP: addr.IP, Port: c.port, Interface: addr.Zone, Index: index, Batch: batch, Shared: shared, Sizes: datagramSizes,
+				RebindFailed: func(err error) {
+					log.Warn("listen ", name, ": ", err.Error(), udp.Hint(err), "; trying again")
+				}}
 		}
 		if c.workers > 1 {
 			// Sockets that share an address would also share it with

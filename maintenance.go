@@ -65,12 +65,12 @@ const (
 )
 
 // tick does a second's share of the work.
-func (m *maintenance) tick(now timestamp) {
+func (m *maintenance) tick(now moment) {
 	s := m.tracker.store
 	started := time.Now()
-	end := s.pool.highWater()
-	ttl := m.tracker.ttl(s.pool.fillLevel())
-	for n := (end + uint32(m.tracker.sweepPeriod()) - 1) / uint32(m.tracker.sweepPeriod()); n > 0; n-- {
+	end := s.pool.end()
+	ttl := m.tracker.ttl(s.pool.fill())
+	for n := (end + uint32(m.tracker.pass()) - 1) / uint32(m.tracker.pass()); n > 0; n-- {
 		if m.cursor++; m.cursor >= end {
 			m.cursor = 1
 			if end <= 1 {
@@ -84,7 +84,7 @@ func (m *maintenance) tick(now timestamp) {
 	}
 	m.swept += time.Since(started)
 	s.trim(now.mono, idleBefore, trimPages)
-	if !m.small && !s.pool.collapseHuge(hugeChunks) {
+	if !m.small && !s.pool.enlarge(hugeChunks) {
 		m.small = true // no huge pages here
 	}
 	m.watchFull(now)
@@ -106,7 +106,7 @@ func (m *maintenance) tick(now timestamp) {
 
 // watchFull logs when newcomers begin to be turned away for lack of room, and
 // when there is room again.
-func (m *maintenance) watchFull(now timestamp) {
+func (m *maintenance) watchFull(now moment) {
 	var refusals uint64
 	for _, w := range m.workers {
 		c := w.published.load()
@@ -129,7 +129,7 @@ func (m *maintenance) watchFull(now timestamp) {
 }
 
 // watchAddresses logs once that all peers have one address.
-func (m *maintenance) watchAddresses(now timestamp) {
+func (m *maintenance) watchAddresses(now moment) {
 	if m.proxied || now.mono-m.scanned < scanEvery {
 		return
 	}
@@ -154,22 +154,22 @@ func (m *maintenance) watchAddresses(now timestamp) {
 func addressText[K peerKey](k *K) string {
 	key := *k
 	if scopeOf(&key) == scopeLink {
-		stripLinkID(&key)
+		unbind(&key)
 	}
 	return ipaddr.Addr{IP: string(address(&key))}.String()
 }
 
 // reload reads the access list and removes what it no longer allows.
-func (m *maintenance) reload(now timestamp) {
+func (m *maintenance) reload(now moment) {
 	if m.list == nil || !m.list.load() {
 		return
 	}
 	s := m.tracker.store
 	removed := 0
-	s.compactionPaused.Store(true)
-	defer s.compactionPaused.Store(false)
-	s.quiesce()
-	for i := uint32(1); i < s.pool.highWater(); i++ {
+	s.still.Store(true)
+	defer s.still.Store(false)
+	s.sync()
+	for i := uint32(1); i < s.pool.end(); i++ {
 		removed += s.purge(i, now.mono, m.list.admits)
 		runtime.Gosched()
 	}
@@ -209,7 +209,7 @@ func (m *maintenance) petWatchdog() {
 	alive := true
 	for _, w := range m.workers {
 		c := w.published.load()
-		if taken := c.sum().datagrams; taken != w.taken {
+		if taken := c.total().datagrams; taken != w.taken {
 			w.taken = taken
 		} else if w.sock.Waiting() {
 			alive = false
@@ -222,7 +222,7 @@ func (m *maintenance) petWatchdog() {
 
 // writeReport counts, says what there is to say of it in the log, and writes the
 // report.
-func (m *maintenance) writeReport(now timestamp) {
+func (m *maintenance) writeReport(now moment) {
 	m.closing.Lock()
 	defer m.closing.Unlock()
 	if m.closed {
@@ -249,7 +249,7 @@ func (m *maintenance) writeReport(now timestamp) {
 }
 
 // count brings the report up to date.
-func (m *maintenance) count(now timestamp) {
+func (m *maintenance) count(now moment) {
 	r, s := &m.report, m.tracker.store
 	r.uptime, r.every = now.mono, m.statsInterval
 	for i := range r.families {
@@ -265,10 +265,7 @@ func (m *maintenance) count(now timestamp) {
 			f.sockets++
 			if n, ok := w.sock.Drops(); ok {
 				f.kernel = true
-				if n < w.drops {
-					w.drops = 0 // another socket has taken its place
-				}
-				dropped += uint64(n - w.drops)
+				dropped += n - w.drops
 				w.drops = n
 			}
 		}
@@ -326,7 +323,7 @@ func (m *maintenance) externalAddress(v6 bool) string {
 }
 
 // logThrottled logs what strangers have caused.
-func (m *maintenance) logThrottled(now timestamp) {
+func (m *maintenance) logThrottled(now moment) {
 	a, b := &m.report.families[0], &m.report.families[1]
 	all := a.counters
 	all.add(&b.counters)
@@ -336,7 +333,7 @@ func (m *maintenance) logThrottled(now timestamp) {
 		filtered = 0 // who knows why
 	}
 	for i, count := range [numNews]uint64{v[errorConnects].datagrams, v[dropConnects].datagrams, v[dropErrors].datagrams,
-		v[announcedQuota].datagrams, filtered, a.overflowed + b.overflowed, all.sendFailed} {
+		v[announcedShare].datagrams, filtered, a.overflowed + b.overflowed, all.sendFailed} {
 		more, in := m.news[i].Next(count, uint32(now.mono))
 		if more == 0 {
 			continue

@@ -337,19 +337,19 @@ func TestListBusy(t *testing.T) {
 			l.log = &logger.Logger{Out: w}
 			k := &maintenance{tracker: s.tracker, list: l, log: l.log}
 			writeFile(t, l.path, text)
-			k.tick(timestamp{mono: 300})
+			k.tick(moment{mono: 300})
 			if !l.admits(testHash(9000)) || l.admits(testHash(1)) {
 				t.Error("the list that was in force is another")
 			}
 			if got := strings.Join(lines.take(), "\n"); !strings.Contains(got, "somebody is writing to it") {
 				t.Errorf("log: %s", got)
 			}
-			k.tick(timestamp{mono: 301})
+			k.tick(moment{mono: 301})
 			if l.admits(testHash(9000)) || l.busy {
 				t.Error("the file was not read again")
 			}
 			lines.take()
-			k.tick(timestamp{mono: 302})
+			k.tick(moment{mono: 302})
 			if got := lines.take(); len(got) != 0 {
 				t.Errorf("read once more: %q", got)
 			}
@@ -557,7 +557,7 @@ func TestListIsLookedAt(t *testing.T) {
 	writeFile(t, l.path, digits(1))
 	at := func(n seconds, want ...string) {
 		t.Helper()
-		k.tick(timestamp{mono: n})
+		k.tick(moment{mono: n})
 		lines.expectLines(t, want...)
 	}
 	at(299)
@@ -638,7 +638,7 @@ func FuzzList(f *testing.F) {
 // anything that is faster than a router.
 func BenchmarkListMillionLines(b *testing.B) {
 	const n = 1_000_000
-	rng := splitMix64{state: 1}
+	rng := random{state: 1}
 	text := make([]byte, 0, 41*n)
 	for i := 0; i < n; i++ {
 		var h [24]byte
@@ -666,7 +666,7 @@ func BenchmarkListMillionLines(b *testing.B) {
 // BenchmarkListLookup looks for torrents in a list of a million.
 func BenchmarkListLookup(b *testing.B) {
 	set := make(hashSet, 1_000_000)
-	rng := splitMix64{state: 1}
+	rng := random{state: 1}
 	for i := range set {
 		for j := range set[i] {
 			set[i][j] = byte(rng.next())

@@ -18,9 +18,9 @@ import (
 // clock tells the time since it was made, and the time of day.
 type clock struct{ start time.Time }
 
-func (c clock) now() timestamp {
+func (c clock) now() moment {
 	t := time.Now()
-	return timestamp{mono: seconds(t.Sub(c.start) / time.Second), wall: uint32(t.Unix())}
+	return moment{mono: seconds(t.Sub(c.start) / time.Second), wall: uint32(t.Unix())}
 }
 
 // worker is a socket with the handler that answers for it.
@@ -31,56 +31,48 @@ type worker struct {
 	clock     clock
 	log       *logger.Logger
 	taken     uint64 // datagrams, when the keeper last looked
-	drops     uint32 // by the kernel, likewise
+	drops     uint64 // by the kernel, likewise
 }
 
 // run answers until the socket is stopped. It returns an error when the socket
 // fails.
 func (w *worker) run() error {
 	if w.sock.V6() {
-		return serve[key6](w)
+		return w.sock.Serve(func(n int) { answer[key6](w, n) })
 	}
-	return serve[key4](w)
+	return w.sock.Serve(func(n int) { answer[key4](w, n) })
 }
 
-func serve[K peerKey](w *worker) error {
-	s, d := w.sock, w.handler
-	for {
-		n, err := s.Receive()
-		if err == udp.ErrStopped {
-			return nil
+// answer answers the n datagrams of a batch.
+func answer[K peerKey](w *worker, n int) {
+	s, h := w.sock, w.handler
+	now := w.clock.now()
+	if prefetch.Enabled && n > 1 {
+		w.expect(n)
+	}
+	for i := 0; i < n; i++ {
+		var from K
+		link := s.Source(i, unsafe.Slice((*byte)(unsafe.Pointer(&from)), len(from)))
+		req := s.Request(i)
+		out, v := handle(h, s.Buffer(i), req, &from, link, now)
+		if len(out) > 0 {
+			s.Reply(i, out)
 		}
-		if err != nil {
-			return err
+		h.count.note(v, len(req), len(out))
+		if w.log.Verbose {
+			w.log.Debug(source(&from), ": ", verdictInfo[v].name, ", ", strconv.Itoa(len(req)), " bytes in, ", strconv.Itoa(len(out)), " out")
 		}
-		now := w.clock.now()
-		if prefetch.Enabled && n > 1 {
-			w.prefetchBatch(n)
-		}
-		for i := 0; i < n; i++ {
-			var from K
-			link := s.Source(i, unsafe.Slice((*byte)(unsafe.Pointer(&from)), len(from)))
-			req := s.Request(i)
-			out, v := handle(d, s.Buffer(i), req, &from, link, now)
-			if len(out) > 0 {
-				s.Reply(i, out)
-			}
-			d.count.record(v, len(req), len(out))
-			if w.log.Verbose {
-				w.log.Debug(source(&from), ": ", verdictInfo[v].name, ", ", strconv.Itoa(len(req)), " bytes in, ", strconv.Itoa(len(out)), " out")
-			}
-		}
-		d.count.sendFailed += uint64(s.Flush(n))
-		w.published.publish(&d.count)
-		if n == s.Batch() {
-			runtime.Gosched() // the other family must not starve on one processor
-		}
+	}
+	h.count.sendFailed += uint64(s.Flush(n))
+	w.published.publish(&h.count)
+	if n == s.Batch() {
+		runtime.Gosched() // the other family must not starve on one processor
 	}
 }
 
-// prefetchBatch has the processor fetch what the announces of a batch read first: all
+// expect has the processor fetch what the announces of a batch read first: all
 // at once, where each would have had to wait for its own.
-func (w *worker) prefetchBatch(n int) {
+func (w *worker) expect(n int) {
 	var hashes [udp.MaxBatch]uint64
 	announces := hashes[:0]
 	for i := 0; i < n; i++ {
@@ -88,10 +80,10 @@ func (w *worker) prefetchBatch(n int) {
 		if len(req) < bep15.AnnounceSize || bep15.Action(req) != bep15.ActionAnnounce {
 			continue
 		}
-		w.handler.cookies.prefetch(bep15.ConnectionID(req))
+		w.handler.cookies.expect(bep15.ConnectionID(req))
 		announces = append(announces, w.handler.store.hash.sum(bep15.ParseAnnounce(req).InfoHash[:]))
 	}
-	w.handler.store.prefetchTorrents(announces)
+	w.handler.store.expect(announces)
 }
 
 // datagramSizes are the sizes of requests and replies.

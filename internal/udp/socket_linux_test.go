@@ -27,15 +27,32 @@ func testSocket(t testing.TB, ip string, batch int) (*Socket, uint16) {
 	return s, port
 }
 
+// receive waits for datagrams and takes a batch.
+func receive(t testing.TB, s *Socket) int {
+	t.Helper()
+	for end := time.Now().Add(deadline); ; {
+		n, errno := s.receive(s.kernel.fd)
+		switch {
+		case errno == 0:
+			return n
+		case errno != unix.EAGAIN && errno != unix.EINTR:
+			t.Fatal(errno)
+		case time.Now().After(end):
+			t.Fatal("nothing arrives")
+		}
+		poll := []unix.PollFd{{Fd: int32(s.kernel.fd), Events: unix.POLLIN}}
+		if _, err := unix.Poll(poll, int(deadline.Milliseconds())); err != nil && err != unix.EINTR {
+			t.Fatal(err)
+		}
+	}
+}
+
 // echo receives until there were n datagrams, and answers each with its own
 // bytes. It returns them, and how many replies were refused.
 func echo(t testing.TB, s *Socket, n int) (got [][]byte, failed int) {
 	t.Helper()
 	for len(got) < n {
-		k, err := s.Receive()
-		if err != nil {
-			t.Fatal(err)
-		}
+		k := receive(t, s)
 		for i := 0; i < k; i++ {
 			got = append(got, bytes.Clone(s.Request(i)))
 			s.Reply(i, append(s.Buffer(i), s.Request(i)...))
@@ -47,19 +64,14 @@ func echo(t testing.TB, s *Socket, n int) (got [][]byte, failed int) {
 
 // serve echoes until the socket is stopped.
 func serve(s *Socket) error {
-	for {
-		n, err := s.Receive()
-		if err == ErrStopped {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-		for i := range n {
-			s.Reply(i, append(s.Buffer(i), s.Request(i)...))
-		}
-		s.Flush(n)
+	return s.Serve(func(n int) { echoBatch(s, n) })
+}
+
+func echoBatch(s *Socket, n int) {
+	for i := range n {
+		s.Reply(i, append(s.Buffer(i), s.Request(i)...))
 	}
+	s.Flush(n)
 }
 
 // loopbackIndex returns the number of the loopback interface.
@@ -135,8 +147,8 @@ func TestSource(t *testing.T) {
 			s, port := testSocket(t, ip, 2)
 			c := dialClient(t, l.addr, port)
 			c.send(numbered(1))
-			if n, err := s.Receive(); n != 1 || err != nil {
-				t.Fatal(n, err)
+			if n := receive(t, s); n != 1 {
+				t.Fatal(n)
 			}
 			key := make([]byte, len(c.self.Addr().AsSlice())+2)
 			s.Source(0, key)
@@ -158,10 +170,7 @@ func batchOf(t *testing.T, s *Socket, n int, send func(i int)) {
 		}
 		settle(t)
 		for got := 0; got < n; {
-			k, err := s.Receive()
-			if err != nil {
-				t.Fatal(err)
-			}
+			k := receive(t, s)
 			if k == n {
 				return
 			}
@@ -329,10 +338,7 @@ func TestBatch(t *testing.T) {
 	settle(t)
 	var sizes []int
 	for got := 0; got < 11; {
-		n, err := s.Receive()
-		if err != nil {
-			t.Fatal(err)
-		}
+		n := receive(t, s)
 		for i := 0; i < n; i++ {
 			if !bytes.Equal(s.Request(i), numbered(got)) {
 				t.Fatalf("datagram %d is %x", got, s.Request(i))
@@ -364,81 +370,118 @@ func TestLongDatagrams(t *testing.T) {
 	}
 }
 
-// TestStopWakes who waits, and whoever asks afterwards.
-func TestStopWakes(t *testing.T) {
-	for _, single := range []bool{false, true} {
+// await returns what comes from a channel.
+func await[T any](t testing.TB, c <-chan T) T {
+	t.Helper()
+	select {
+	case v := <-c:
+		return v
+	case <-time.After(deadline):
+		t.Fatal("nothing happens")
+	}
+	panic("unreachable")
+}
+
+// TestStop: Serve returns if it waits, if it has not begun, and again.
+func TestStop(t *testing.T) {
+	for _, noMmsg := range []bool{false, true} {
 		for _, l := range loopbacks {
 			s, port := testSocket(t, l.wildcard, 4)
-			s.noMmsg = single
-			// Whether it waits already when it is stopped is left to chance.
-			first, second := make(chan error, 1), make(chan error, 1)
-			go func() {
-				_, err := s.Receive()
-				first <- err
-				s.Flush(1)
-				_, err = s.Receive()
-				second <- err
-			}()
-			c := dialClient(t, l.addr, port)
-			c.send(numbered(1))
-			if err := <-first; err != nil {
-				t.Fatal(err)
+			s.noMmsg = noMmsg
+			stopped := make(chan error, 1)
+			go func() { stopped <- serve(s) }()
+			if got := dialClient(t, l.addr, port).ask(numbered(1)); !bytes.Equal(got, numbered(1)) {
+				t.Errorf("got %x", got)
 			}
 			s.Stop()
-			for i := 0; i < 2; i++ {
-				select {
-				case err := <-second:
-					if err != ErrStopped {
-						t.Errorf("%v", err)
-					}
-				case <-time.After(deadline):
-					t.Fatal("it waits on")
+			for range 2 {
+				if err := await(t, stopped); err != nil {
+					t.Error(err)
 				}
-				go func() {
-					_, err := s.Receive()
-					second <- err
-				}()
+				go func() { stopped <- serve(s) }()
 			}
-			<-second
+			await(t, stopped)
 		}
 	}
 }
 
-// TestStopUnderFlood: what keeps coming after stop holds nobody up; what had come
-// is taken.
+// TestStopAnswersQueue: Serve answers every datagram that arrived before Stop,
+// also if it has not begun.
+func TestStopAnswersQueue(t *testing.T) {
+	for _, noMmsg := range []bool{false, true} {
+		for _, l := range loopbacks {
+			s, port := testSocket(t, l.wildcard, 4)
+			s.noMmsg = noMmsg
+			c := dialClient(t, l.addr, port)
+			for i := range 9 {
+				c.send(numbered(i))
+			}
+			settle(t)
+			s.Stop()
+			if err := serve(s); err != nil {
+				t.Fatal(err)
+			}
+			for i := range 9 {
+				if got := c.receive(); !bytes.Equal(got, numbered(i)) {
+					t.Errorf("reply %d is %x", i, got)
+				}
+			}
+		}
+	}
+}
+
+// TestStopUnderFlood: datagrams that arrive after Stop do not hold it up for
+// longer than a full queue does.
 func TestStopUnderFlood(t *testing.T) {
 	for _, l := range loopbacks {
 		s, port := testSocket(t, l.wildcard, 4)
 		c := dialClient(t, l.addr, port)
-		for i := range 9 {
-			c.send(numbered(i))
-		}
-		settle(t)
-		s.Stop()
-		got := 0
-		for {
-			c.send(numbered(100))
-			n, err := s.Receive()
-			if err == ErrStopped {
-				break
+		taken, before := 0, 0
+		c.send(numbered(0))
+		err := s.Serve(func(n int) {
+			if taken += n; taken > 1000 && before == 0 {
+				before = taken
+				s.Stop()
 			}
-			if got += n; err != nil || got > 1000 {
-				t.Fatalf("%d datagrams taken: %v", got, err)
-			}
-			s.resetHeaders(n)
+			c.send(numbered(1)) // the queue is never empty
+			c.send(numbered(2))
+			s.Flush(n)
+		})
+		if err != nil {
+			t.Fatal(err)
 		}
-		if got != 9 {
-			t.Errorf("%d datagrams taken, want 9", got)
+		if most := 2*s.rcvbuf/512 + len(s.in); before == 0 || taken-before > most {
+			t.Errorf("%d datagrams after Stop, want at most %d", taken-before, most)
 		}
 	}
 }
 
-// TestReceiveFails: a socket that is broken ends its worker with an error.
-func TestReceiveFails(t *testing.T) {
+// TestServeClosed: a socket that is closed has nothing to serve.
+func TestServeClosed(t *testing.T) {
 	s, _ := openFree(t, "127.0.0.1", 4)
 	s.Close()
-	if err := serve(s); err != unix.EBADF {
-		t.Errorf("%v", err)
+	if err := serve(s); err != nil {
+		t.Error(err)
+	}
+	s.Close()
+	s.Stop()
+	s.SetInterface(1)
+	if n, _ := s.Drops(); n != 0 || s.Waiting() {
+		t.Errorf("closed, %d drops, waiting %v", n, s.Waiting())
+	}
+}
+
+// TestServeFails: an error of the kernel that is no datagram's ends Serve.
+func TestServeFails(t *testing.T) {
+	s, port := testSocket(t, "127.0.0.1", 4)
+	fd := s.kernel.fd
+	dialClient(t, "127.0.0.1", port).send(numbered(1))
+	settle(t)
+	s.kernel.fd = -1
+	err := serve(s)
+	s.kernel.fd = fd
+	if err != unix.EBADF {
+		t.Errorf("got %v, want %v", err, unix.EBADF)
 	}
 }
 
@@ -498,18 +541,13 @@ func TestSharedSockets(t *testing.T) {
 	for i, s := range socks {
 		s.Stop()
 		seen := map[string]int{}
-		for {
-			n, err := s.Receive()
-			if err == ErrStopped {
-				break
-			}
-			if err != nil {
-				t.Fatal(err)
-			}
-			for j := 0; j < n; j++ {
+		if err := s.Serve(func(n int) {
+			for j := range n {
 				seen[string(s.Request(j))]++
 			}
 			s.Flush(n)
+		}); err != nil {
+			t.Fatal(err)
 		}
 		if total += len(seen); len(seen) == 0 || len(seen) == clients {
 			t.Errorf("socket %d has %d of %d clients", i, len(seen), clients)
@@ -546,8 +584,8 @@ func TestSocketAllocs(t *testing.T) {
 				if _, err := unix.Write(fd, req); err != nil {
 					t.Fatal(err)
 				}
-				if n, err := s.Receive(); n != 1 || err != nil {
-					t.Fatal(n, err)
+				if n := receive(t, s); n != 1 {
+					t.Fatal(n)
 				}
 				s.Source(0, key[:len(s.config.IP)+2])
 				s.Reply(0, append(s.Buffer(0), s.Request(0)...))
@@ -620,8 +658,13 @@ func TestAim(t *testing.T) {
 // nobody gets it by chance while its owner lets go of it.
 func quietPort() uint16 { return uint16(20000 + rand.IntN(10000)) }
 
-// onLoopback runs a worker on the loopback interface alone.
+// onLoopback serves on the loopback interface alone.
 func onLoopback(t *testing.T) (*Socket, uint16) {
+	t.Helper()
+	return onLoopbackWith(t, func(err error) { t.Errorf("rebind failed: %v", err) })
+}
+
+func onLoopbackWith(t *testing.T, rebindFailed func(error)) (*Socket, uint16) {
 	t.Helper()
 	var s *Socket
 	var port uint16
@@ -629,7 +672,7 @@ func onLoopback(t *testing.T) (*Socket, uint16) {
 		var err error
 		port = quietPort()
 		c := testConfig("0.0.0.0", port, 4)
-		c.Interface, c.Index = "lo", loopbackIndex(t)
+		c.Interface, c.Index, c.RebindFailed = "lo", loopbackIndex(t), rebindFailed
 		if s, err = Open(c); err != nil && err != unix.EADDRINUSE {
 			t.Fatal(err)
 		}
@@ -676,10 +719,12 @@ func awaitRefused(t *testing.T, port uint16) {
 func awaitAnswer(t *testing.T, port uint16) {
 	t.Helper()
 	b := make([]byte, 100)
+	c := dialClient(t, "127.0.0.1", port)
 	for end := time.Now().Add(deadline); time.Now().Before(end); {
-		c := dialClient(t, "127.0.0.1", port)
-		c.send(connectRequest())
-		if err := c.conn.SetReadDeadline(time.Now().Add(time.Second)); err != nil {
+		if _, err := c.conn.Write(connectRequest()); err != nil {
+			continue // refused before
+		}
+		if err := c.conn.SetReadDeadline(time.Now().Add(100 * time.Millisecond)); err != nil {
 			t.Fatal(err)
 		}
 		if _, err := c.conn.Read(b); err == nil {
@@ -716,13 +761,8 @@ func TestFollow(t *testing.T) {
 		s.SetInterface(lo)
 	}
 	awaitAnswer(t, port)
-	for end := time.Now().Add(deadline); ; {
-		poll := []unix.PollFd{{Fd: int32(s.fd), Events: unix.POLLIN}}
-		if n, err := unix.Poll(poll, 0); err == nil && n == 0 {
-			break
-		} else if time.Now().After(end) {
-			t.Fatalf("it doesn't rest: %v, %#x", err, poll[0].Revents)
-		}
+	if s.Index() != lo || s.kernel.index != lo {
+		t.Errorf("bound to %d, told %d, want %d", s.kernel.index, s.Index(), lo)
 	}
 	deaf, port := onLoopback(t)
 	deaf.SetInterface(0)
@@ -734,21 +774,140 @@ func TestFollow(t *testing.T) {
 // and is back before anyone looks, has the number that it had.
 func TestFollowMissed(t *testing.T) {
 	s, port := onLoopback(t)
-	lo := s.index
+	lo := s.Index()
 	s.SetInterface(0)
 	awaitRefused(t, port)
-	s.mu.Lock()
-	s.config.Interface = "absent0"
-	s.mu.Unlock()
+	rename := func(name string) {
+		s.mu.Lock()
+		s.config.Interface = name
+		s.mu.Unlock()
+	}
+	rename("absent0")
 	s.SetInterface(lo)
-	for end := time.Now().Add(deadline); s.rebindPending.Load(); time.Sleep(time.Millisecond) {
+	for end := time.Now().Add(deadline); s.Index() != 0; runtime.Gosched() {
 		if time.Now().After(end) {
-			t.Fatal("it isn't followed")
+			t.Fatal("it was not bound in vain")
 		}
 	}
-	s.mu.Lock() // it has been bound, in vain
-	s.config.Interface = "lo"
-	s.mu.Unlock()
+	rename("lo")
 	s.SetInterface(lo)
 	awaitAnswer(t, port)
+}
+
+// TestRebindFails: while another program has the port, the socket of an
+// interface that is back waits for it. It warns once, and serves when the port is
+// free.
+func TestRebindFails(t *testing.T) {
+	warned := make(chan error, 10)
+	s, port := onLoopbackWith(t, func(err error) { warned <- err })
+	s.SetInterface(0)
+	awaitRefused(t, port)
+	other, err := net.ListenUDP("udp4", &net.UDPAddr{Port: int(port)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 3 { // each makes it try again
+		s.SetInterface(loopbackIndex(t))
+	}
+	if err := await(t, warned); err != unix.EADDRINUSE {
+		t.Errorf("warned of %v, want %v", err, unix.EADDRINUSE)
+	}
+	other.Close()
+	awaitAnswer(t, port)
+	select {
+	case err := <-warned:
+		t.Errorf("warned again: %v", err)
+	default:
+	}
+
+	// It stops while it waits.
+	deaf, port := onLoopbackWith(t, func(err error) { warned <- err })
+	deaf.SetInterface(0)
+	awaitRefused(t, port)
+	if other, err = net.ListenUDP("udp4", &net.UDPAddr{Port: int(port)}); err != nil {
+		t.Fatal(err)
+	}
+	defer other.Close()
+	deaf.SetInterface(loopbackIndex(t))
+	await(t, warned)
+}
+
+// TestNoDescriptors: with no file descriptor left the socket waits, as it does
+// for a port.
+func TestNoDescriptors(t *testing.T) {
+	warned := make(chan error, 10)
+	s, port := onLoopbackWith(t, func(err error) { warned <- err })
+	lo := s.Index()
+	s.SetInterface(0)
+	awaitRefused(t, port)
+	var limit unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
+		t.Fatal(err)
+	}
+	none := limit
+	none.Cur = 0
+	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &none); err != nil {
+		t.Fatal(err)
+	}
+	s.SetInterface(lo)
+	err := await(t, warned)
+	if e := unix.Setrlimit(unix.RLIMIT_NOFILE, &limit); e != nil {
+		t.Fatal(e)
+	}
+	if err != unix.EMFILE {
+		t.Errorf("warned of %v, want %v", err, unix.EMFILE)
+	}
+	awaitAnswer(t, port)
+}
+
+// TestDropsAcrossRebinds: the counter goes on when the kernel counts anew.
+func TestDropsAcrossRebinds(t *testing.T) {
+	s, port := onLoopback(t)
+	lo := s.Index()
+	if _, ok := s.Drops(); !ok {
+		t.Skip("the kernel does not tell (before Linux 4.12, or an emulator)")
+	}
+	for round := uint64(1); round <= 3; round++ {
+		c := dialClient(t, "127.0.0.1", port)
+		c.send([]byte("junk"))
+		c.send([]byte("more junk"))
+		c.ask(numbered(1)) // what was sent before has been judged
+		if got, _ := s.Drops(); got != 2*round {
+			t.Errorf("round %d: %d drops, want %d", round, got, 2*round)
+		}
+		s.SetInterface(0)
+		awaitRefused(t, port)
+		if got, _ := s.Drops(); got != 2*round {
+			t.Errorf("round %d, unbound: %d drops, want %d", round, got, 2*round)
+		}
+		s.SetInterface(lo)
+		awaitAnswer(t, port)
+	}
+}
+
+// TestFullSendBuffer: replies for which the send buffer has no room wait, and
+// none is lost.
+func TestFullSendBuffer(t *testing.T) {
+	s, port := testSocket(t, "127.0.0.1", 16)
+	if err := unix.SetsockoptInt(s.kernel.fd, unix.SOL_SOCKET, unix.SO_SNDBUF, 1); err != nil { // the kernel's least
+		t.Fatal(err)
+	}
+	c := dialClient(t, "127.0.0.1", port)
+	const n = 16
+	batchOf(t, s, n, func(i int) { c.send(numbered(i)) })
+	done := make(chan int, 1)
+	go func() {
+		for i := range n {
+			s.Reply(i, append(append(s.Buffer(i), s.Request(i)...), make([]byte, 1000)...))
+		}
+		done <- s.Flush(n)
+	}()
+	for i := range n {
+		if got := c.receive(); !bytes.HasPrefix(got, numbered(i)) {
+			t.Errorf("reply %d begins with %x", i, got[:16])
+		}
+	}
+	if failed := await(t, done); failed != 0 {
+		t.Errorf("%d replies failed, want 0", failed)
+	}
 }

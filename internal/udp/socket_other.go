@@ -7,32 +7,42 @@ import (
 	"net"
 	"net/netip"
 	"os"
-	"sync/atomic"
+	"sync"
 	"syscall"
 	"time"
 )
 
-// MaxBatch is how many datagrams are taken from the system at once.
-const MaxBatch = 1
+// This file has the sockets of systems other than Linux: one datagram at a time,
+// by package net. The system chooses the address that a reply leaves from. On a
+// host with several addresses each must be bound (-listen).
+
+const (
+	// MaxBatch is the largest batch.
+	MaxBatch = 1
+	// BindsInterfaces reports whether sockets can be bound to an interface here.
+	BindsInterfaces = false
+)
+
+// Socket is a UDP socket of one address family with the memory of one datagram.
+// One goroutine calls Serve; the methods that handle the datagram are for the
+// function that Serve calls. Other methods may be called at any time.
+type Socket struct {
+	config Config
+	conn   *net.UDPConn
+	rcvbuf int // bytes
+
+	mu      sync.Mutex
+	stopped bool
+
+	from    netip.AddrPort
+	n       int
+	in, out []byte
+	answer  []byte // the queued reply
+}
 
 // DatagramBytes returns the memory that a socket takes for each datagram of its
 // batch.
 func (z Sizes) DatagramBytes() int { return z.MaxRequest + z.MaxReply }
-
-// socket is a bound UDP socket of one address family and the datagram in hand.
-type Socket struct {
-	conn      *net.UDPConn
-	config    Config
-	rcvbuf    int  // bytes that the system keeps for us
-	freebound bool // of no meaning here
-	stopping  atomic.Bool
-
-	from   netip.AddrPort
-	n      int
-	in     []byte
-	out    []byte
-	answer []byte
-}
 
 // Open binds a UDP socket.
 func Open(c Config) (*Socket, error) {
@@ -56,35 +66,43 @@ func Open(c Config) (*Socket, error) {
 	return s, nil
 }
 
-// BindsInterfaces says whether a socket can be bound to an interface here.
-const BindsInterfaces = false
-
-// InterfaceMissing says whether the socket's interface is not there.
+// InterfaceMissing reports whether the socket waits for its interface.
 func (*Socket) InterfaceMissing() bool { return false }
 
-// Receive waits for a datagram. After stop it takes what is queued, and then
-// returns ErrStopped.
-func (s *Socket) Receive() (int, error) {
+// ReceiveBuffer returns the size of the system's receive buffer in bytes.
+func (s *Socket) ReceiveBuffer() int { return s.rcvbuf }
+
+// Freebound reports whether no interface had the address when it was bound.
+func (*Socket) Freebound() bool { return false }
+
+// drainTime is how long Serve takes queued datagrams after Stop: with a deadline
+// that has passed not even a queued datagram can be read.
+const drainTime = 100 * time.Millisecond
+
+// Serve calls handle for each datagram until Stop. handle answers it and calls
+// Flush. Serve returns an error if the socket fails.
+func (s *Socket) Serve(handle func(n int)) error {
 	for {
 		n, from, err := s.conn.ReadFromUDPAddrPort(s.in)
 		switch {
 		case err == nil || n > 0: // Windows reports one that was cut as an error
 			s.n, s.from = n, from
-			return 1, nil
-		case s.stopping.Load() && errors.Is(err, os.ErrDeadlineExceeded):
-			return 0, ErrStopped
+			handle(1)
+		case errors.Is(err, os.ErrDeadlineExceeded):
+			return nil
 		case errors.Is(err, net.ErrClosed):
-			return 0, err
+			return err
 		}
-		// An ICMP error for an earlier reply; the socket is as good as before.
+		// Other errors are ICMP messages about earlier replies: the socket works.
 	}
 }
 
+// Request returns the datagram, cut to MaxRequest.
 func (s *Socket) Request(int) []byte { return s.in[:s.n] }
 
-// Source copies the address and port of the datagram into key: 6 or 18 bytes,
-// by the socket's family. For an address with a zone it returns a number that
-// stands for it, 0 for others.
+// Source copies the address and port of the datagram into key: 6 or 18 bytes, by
+// the socket's family. For an address with a zone it returns a number that
+// stands for the zone, 0 for others.
 func (s *Socket) Source(_ int, key []byte) (link uint32) {
 	if s.V6() {
 		a := s.from.Addr().As16()
@@ -95,16 +113,19 @@ func (s *Socket) Source(_ int, key []byte) (link uint32) {
 	}
 	key[len(key)-2], key[len(key)-1] = byte(s.from.Port()>>8), byte(s.from.Port())
 	for _, c := range []byte(s.from.Addr().Zone()) {
-		link = link*31 + uint32(c) // nothing asks for the system's own number
+		link = link*31 + uint32(c) // nobody needs the system's own number
 	}
 	return link
 }
 
+// Buffer returns the memory for the reply: empty, with a capacity of MaxReply
+// bytes.
 func (s *Socket) Buffer(int) []byte { return s.out[:0] }
 
+// Reply queues b, which lies in Buffer, for the sender of the datagram.
 func (s *Socket) Reply(_ int, b []byte) { s.answer = b }
 
-// Flush sends the reply and says whether the system refused it.
+// Flush sends the queued reply. It returns 1 if the system refused it.
 func (s *Socket) Flush(int) (failed int) {
 	if len(s.answer) == 0 {
 		return 0
@@ -116,16 +137,20 @@ func (s *Socket) Flush(int) (failed int) {
 	return failed
 }
 
-// Stop makes receive return once what is queued has been taken.
+// Stop makes Serve return after it has handled the datagrams that have arrived.
 func (s *Socket) Stop() {
-	s.stopping.Store(true)
-	// With a deadline that has passed not even what is queued can be read.
-	_ = s.conn.SetReadDeadline(time.Now().Add(100 * time.Millisecond))
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.stopped {
+		s.stopped = true
+		_ = s.conn.SetReadDeadline(time.Now().Add(drainTime)) // it fails only if it is closed
+	}
 }
 
+// Close releases the port.
 func (s *Socket) Close() { s.conn.Close() }
 
-// hint says what a user can do about an error of Open.
+// Hint returns what a user can do about an error of Open.
 func Hint(err error) string {
 	switch {
 	case errors.Is(err, syscall.EADDRINUSE):
@@ -136,12 +161,13 @@ func Hint(err error) string {
 	return ""
 }
 
-// NoFamily says whether err means that the system lacks the address family.
+// NoFamily reports whether err means that the system lacks the address family.
 func NoFamily(err error) bool { return errors.Is(err, syscall.EAFNOSUPPORT) }
 
-// Drops would return how many datagrams the system has dropped that were meant
-// for the socket: not known here.
-func (*Socket) Drops() (n uint32, ok bool) { return 0, false }
+// Drops would return how many datagrams for the socket the system has dropped:
+// not known here.
+func (*Socket) Drops() (n uint64, ok bool) { return 0, false }
 
-// Waiting would report whether the socket has datagrams that nobody has taken.
+// Waiting would report whether the socket has datagrams that nobody has taken:
+// not known here.
 func (*Socket) Waiting() bool { return false }

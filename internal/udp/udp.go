@@ -1,9 +1,20 @@
-// Package udp has the UDP sockets of the tracker: batches of datagrams in and
-// out of the kernel. A reply leaves from the address that its request came to.
+// Package udp has the UDP sockets of the tracker. A Socket receives datagrams in
+// batches, and sends each reply from the address that the request came to.
 //
-// On Linux a Socket uses recvmmsg and sendmmsg. On other systems, and with the
-// build tag portable, it takes one datagram at a time by package net. Both have
-// the same methods with the same contract.
+// On Linux a Socket uses recvmmsg and sendmmsg and waits in the Go runtime's
+// network poller. On other systems, and with the build tag portable, it uses
+// package net and takes one datagram at a time. Both have the same methods with
+// the same contract.
+//
+//	s, err := udp.Open(config)
+//	err = s.Serve(func(n int) {
+//		for i := range n {
+//			s.Reply(i, appendAnswer(s.Buffer(i), s.Request(i)))
+//		}
+//		s.Flush(n)
+//	})
+//
+// The package knows nothing of trackers, except the filter in filter_linux.go.
 package udp
 
 import "errors"
@@ -17,6 +28,10 @@ type Config struct {
 	Batch     int    // datagrams to take from the kernel at once, at most MaxBatch
 	Shared    bool   // other sockets may bind the same address
 	Sizes
+
+	// RebindFailed is called when the interface is back but the socket cannot be
+	// bound. The socket tries again every RebindInterval until it can.
+	RebindFailed func(error)
 }
 
 // Sizes are the sizes of datagrams, in bytes.
@@ -26,8 +41,6 @@ type Sizes struct {
 }
 
 var (
-	// ErrStopped is returned by Receive after Stop, when the queue is empty.
-	ErrStopped = errors.New("stopped")
 	// ErrNoSharing is returned by Open if sockets cannot share an address here.
 	ErrNoSharing = errors.New("no SO_REUSEPORT")
 	// ErrNoBinding is returned by Open if the process may not bind a socket to
@@ -44,11 +57,5 @@ func (s *Socket) IP() string { return s.config.IP }
 // Interface returns the name of the interface that the socket is for, or "".
 func (s *Socket) Interface() string { return s.config.Interface }
 
-// Batch returns how many datagrams Receive takes at once.
+// Batch returns how many datagrams the socket takes at once.
 func (s *Socket) Batch() int { return s.config.Batch }
-
-// ReceiveBuffer returns the size of the kernel's receive buffer in bytes.
-func (s *Socket) ReceiveBuffer() int { return s.rcvbuf }
-
-// Freebound reports whether no interface had the address when it was bound.
-func (s *Socket) Freebound() bool { return s.freebound }

@@ -27,6 +27,7 @@ type settings struct {
 	run       string
 	out       string
 	pico      string
+	base      string
 	families  string
 	workloads string
 	subjects  string
@@ -48,9 +49,10 @@ type settings struct {
 
 func main() {
 	var s settings
-	flag.StringVar(&s.run, "run", "speed", "what to measure, of `speed,memory,caps,flood,scale`")
+	flag.StringVar(&s.run, "run", "speed", "what to measure, of `speed,home,memory,caps,flood,scale`")
 	flag.StringVar(&s.out, "out", "", "also write CSV, Markdown and charts into this `directory`")
 	flag.StringVar(&s.pico, "pico", "", "measure this `binary` of Pico Tracker; it is built when not given")
+	flag.StringVar(&s.base, "base", "", "also measure this `binary` of Pico Tracker: the subject base")
 	flag.StringVar(&s.families, "families", "v4,v6", "address `families`")
 	flag.StringVar(&s.workloads, "workloads", "", "speed: `names` of workloads; all when not given (go run ./cmd/load -list)")
 	flag.StringVar(&s.subjects, "subjects", "pico-tracker,floor,opentracker,naive", "`names` of what is measured")
@@ -157,12 +159,14 @@ func inside(s settings, dir string) error {
 			return err
 		}
 	}
-	b := &bench{settings: s, programs: subject.New(dir, s.pico, []int{s.loadCPU}), dir: dir}
+	b := &bench{settings: s, programs: subject.New(dir, s.pico, s.base, []int{s.loadCPU}), dir: dir}
 	for _, what := range strings.Split(s.run, ",") {
 		var err error
 		switch what {
 		case "speed":
 			err = b.speed()
+		case "home":
+			err = b.home()
 		case "memory":
 			err = b.memoryTable()
 		case "caps":

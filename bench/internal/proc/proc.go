@@ -201,3 +201,34 @@ func Scheduled(tid int) (time.Duration, error) {
 	ns, err := strconv.ParseInt(string(fields[0]), 10, 64)
 	return time.Duration(ns), err
 }
+
+// ContextSwitches returns how often the threads of a process have been switched, by themselves or by
+// the kernel, and how many threads there are. A thread that ends takes its part with it.
+func ContextSwitches(pid int) (switches, threads int, err error) {
+	tasks, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/status", pid))
+	if err != nil {
+		return 0, 0, err
+	}
+	for _, name := range tasks {
+		text, err := os.ReadFile(name)
+		if err != nil {
+			continue // it has ended
+		}
+		threads++
+		for _, line := range strings.Split(string(text), "\n") {
+			key, value, _ := strings.Cut(line, ":")
+			if key != "voluntary_ctxt_switches" && key != "nonvoluntary_ctxt_switches" {
+				continue
+			}
+			n, err := strconv.Atoi(strings.TrimSpace(value))
+			if err != nil {
+				return 0, 0, fmt.Errorf("%s: %q", name, line)
+			}
+			switches += n
+		}
+	}
+	if threads == 0 {
+		return 0, 0, fmt.Errorf("process %d has no threads", pid)
+	}
+	return switches, threads, nil
+}

@@ -29,6 +29,9 @@ const (
 	Opentracker = "opentracker"
 	Naive       = "naive"
 	Floor       = "floor"
+	Aquatic     = "aquatic_udp"
+	// Base is another binary of Pico Tracker, to compare with.
+	Base = "base"
 )
 
 const (
@@ -57,6 +60,7 @@ type Options struct {
 type Bench struct {
 	dir      string
 	pico     string
+	base     string
 	nextPort int
 	// own are the processors of the benchmark itself.
 	own []int
@@ -79,7 +83,7 @@ func Build(dir, root, pico string, names []string) error {
 			build = exec.Command("go", "build", "-o", filepath.Join(dir, Naive), "./cmd/naive")
 		case Floor:
 			build = exec.Command("cc", "-O2", "-o", filepath.Join(dir, Floor), "floor/floor.c")
-		case Opentracker:
+		case Opentracker, Aquatic, Base:
 			continue
 		default:
 			return fmt.Errorf("no subject %q", name)
@@ -92,23 +96,31 @@ func Build(dir, root, pico string, names []string) error {
 }
 
 // New uses the programs that Build has put into dir. The benchmark itself runs on its own processors.
-func New(dir, pico string, own []int) *Bench {
+func New(dir, pico, base string, own []int) *Bench {
 	if pico == "" {
 		pico = filepath.Join(dir, Pico)
 	}
-	return &Bench{dir: dir, pico: pico, nextPort: 7000, own: own}
+	return &Bench{dir: dir, pico: pico, base: base, nextPort: 7000, own: own}
 }
 
 // Available says why a subject can't be measured here; nil is that it can.
 func (b *Bench) Available(name string, v6 bool) error {
-	if name != Opentracker {
-		return nil
+	switch name {
+	case Base:
+		if b.base == "" {
+			return errors.New("-base names no binary")
+		}
+	case Opentracker:
+		if v6 {
+			return errors.New("built for IPv4 only by Debian")
+		}
+		_, err := exec.LookPath(Opentracker)
+		return err
+	case Aquatic:
+		_, err := aquaticPath()
+		return err
 	}
-	if v6 {
-		return errors.New("built for IPv4 only by Debian")
-	}
-	_, err := exec.LookPath(Opentracker)
-	return err
+	return nil
 }
 
 // Server is a subject that runs.
@@ -138,7 +150,11 @@ func (b *Bench) Start(name string, o Options) (*Server, error) {
 	s.AddressV6 = netip.AddrPortFrom(netip.IPv6Loopback(), uint16(b.nextPort))
 
 	switch name {
-	case Pico:
+	case Pico, Base:
+		program := b.pico
+		if name == Base {
+			program = b.base
+		}
 		args := append([]string{"-port", port}, o.Args...)
 		if o.Workers != 0 {
 			args = append(args, "-workers", strconv.Itoa(o.Workers))
@@ -146,7 +162,7 @@ func (b *Bench) Start(name string, o Options) (*Server, error) {
 		if o.Memory != "" {
 			args = append(args, "-memory", o.Memory)
 		}
-		s.cmd = exec.Command(b.pico, args...)
+		s.cmd = exec.Command(program, args...)
 		// Collections of the heap show on stderr. PICO_TRACKER__ variables of the caller don't matter here.
 		s.cmd.Env = append(withoutPico(os.Environ()), "GODEBUG=gctrace=1")
 	case Opentracker:
@@ -156,6 +172,11 @@ func (b *Bench) Start(name string, o Options) (*Server, error) {
 		}
 		// Run by root it changes to the user, as its man page has it; it serves nothing without a whitelist.
 		s.cmd = exec.Command(Opentracker, "-i", "0.0.0.0", "-p", port, "-P", port, "-u", "nobody", "-d", dir, "-w", whitelist)
+	case Aquatic:
+		var err error
+		if s.cmd, err = b.aquatic(port, o); err != nil {
+			return nil, err
+		}
 	case Naive:
 		s.cmd = exec.Command(filepath.Join(b.dir, Naive), append(family, "-p", port)...)
 	case Floor:
@@ -191,6 +212,35 @@ func (b *Bench) Start(name string, o Options) (*Server, error) {
 		return nil, errors.Join(err, s.Stop())
 	}
 	return s, nil
+}
+
+// aquaticPath finds aquatic_udp, where cargo installs it too.
+func aquaticPath() (string, error) {
+	path, err := exec.LookPath(Aquatic)
+	if home, e := os.UserHomeDir(); err != nil && e == nil {
+		return exec.LookPath(filepath.Join(home, ".cargo", "bin", Aquatic))
+	}
+	return path, err
+}
+
+// aquatic prepares aquatic_udp with one socket worker. All other settings are its defaults, except that
+// it writes no log and that its statistics are off.
+func (b *Bench) aquatic(port string, o Options) (*exec.Cmd, error) {
+	path, err := aquaticPath()
+	if err != nil {
+		return nil, err
+	}
+	config := filepath.Join(b.dir, "aquatic-"+port+".toml")
+	text := "socket_workers = 1\nlog_level = \"error\"\n[network]\n"
+	if o.V6 {
+		text += "use_ipv4 = false\naddress_ipv6 = \"[::]:" + port + "\"\n"
+	} else {
+		text += "use_ipv6 = false\naddress_ipv4 = \"0.0.0.0:" + port + "\"\n"
+	}
+	if err := os.WriteFile(config, []byte(text), 0o644); err != nil {
+		return nil, err
+	}
+	return exec.Command(path, "-c", config), nil
 }
 
 const whitelist = "whitelist.txt"
