@@ -38,7 +38,7 @@ func TestConcurrent(t *testing.T) {
 				}
 			}
 			writeFile(t, list.path, text[0])
-			k.reload(moment{})
+			reload(k, moment{})
 
 			var clock atomic.Uint32
 			var running sync.WaitGroup
@@ -63,7 +63,7 @@ func TestConcurrent(t *testing.T) {
 				k.tick(moment{mono: seconds(clock.Add(2))})
 				if i%50 == 0 {
 					writeFile(t, list.path, text[i/50&1]+strings.Repeat("#", i/50+1))
-					k.reload(moment{mono: seconds(clock.Load())})
+					reload(k, moment{mono: seconds(clock.Load())})
 				}
 				select {
 				case <-finished:
@@ -84,7 +84,7 @@ func TestConcurrent(t *testing.T) {
 			checkInvariants(t, st)
 			// With everything refused, everything is given back.
 			writeFile(t, list.path, "# none")
-			k.reload(moment{mono: seconds(clock.Load())})
+			reload(k, moment{mono: seconds(clock.Load())})
 			checkInvariants(t, st)
 			if n, _ := st.totals(); n != 0 || st.pool.used != 0 {
 				t.Errorf("%d torrents, %d pages are left", n, st.pool.used)

@@ -199,9 +199,11 @@ const (
 func setHash(field func(*config) **bep15.InfoHash) func(*config, string) error {
 	return func(c *config, v string) error {
 		h := new(bep15.InfoHash)
-		if ok, err := parseLine([]byte(v), h); !ok || err != nil {
+		hashes, _, err := parseLine([]byte(v))
+		if err != nil || len(hashes) == 0 {
 			return errValue
 		}
+		*h = hashes[0]
 		*field(c) = h
 		return nil
 	}

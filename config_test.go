@@ -442,7 +442,7 @@ func TestMemoryTooSmall(t *testing.T) {
 	expectUsageError(t, []string{"-workers=1"}, []string{"PICO_TRACKER__MEMORY=100K"}, "PICO_TRACKER__MEMORY 100K: too little; at least ")
 
 	for _, sockets := range []int{1, 2, 4, 16, 128} {
-		for _, list := range []int64{-1, 0, 1 << 20, 100 << 20} {
+		for _, list := range []*listEstimate{nil, {}, {hashes: 25000}, {hashes: 2500000}, {hashes: 1000, directory: true}} {
 			for total := 1; total < 40<<20; total = total*3/2 + 777_777 {
 				l, err := planMemory(total, sockets, list)
 				if err == nil {
@@ -455,7 +455,7 @@ func TestMemoryTooSmall(t *testing.T) {
 				}
 				least, _ := strconv.Atoi(m[1])
 				if l, err = planMemory(least<<20, sockets, list); err != nil || least<<20 <= total {
-					t.Fatalf("%d bytes, %d sockets, a list of %d: at least %dM, which has %v", total, sockets, list, least, err)
+					t.Fatalf("%d bytes, %d sockets, a list of %v: at least %dM, which has %v", total, sockets, list, least, err)
 				}
 				checkLayout(t, l, least<<20, sockets, list)
 			}
@@ -468,34 +468,37 @@ func TestMemoryTooSmall(t *testing.T) {
 func TestPlanMemoryHugeList(t *testing.T) {
 	for bits := 20; bits < 50; bits++ {
 		for _, size := range []int64{1 << bits, 1<<bits + 1<<bits/2, 1<<bits + 1<<bits*6/10} {
-			total := 64 << 20
-			l, err := planMemory(total, 2, size)
-			if err != nil {
-				if !strings.Contains(err.Error(), "too little") {
-					t.Errorf("a list of %d bytes: %v", size, err)
+			for _, directory := range []bool{false, true} {
+				total := 64 << 20
+				list := &listEstimate{hashes: size / minListLine, directory: directory}
+				l, err := planMemory(total, 2, list)
+				if err != nil {
+					if !strings.Contains(err.Error(), "too little") {
+						t.Errorf("a list of %d bytes: %v", size, err)
+					}
+					continue
 				}
-				continue
+				checkLayout(t, l, total, 2, list)
 			}
-			checkLayout(t, l, total, 2, size)
 		}
 	}
 }
 
 // checkLayout adds up the parts, in numbers that don't overflow.
-func checkLayout(t *testing.T, l memoryPlan, total, sockets int, list int64) {
+func checkLayout(t *testing.T, l memoryPlan, total, sockets int, list *listEstimate) {
 	t.Helper()
 	sum := big.NewInt(runtimeBytes)
-	for _, part := range [][2]int{{sockets, l.perWorker}, {l.pages, pageCost}, {l.listMax, listBytes(1)}} {
+	for _, part := range [][2]int{{sockets, l.perWorker}, {l.pages, pageCost}, {1, listBytes(l.listMax, l.listFiles)}} {
 		sum.Add(sum, new(big.Int).Mul(big.NewInt(int64(part[0])), big.NewInt(int64(part[1]))))
 	}
 	if l.pages < minPages || l.listMax < 0 || sum.Cmp(big.NewInt(int64(total))) > 0 {
-		t.Fatalf("%d bytes, %d sockets, a list of %d: %+v is %v bytes", total, sockets, list, l, sum)
+		t.Fatalf("%d bytes, %d sockets, a list of %v: %+v is %v bytes", total, sockets, list, l, sum)
 	}
 	if l.shards&(l.shards-1) != 0 || l.shards < 1 || l.batch < 1 || l.batch > udp.MaxBatch && udp.MaxBatch > 1 || l.total != total {
 		t.Fatalf("%+v", l)
 	}
-	if list > 0 && int64(l.listMax) < min(list, math.MaxInt32)/41 {
-		t.Fatalf("a list of %d bytes has room for %d hashes", list, l.listMax)
+	if list != nil && int64(l.listMax) < min(list.hashes, math.MaxInt32/minListLine) {
+		t.Fatalf("a list of %d torrents has room for %d", list.hashes, l.listMax)
 	}
 	if share := int(l.shareOf()); share < 1 || share > l.pages*pageTorrents/20 {
 		t.Fatalf("a share of %d for %d pages", share, l.pages)

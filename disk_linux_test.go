@@ -27,8 +27,8 @@ func TestReloadGivesBack(t *testing.T) {
 	}
 	for round := 0; round < 3; round++ {
 		writeFile(t, l.path, text)
-		k.reload(s.now)
-		idle, middle := l.halves[l.next], n/2
+		reload(k, s.now)
+		idle, middle := l.loader.halves[l.loader.next], n/2
 		if idle[middle] != (bep15.InfoHash{}) {
 			t.Errorf("round %d: the old list is still in memory", round)
 		}
@@ -37,7 +37,7 @@ func TestReloadGivesBack(t *testing.T) {
 		}
 		// A read that fails leaves nothing behind either.
 		writeFile(t, l.path, text+digits(n))
-		k.reload(s.now)
+		reload(k, s.now)
 		if idle[middle] != (bep15.InfoHash{}) {
 			t.Errorf("round %d: half a list is still in memory", round)
 		}
@@ -84,7 +84,7 @@ func TestListInode(t *testing.T) {
 		}
 	}
 	put(l.path, digits(1))
-	if !l.load() || l.changed() {
+	if !reloadList(l) || differs(l) {
 		t.Fatal("not loaded")
 	}
 	next := filepath.Join(filepath.Dir(l.path), "next")
@@ -92,30 +92,35 @@ func TestListInode(t *testing.T) {
 	if err := os.Rename(next, l.path); err != nil {
 		t.Fatal(err)
 	}
-	if !l.changed() || !l.load() || !l.admits(testHash(2)) || l.admits(testHash(1)) {
+	if !differs(l) || !reloadList(l) || !l.admits(testHash(2)) || l.admits(testHash(1)) {
 		t.Error("a file with another inode is not seen")
 	}
 }
 
-// TestListPipe: a list from a pipe is read once. It is not read again where
-// there is nothing left, unless somebody says so.
+// TestListPipe: a pipe is read once, at the start. A reload keeps the list and
+// says so.
 func TestListPipe(t *testing.T) {
-	l, _ := testList(t, false, 10)
-	l.path = filepath.Join(t.TempDir(), "list")
+	l, lines := testList(t, false, 10)
 	if err := unix.Mkfifo(l.path, 0o600); err != nil {
 		t.Fatal(err)
 	}
 	go func() { _ = os.WriteFile(l.path, []byte(digits(1)), 0o600) }()
-	if !l.load() || !l.admits(testHash(1)) {
-		t.Fatal("it isn't read")
+	if !reloadList(l) || !l.admits(testHash(1)) {
+		t.Fatal("the pipe is not read at the start")
 	}
+	lines.expectLines(t, ": 1 torrents")
 	later := time.Now().Add(time.Hour)
 	if err := os.Chtimes(l.path, later, later); err != nil {
 		t.Fatal(err)
 	}
-	if l.changed() {
-		t.Error("it is to be read again")
+	if look(l, 5000, 0) {
+		t.Error("the pipe is read again at a regular check")
 	}
+	lines.expectLines(t)
+	if look(l, 6000, noticeReload) || !l.admits(testHash(1)) {
+		t.Error("the pipe is read again at a reload")
+	}
+	lines.expectLines(t, "a pipe is read only once, at the start; the list that was read before stays in force")
 }
 
 // TestNoLeaks: a program that has ended, or could not start, leaves no file
@@ -135,7 +140,7 @@ func TestNoLeaks(t *testing.T) {
 	p := startProgram(t, "-whitelist", list, "-workers=2", "-memory=64M")
 	for i := 1; i < 4; i++ {
 		p.log.take()
-		writeFile(t, list, digits(i))
+		replaceFile(t, list, digits(i))
 		p.signals <- unix.SIGHUP
 		p.await(list + ": 1 torrents")
 	}

@@ -23,6 +23,7 @@
 //	cookie      stateless connection IDs
 //	ratelimit   limits of fixed size
 //	whitelist   the access list
+//	listfile    reads list files, .torrent files and directories of them
 //	one_address notices a proxy in front of the tracker
 //	torrents    from info hash to swarm: the table, its records, the sweep
 //	share       how much of the store one source has

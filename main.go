@@ -123,7 +123,11 @@ func start(signals <-chan os.Signal, c *config, manager *sdnotify.Notifier, log 
 	if err != nil {
 		return err
 	}
-	l, err := c.memoryPlan()
+	var l memoryPlan
+	if sig := await(signals, func() { l, err = c.memoryPlan() }); sig != nil {
+		log.Info("stopping: ", sig.String())
+		return nil
+	}
 	if err != nil {
 		return err
 	}
@@ -137,7 +141,11 @@ func start(signals <-chan os.Signal, c *config, manager *sdnotify.Notifier, log 
 	}
 	now := clk.now()
 	if list != nil {
-		list.load()
+		list.start(now.mono, now.wall)
+		if sig := await(signals, list.firstLoad); sig != nil {
+			log.Info("stopping: ", sig.String())
+			return nil
+		}
 	}
 	workers := make([]*worker, len(socks))
 	for i, s := range socks {
@@ -181,6 +189,34 @@ func start(signals <-chan os.Signal, c *config, manager *sdnotify.Notifier, log 
 		m.stats = sys.NewAtomicFile(c.stats)
 	}
 	return serveAll(signals, m, ln, log)
+}
+
+// await runs f, which may hang, for example on a network file system. It returns
+// the signal that asked the tracker to stop meanwhile, or nil after f returned.
+func await(signals <-chan os.Signal, f func()) os.Signal {
+	done := make(chan struct{})
+	go func() {
+		f()
+		close(done)
+	}()
+	for waited := 0; waited < 1000 && len(signals) > 0; waited++ {
+		select {
+		case <-done:
+			return nil
+		default:
+			time.Sleep(time.Millisecond)
+		}
+	}
+	for {
+		select {
+		case <-done:
+			return nil
+		case sig := <-signals:
+			if sig != syscall.SIGHUP && sig != summarySignal {
+				return sig
+			}
+		}
+	}
 }
 
 // serveAll runs the workers and the keeper until told to stop, or a socket
@@ -273,7 +309,7 @@ func makeTracker(c *config, l *memoryPlan, log *logger.Logger) (*tracker, *acces
 	if c.whitelist+c.blacklist == "" {
 		return t, nil, nil
 	}
-	list, err := newAccessList(c.whitelist+c.blacklist, c.blacklist != "", l.listMax, log)
+	list, err := newAccessList(c.whitelist+c.blacklist, c.blacklist != "", l.listMax, l.listFiles, log)
 	if err != nil {
 		return nil, nil, noMemory(c, l, err)
 	}

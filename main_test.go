@@ -342,7 +342,7 @@ func TestProgramReloads(t *testing.T) {
 		}
 		expect(1, !deny)
 		expect(2, deny)
-		writeFile(t, path, digits(2)+"\n"+digits(3)+"\n")
+		replaceFile(t, path, digits(2)+"\n"+digits(3)+"\n")
 		p.signals <- syscall.SIGHUP
 		p.await(path+": 2 torrents", "1 torrents removed")
 		expect(1, deny)
@@ -484,7 +484,7 @@ func TestDesks(t *testing.T) {
 		{interval: 900, connectLimit: 10, secret: []byte("s")},
 		{interval: 900, connectLimit: 10, secretFile: "s"},
 	} {
-		l, err := planMemory(16<<20, 2, -1)
+		l, err := planMemory(16<<20, 2, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -525,7 +525,7 @@ func TestTableSizes(t *testing.T) {
 	}
 	var limits, ids string
 	for _, perSocket := range []int{2 << 20, 3 << 20, 8 << 20} {
-		l := divideMemory(4*perSocket, 4, -1)
+		l := divideMemory(4*perSocket, 4, nil)
 		keys := limitWays * len(newLimiter(l.limits, 1, limitWindow, siphash.Key{}).rows)
 		limits += fmt.Sprintf(" %d KiB, %d |", l.limits>>10, keys)
 		ids += fmt.Sprintf(" %d KiB, %d |", int(unsafe.Sizeof(verified{}))<<l.idBits>>10, 1<<l.idBits)

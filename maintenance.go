@@ -32,7 +32,7 @@ type maintenance struct {
 	cursor          uint32 // the page to sweep next
 	sweeps          uint64 // over all pages
 	swept           time.Duration
-	checked         seconds
+	reloading       bool    // the service manager waits for the end of a reload
 	externalChecked seconds // when the file of -external-ip was last read by time
 	small           bool    // the system has no huge pages for us
 	full            bool
@@ -56,7 +56,6 @@ type maintenance struct {
 }
 
 const (
-	listEvery  seconds = 5 * 60 // how often the access list is looked at
 	idleBefore seconds = 2 * 60 // that a page waits before the system has it back
 	scanEvery  seconds = 60     // how often it is looked for a proxy
 	fullAfter  seconds = 60     // without a refusal the tracker is no longer full
@@ -89,11 +88,8 @@ func (m *maintenance) tick(now moment) {
 	}
 	m.watchFull(now)
 	m.watchAddresses(now)
-	if m.list != nil && (m.list.busy || now.mono-m.checked >= listEvery) {
-		m.checked = now.mono
-		if m.list.changed() {
-			m.reload(now)
-		}
+	if m.list != nil && m.list.tick(now.mono, now.wall) {
+		m.purge(now)
 	}
 	if m.external != nil && now.mono-m.externalChecked >= listEvery {
 		m.externalChecked = now.mono
@@ -159,11 +155,25 @@ func addressText[K peerKey](k *K) string {
 	return ipaddr.Addr{IP: string(address(&key))}.String()
 }
 
-// reload reads the access list and removes what it no longer allows.
-func (m *maintenance) reload(now moment) {
-	if m.list == nil || !m.list.load() {
-		return
+// reload asks for the access list to be read.
+func (m *maintenance) reload() {
+	m.manager.Reloading()
+	m.reloading = true
+	if m.list != nil {
+		m.list.notify(noticeReload)
 	}
+}
+
+// reloaded tells the service manager when the reload that it asked for has ended.
+func (m *maintenance) reloaded() {
+	if m.reloading && (m.list == nil || !m.list.busy()) {
+		m.reloading = false
+		m.manager.Ready()
+	}
+}
+
+// purge removes the torrents that the new access list does not allow.
+func (m *maintenance) purge(now moment) {
 	s := m.tracker.store
 	removed := 0
 	s.still.Store(true)
@@ -187,11 +197,10 @@ func (m *maintenance) run(quit, hup, ask *atomic.Bool) {
 		time.Sleep(time.Second)
 		now := m.clock.now()
 		if hup.Swap(false) {
-			m.manager.Reloading()
-			m.reload(now)
-			m.manager.Ready()
+			m.reload()
 		}
 		m.tick(now)
+		m.reloaded()
 		if ask.Swap(false) {
 			m.writeReport(now)
 			m.sheet.fill(&m.report)
@@ -374,6 +383,9 @@ func (m *maintenance) close() {
 	m.closing.Lock()
 	defer m.closing.Unlock()
 	m.closed = true
+	if m.list != nil {
+		m.list.close()
+	}
 	if m.stats != nil {
 		m.stats.Remove()
 	}

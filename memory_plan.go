@@ -13,14 +13,15 @@ import (
 
 // memoryPlan says how -memory is divided.
 type memoryPlan struct {
-	total     int // bytes of the whole process: -memory
-	batch     int // datagrams that a socket receives at once
-	idBits    int // a worker remembers 1<<idBits connection IDs
-	limits    int // bytes of each of a worker's rate limiters
-	listMax   int // info hashes that the access list has room for
-	pages     int // of the pool
-	shards    int // of the store
-	perWorker int // bytes of one worker
+	total     int  // bytes of the whole process: -memory
+	batch     int  // datagrams that a socket receives at once
+	idBits    int  // a worker remembers 1<<idBits connection IDs
+	limits    int  // bytes of each of a worker's rate limiters
+	listMax   int  // info hashes that the access list has room for
+	listFiles bool // the access list is a directory: its files are remembered
+	pages     int  // of the pool
+	shards    int  // of the store
+	perWorker int  // bytes of one worker
 }
 
 const (
@@ -41,12 +42,12 @@ const (
 	maxAuto = 256 << 20
 )
 
-// planMemory divides total bytes for this number of sockets and a list file of
-// listFile bytes (-1: no list). If total is too small, the error has the
-// smallest total that is enough.
-func planMemory(total, sockets int, listFile int64) (memoryPlan, error) {
+// planMemory divides total bytes for this number of sockets and an access list
+// (nil: none). If total is too small, the error has the smallest total that is
+// enough.
+func planMemory(total, sockets int, list *listEstimate) (memoryPlan, error) {
 	for least := total; ; least = (least>>20 + 1) << 20 {
-		l := divideMemory(least, sockets, listFile)
+		l := divideMemory(least, sockets, list)
 		if l.pages < minPages {
 			continue
 		}
@@ -58,7 +59,7 @@ func planMemory(total, sockets int, listFile int64) (memoryPlan, error) {
 }
 
 // divideMemory divides total bytes, even if too few are left for the pool.
-func divideMemory(total, sockets int, listFile int64) memoryPlan {
+func divideMemory(total, sockets int, list *listEstimate) memoryPlan {
 	l := memoryPlan{total: total, batch: 16, idBits: 9, limits: 4 << 10}
 	if per := total / sockets; per >= 8<<20 {
 		l.batch, l.idBits, l.limits = udp.MaxBatch, 12, 64<<10
@@ -67,12 +68,13 @@ func divideMemory(total, sockets int, listFile int64) memoryPlan {
 	}
 	l.perWorker = socketStack + l.batch*datagramSizes.DatagramBytes() + l.tables()
 	left := total - runtimeBytes - sockets*l.perWorker
-	if listFile >= 0 {
+	if list != nil {
 		// Room for the present list and a quarter more, and at least a
 		// sixteenth of the memory, because the list may grow later. The
 		// size of a huge file must not overflow int.
-		l.listMax = max(int(min(listFile, maxMemory)/40)*5/4, total/16/listBytes(1))
-		left -= listBytes(l.listMax)
+		l.listFiles = list.directory
+		l.listMax = max(int(min(list.hashes, maxMemory/40))*5/4, total/16/listBytes(1, list.directory))
+		left -= listBytes(l.listMax, list.directory)
 	}
 	l.pages = max(0, left/pageCost)
 	l.shards = 1
@@ -91,14 +93,16 @@ func (c *config) memoryPlan() (memoryPlan, error) {
 	if total == 0 {
 		total = int(min(max(sys.MemoryLimit()/8, minAuto), maxAuto))
 	}
-	listFile := int64(-1)
+	var list *listEstimate
 	if path := c.whitelist + c.blacklist; path != "" {
-		listFile = 0
-		if st, err := sys.Stat(path); err == nil {
-			listFile = st.Size
+		e, err := estimateList(path)
+		if err != nil {
+			origin := c.origins["whitelist"] + c.origins["blacklist"]
+			return memoryPlan{}, usageError(origin + " " + strconv.Quote(path) + ": " + err.Error())
 		}
+		list = &e
 	}
-	l, err := planMemory(total, c.workers*len(c.listen), listFile)
+	l, err := planMemory(total, c.workers*len(c.listen), list)
 	var mistake usageError
 	if errors.As(err, &mistake) {
 		origin := c.origins["memory"]

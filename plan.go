@@ -71,7 +71,7 @@ func plan(c *config, l *memoryPlan, stdout io.Writer) error {
 	row(strconv.Itoa(sockets)+" sockets", sockets*(l.perWorker-l.tables()))
 	row("connection IDs and limiters", sockets*l.tables())
 	if l.listMax > 0 {
-		row("list of up to "+strconv.Itoa(l.listMax)+" torrents", listBytes(l.listMax))
+		row("list of up to "+strconv.Itoa(l.listMax)+" torrents", listBytes(l.listMax, l.listFiles))
 	}
 	row("table of torrents", l.pages*pageTorrents*bucketBytes)
 	row("table of pages", l.pages*int(unsafe.Sizeof(page{})))

@@ -30,7 +30,7 @@ func TestPlan(t *testing.T) {
 	if code != 0 || stderr != "" || len(rows) != 7+len(populations) {
 		t.Fatalf("exit %d, %q, %q", code, stdout, stderr)
 	}
-	l, err := planMemory(6<<20, 1, -1)
+	l, err := planMemory(6<<20, 1, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -3,22 +3,31 @@ package main
 import (
 	"bytes"
 	"errors"
-	"io"
 	"io/fs"
 	"slices"
 	"strconv"
 	"sync/atomic"
+	"time"
 	"unsafe"
 
 	"github.com/fabricionaweb/pico-tracker/internal/bep15"
+	"github.com/fabricionaweb/pico-tracker/internal/filewatch"
 	"github.com/fabricionaweb/pico-tracker/internal/logger"
 	"github.com/fabricionaweb/pico-tracker/internal/sys"
 )
 
-// This file owns the access list: a file of info hashes that alone are
-// allowed, or alone refused. What is loaded is a sorted array of 20 bytes a
-// hash outside the Go heap, of which there are two: one in force, one to load
-// into.
+// This file is the access list: info hashes that alone are allowed, or alone
+// refused, read from a file or a directory. The list in force is a sorted array
+// of 20 bytes for each hash, outside the Go heap.
+//
+// A goroutine of its own reads the list, because a file system may hang. The
+// maintenance loop asks it to and puts the result in force.
+//
+// Additions are put in force at once, removals late: a file may be incomplete
+// while somebody writes to it, and a torrent that is no longer allowed loses all
+// its peers. So a list that lacks torrents of the list in force is joined with
+// it, until the file has not changed for some seconds. A file that is renamed to
+// the path is complete.
 
 // hashSet is a sorted list of info hashes.
 type hashSet []bep15.InfoHash
@@ -28,20 +37,30 @@ func (s hashSet) has(h *bep15.InfoHash) bool {
 	return found
 }
 
-// accessList is a list file and what was last read of it.
-type accessList struct {
-	path    string
-	deny    bool // a blacklist
-	log     *logger.Logger
-	halves  [2][]bep15.InfoHash // room for the list in force and the next one
-	current atomic.Pointer[listInForce]
-	next    int           // the half to load into
-	state   sys.FileState // of what was read last; zero: the file was not there
-	busy    bool          // the file was written to while it was read
-	reads   [numReads]uint64
+// listInForce is a list in force.
+type listInForce struct {
+	hashes hashSet
+	all    bool // refuse everything: the file is missing, or was never read
+	deny   bool
 }
 
-// What a load came to.
+const (
+	listEvery seconds = 5 * 60 // how often the list is checked without a notice
+	listSlow  seconds = 10     // after this time the log says that a load takes long
+
+	// Most loads end within this time: then the maintenance loop need not come
+	// back for the result.
+	loadWait = 100 * time.Millisecond
+
+	// A list is complete if it has not changed for settleTime, or for
+	// settleTimeShort if it became much shorter: more than half of the torrents
+	// are gone, and they are at least minLost.
+	settleTime      seconds = 3
+	settleTimeShort seconds = 10
+	minLost                 = 10
+)
+
+// Results of a load.
 const (
 	readOK = iota
 	readFailed
@@ -51,53 +70,74 @@ const (
 
 var readNames = [numReads]string{readOK: "ok", readFailed: "failed", readMissing: "missing"}
 
-// listInForce is a list in force. A nil set refuses every torrent.
-type listInForce struct {
-	hashes hashSet
-	all    bool // refuse everything: the file is gone
-	deny   bool
+// accessList is the access list as the maintenance loop and the workers see it.
+type accessList struct {
+	path    string
+	deny    bool // a blacklist
+	log     *logger.Logger
+	current atomic.Pointer[listInForce]
+
+	notice   atomic.Uint32 // bits: noticeChanged and so on
+	requests chan listRequest
+	results  chan listResult
+	ended    chan struct{} // closed by close
+	unwatch  func()        // nil: the system does not report changes
+
+	// Of the maintenance loop.
+	loading bool    // the loader works on a request
+	slow    bool    // and the log says that it takes long
+	asked   seconds // when the loader was last asked
+	retry   bool    // ask again in a second
+	reads   [numReads]uint64
+
+	loader listLoader // of the loader while loading, else of the maintenance loop
 }
 
-// newAccessList makes a list with room for max hashes. It refuses everything
-// until it is loaded.
-func newAccessList(path string, deny bool, max int, log *logger.Logger) (*accessList, error) {
-	mem, err := sys.Reserve(2 * max * len(bep15.InfoHash{}))
-	if err != nil {
+// Reasons to load the list.
+const (
+	noticeChanged  = 1 << iota // the system reports a change
+	noticeReplaced             // a file was renamed to the path
+	noticeReload               // SIGHUP
+)
+
+// listRequest asks the loader to look at the list.
+type listRequest struct {
+	now    seconds
+	wall   uint32 // the time of day
+	notice uint32
+}
+
+// listResult is what the loader found.
+type listResult struct {
+	list  *listInForce // nil: the list in force stays
+	read  int          // readOK and so on, -1: nothing was read
+	retry bool         // look again in a second
+	info  string       // for the log, when the list is in force
+	warn  string
+}
+
+// newAccessList makes a list with room for max hashes, and for the table of known
+// files if known is set. It refuses everything until it is loaded.
+func newAccessList(path string, deny bool, max int, known bool, log *logger.Logger) (*accessList, error) {
+	l := &accessList{path: path, deny: deny, log: log,
+		requests: make(chan listRequest, 1), results: make(chan listResult, 1), ended: make(chan struct{})}
+	if err := l.loader.reserve(max, known); err != nil {
 		return nil, err
 	}
-	all := unsafe.Slice((*bep15.InfoHash)(unsafe.Pointer(unsafe.SliceData(mem))), 2*max)
-	l := &accessList{path: path, deny: deny, log: log, halves: [2][]bep15.InfoHash{all[:max:max], all[max:]}}
 	l.current.Store(&listInForce{all: true})
 	return l, nil
 }
 
-// listBytes is the memory that a list of max hashes takes.
-func listBytes(max int) int { return 2 * max * len(bep15.InfoHash{}) }
-
-// admits says whether the list in force allows a torrent.
+// admits reports whether the list in force allows a torrent.
 func (l *accessList) admits(h *bep15.InfoHash) bool {
 	s := l.current.Load()
 	return !s.all && s.hashes.has(h) != s.deny
 }
 
-// changed says whether the file is another than the one that was read, or came
-// or went.
-func (l *accessList) changed() bool {
-	now, err := sys.Stat(l.path)
-	if err != nil {
-		// What cannot be looked at stays as it is; what is gone is news once.
-		return errors.Is(err, fs.ErrNotExist) && l.state != sys.FileState{}
-	}
-	if now.Size+l.state.Size == 0 && l.state != (sys.FileState{}) {
-		return false // a pipe, whose end has been read, or still nothing
-	}
-	return now != l.state
-}
-
-// size is how many hashes are in force.
+// size returns how many hashes are in force.
 func (l *accessList) size() int { return len(l.current.Load().hashes) }
 
-// kind is what the list is called in the log.
+// kind is the name of the list in the log.
 func (l *accessList) kind() string {
 	if l.deny {
 		return "blacklist"
@@ -105,110 +145,431 @@ func (l *accessList) kind() string {
 	return "whitelist"
 }
 
-// load reads the file and puts it in force. It says whether the list in force
-// is another one now. A file that is gone, or none, refuses every torrent; one
-// that cannot be read to its end leaves the list as it was.
-func (l *accessList) load() bool {
-	name := l.kind() + " " + l.path
-	f, err := sys.Open(l.path)
-	if errors.Is(err, fs.ErrNotExist) {
-		l.state = sys.FileState{}
-		l.reads[readMissing]++
-		l.current.Store(&listInForce{all: true})
-		l.log.Warn(name, ": no such file; every torrent is refused until it is there")
-		return true
+// start starts the loader and asks for the first load. Without notices of the
+// system the list is only checked every 5 minutes.
+func (l *accessList) start(now seconds, wall uint32) {
+	go l.serve()
+	l.unwatch, _ = filewatch.Watch(l.path, func(e filewatch.Event) {
+		if e == filewatch.Replaced {
+			l.notify(noticeReplaced)
+		} else {
+			l.notify(noticeChanged)
+		}
+	})
+	l.ask(now, wall)
+}
+
+// firstLoad waits for the first load, for at most listSlow: after that the tracker
+// starts and refuses everything until the list is read.
+func (l *accessList) firstLoad() {
+	const step = 2 * time.Millisecond
+	for waited := time.Duration(0); waited < time.Duration(listSlow)*time.Second; waited += step {
+		if len(l.results) > 0 {
+			l.install(<-l.results)
+			return
+		}
+		time.Sleep(step)
 	}
-	var hashes []bep15.InfoHash
-	var state sys.FileState
-	if err == nil {
-		defer f.Close()
-		if state, err = f.Stat(); err == nil {
-			hashes, err = l.read(f)
-		}
-		// Half of a list that is being written is no list. (A pipe, which
-		// has no size, is written to while it is read.)
-		if after, statErr := f.Stat(); err == nil && statErr == nil && after != state && after.Size+state.Size > 0 {
-			err = errListBusy
+}
+
+// serve is the loader's goroutine.
+func (l *accessList) serve() {
+	for {
+		select {
+		case r := <-l.requests:
+			l.results <- l.load(r)
+		case <-l.ended:
+			return
 		}
 	}
-	l.busy = err == errListBusy
-	if err != nil {
-		rest := "; the list that was read before stays in force"
-		if l.current.Load().all {
-			rest = "; every torrent is refused until it can be read"
+}
+
+// close ends the loader and the watch. A load that hangs is left alone.
+func (l *accessList) close() {
+	close(l.ended)
+	if l.unwatch != nil {
+		l.unwatch()
+	}
+}
+
+// notify has the next tick load the list.
+func (l *accessList) notify(reason uint32) { l.notice.Or(reason) }
+
+// ask hands a request to the loader.
+func (l *accessList) ask(now seconds, wall uint32) {
+	l.loading, l.slow, l.retry, l.asked = true, false, false, now
+	l.requests <- listRequest{now, wall, l.notice.Swap(0)}
+}
+
+// tick asks the loader where necessary and puts its result in force. It reports
+// whether another list is in force now; then the caller must call discardOld
+// after the last worker has stopped using the list before.
+func (l *accessList) tick(now seconds, wall uint32) bool {
+	if l.loading {
+		select {
+		case r := <-l.results:
+			return l.install(r)
+		default:
 		}
-		l.log.Error(name, ": ", err.Error(), rest)
-		l.reads[readFailed]++
-		l.discardOld() // what was read of it
+		if !l.slow && now-l.asked >= listSlow {
+			l.slow = true
+			l.log.Warn(l.kind(), " ", l.path, ": reading it takes more than ", strconv.Itoa(int(listSlow)), " s", l.meanwhile())
+		}
 		return false
 	}
-	l.state = state
-	l.reads[readOK]++
-	l.current.Store(&listInForce{hashes: hashes, deny: l.deny})
-	l.next ^= 1
-	l.log.Info(name, ": ", strconv.Itoa(len(hashes)), " torrents")
-	if len(hashes) == 0 && !l.deny {
-		l.log.Warn(name, ": no info hash in it; every torrent is refused")
+	if l.notice.Load() == 0 && !(l.retry && now != l.asked) && now-l.asked < listEvery {
+		return false
 	}
-	return true
+	l.ask(now, wall)
+	const step = loadWait / 20
+	for waited := time.Duration(0); waited < loadWait && len(l.results) == 0; waited += step {
+		time.Sleep(step)
+	}
+	if len(l.results) == 0 {
+		return false
+	}
+	return l.install(<-l.results)
+}
+
+// busy reports whether a load that was asked for has not ended. One that takes
+// long does not count.
+func (l *accessList) busy() bool { return l.notice.Load() != 0 || l.loading && !l.slow }
+
+// install puts the loader's result in force.
+func (l *accessList) install(r listResult) bool {
+	l.loading, l.retry = false, r.retry
+	if r.read >= 0 {
+		l.reads[r.read]++
+	}
+	if r.list == nil {
+		l.loader.discardIdle() // what was read of it
+	} else {
+		l.current.Store(r.list)
+	}
+	name := l.kind() + " " + l.path + ": "
+	if r.info != "" {
+		l.log.Info(name, r.info)
+	}
+	if r.warn != "" {
+		l.log.Warn(name, r.warn)
+	}
+	return r.list != nil
+}
+
+// meanwhile says which list is in force while another cannot be read.
+func (l *accessList) meanwhile() string {
+	if l.current.Load().all {
+		return "; every torrent is refused until it is read"
+	}
+	return "; the list that was read before stays in force"
 }
 
 // discardOld gives back the memory of the list that is no longer in force. No
-// one may be reading it.
+// worker may be using it.
 func (l *accessList) discardOld() {
-	half := l.halves[l.next]
-	if len(half) == 0 {
-		return
-	}
-	first := uintptr(unsafe.Pointer(&half[0]))
-	size := uintptr(sys.PageSize)
-	from := (first + size - 1) &^ (size - 1)
-	to := (first + uintptr(len(half)*len(bep15.InfoHash{}))) &^ (size - 1)
-	if from < to {
-		sys.Discard(unsafe.Slice((*byte)(unsafe.Add(unsafe.Pointer(&half[0]), from-first)), to-from))
+	if !l.loading {
+		l.loader.discardIdle()
 	}
 }
 
-const (
-	maxBadLines = 10 // that are warned of one by one
-	maxLine     = 64 << 10
-)
+// fingerprint tells a list from what it was before.
+type fingerprint struct {
+	file    sys.FileState // of a file; zero: nothing is there
+	entries uint64        // of a directory: a sum over its files
+}
 
-var errListBusy = errors.New("somebody is writing to it; it is read again in a second")
+// listLoader reads the list into the half of its memory that is not in force.
+type listLoader struct {
+	halves [2][]bep15.InfoHash
+	known  [2]knownFiles // for directories
+	next   int           // the half to load into
+
+	started  bool        // the first load is done
+	read     fingerprint // of what was read last
+	complete bool        // and it is in force as it was read
+	seen     fingerprint // of what was seen last
+	since    seconds     // when that was first seen
+	wait     seconds     // how long it must not change
+	told     int         // torrents, as the log says
+
+	reader  listReader
+	hashes  []bep15.InfoHash // what has been read so far
+	path    string           // of the file that is being read
+	log     *logger.Logger   // nil: bad lines and files are not reported
+	bad     int              // lines and files
+	current uint64           // key of the .torrent file that is being read, or 0
+}
+
+// load looks at the list and reads it if it must.
+func (l *accessList) load(r listRequest) listResult {
+	d := &l.loader
+	name := l.kind() + " " + l.path
+	none := listResult{read: -1}
+	fail := func(err error) listResult {
+		l.log.Error(name, ": ", err.Error(), l.meanwhile())
+		d.started, d.complete = true, true
+		d.read = fingerprint{file: sys.FileState{Size: -1}} // try again at the next check
+		return listResult{read: readFailed}
+	}
+	now, err := d.look(l.path)
+	if err != nil {
+		return fail(err)
+	}
+	if now.file.IsPipe() && d.started {
+		if r.notice&noticeReload != 0 {
+			l.log.Warn(name, ": a pipe is read only once, at the start", l.meanwhile())
+		}
+		return none
+	}
+	first, same := !d.started, now == d.read
+	if now != d.seen || first {
+		d.seen, d.since, d.wait = now, r.now, settleTime
+	}
+	if same && d.complete && !first && r.notice&noticeReload == 0 {
+		return none
+	}
+	before := l.current.Load()
+	missing := now == fingerprint{}
+	// notYet is the result while the file may be incomplete.
+	notYet := listResult{read: -1, retry: true}
+	if r.notice&noticeReload != 0 {
+		notYet.info = "it changed just now; it is read when it has not changed for " + strconv.Itoa(int(settleTime)) + " s"
+	}
+	// A clock that was set makes no difference to a file that is seen to change.
+	quiet := r.now - d.since
+	if age := int64(r.wall) - now.file.Seconds; now.file.IsRegular() && age > int64(quiet) {
+		quiet = seconds(min(age, int64(settleTimeShort)))
+	}
+	final := first || same && d.complete || before.all && !l.deny ||
+		!missing && (r.notice&noticeReplaced != 0 || now.file.Replaced(&d.read.file))
+	settled := final || quiet >= d.wait
+	if !settled && (same || r.notice == 0 && !d.complete) {
+		d.complete = false
+		return notYet
+	}
+	if missing {
+		if d.read, d.complete = now, settled; !settled {
+			return notYet
+		}
+		d.started = true
+		return listResult{list: &listInForce{all: true}, read: readMissing,
+			warn: "no such file; every torrent is refused until it is there"}
+	}
+
+	d.log = nil
+	if settled {
+		d.log = l.log
+	}
+	after, err := d.readAll(l.path, now)
+	switch {
+	case err != nil && !settled:
+		d.read, d.complete = now, false
+		return notYet
+	case err != nil:
+		return fail(err)
+	case after != now: // somebody is writing to it
+		settled = false
+		d.seen, d.since = after, r.now
+	}
+	lost := 0
+	if !final {
+		for i := range before.hashes {
+			if !hashSet(d.hashes).has(&before.hashes[i]) {
+				lost++
+			}
+		}
+		if lost >= minLost && 2*lost > len(before.hashes) {
+			d.wait = settleTimeShort
+			settled = settled && quiet >= d.wait
+		}
+	}
+	if !settled && !first {
+		// Much may be missing from an incomplete blacklist, and before it was
+		// there everything was refused.
+		if before.all || !d.join(before.hashes) {
+			d.read, d.complete = now, false
+			return notYet
+		}
+	}
+	result := listResult{list: &listInForce{hashes: d.hashes, deny: l.deny}, read: readOK, retry: !settled}
+	if n := len(d.hashes); n != d.told || first || before.all || r.notice&noticeReload != 0 {
+		d.told = n
+		result.info = strconv.Itoa(n) + " torrents"
+		if lost > 0 && !settled {
+			result.info += "; " + strconv.Itoa(lost) + " of them are no longer in it and go when it has not changed for " +
+				strconv.Itoa(int(d.wait)) + " s"
+		}
+		if n == 0 && !l.deny {
+			result.warn = "no info hash in it; every torrent is refused"
+		}
+	}
+	d.started, d.read, d.complete = true, now, settled
+	d.next ^= 1
+	return result
+}
+
+// look returns the fingerprint of what is at path, or an error if that cannot
+// be a list.
+func (d *listLoader) look(path string) (fingerprint, error) {
+	st, err := sys.Stat(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return fingerprint{}, nil
+	case err != nil:
+		return fingerprint{}, err
+	case st.IsDirectory():
+		sum := fingerprint{file: st.Directory()}
+		err := sys.EachEntry(path, func(name string) error {
+			if kindOfEntry(name) != entryIgnored {
+				if st, err := sys.Stat(path + "/" + name); err == nil {
+					sum.entries += st.Key()
+				}
+			}
+			return nil
+		})
+		return sum, err
+	case !st.IsRegular() && !st.IsPipe():
+		return fingerprint{}, errNotList
+	}
+	return fingerprint{file: st}, nil
+}
 
 var errListFull = errors.New("more info hashes than the memory set aside for the list holds; restart, or raise -memory")
 
-// read parses a list into the idle half.
-func (l *accessList) read(r io.Reader) ([]bep15.InfoHash, error) {
-	half := l.halves[l.next]
-	n, bad := 0, 0
-	err := eachLine(r, func(number int, line []byte) error {
-		var h bep15.InfoHash
-		switch ok, err := parseLine(line, &h); {
-		case err != nil:
-			if bad++; bad <= maxBadLines {
-				l.log.Warn(l.path, ":", strconv.Itoa(number), ": ", err.Error(), "; line skipped")
+// maxBadLines is how many bad lines or files are reported one by one.
+const maxBadLines = 10
+
+// readAll reads the list into the idle half. after is the fingerprint after the
+// load.
+func (d *listLoader) readAll(path string, before fingerprint) (after fingerprint, err error) {
+	d.hashes, d.bad, d.current = d.halves[d.next][:0], 0, 0
+	d.path = path
+	after = before
+	switch {
+	case before.file.IsDirectory():
+		err = d.directory(path)
+	case before.file.IsPipe():
+		var f sys.File
+		if f, err = sys.Open(path); err == nil {
+			err = d.reader.file(f, d)
+			f.Close()
+		}
+	default:
+		var f sys.File
+		if f, _, err = openRegular(path); err == nil {
+			if err = d.reader.file(f, d); err == nil {
+				after.file, err = f.Stat()
 			}
-		case ok && n == len(half):
-			return errListFull
-		case ok:
-			half[n] = h
-			n++
+			f.Close()
+		}
+	}
+	if d.log != nil && d.bad > maxBadLines {
+		d.log.Warn(path, ": ", strconv.Itoa(d.bad), " lines or files skipped in all")
+	}
+	if err != nil {
+		return after, err
+	}
+	sortHashes(d.hashes, 0)
+	d.hashes = slices.Compact(d.hashes)
+	return after, nil
+}
+
+// found takes a hash from the reader.
+func (d *listLoader) found(h *bep15.InfoHash, _ string) error {
+	if len(d.hashes) == cap(d.hashes) {
+		return errListFull
+	}
+	d.hashes = append(d.hashes, *h)
+	if d.current != 0 {
+		d.known[d.next].add(d.current, h)
+	}
+	return nil
+}
+
+// badLine reports a line without an info hash.
+func (d *listLoader) badLine(number int, err error) {
+	d.skipped(":"+strconv.Itoa(number), err)
+}
+
+// skipped reports a line or a file that is skipped.
+func (d *listLoader) skipped(where string, err error) {
+	if d.bad++; d.log != nil && d.bad <= maxBadLines {
+		d.log.Warn(d.path, where, ": ", err.Error(), "; skipped")
+	}
+}
+
+// directory reads the files of a directory. A .torrent file that was read
+// before and did not change is not read again.
+func (d *listLoader) directory(path string) error {
+	d.known[d.next].clear()
+	return sys.EachEntry(path, func(name string) error {
+		kind := kindOfEntry(name)
+		if kind == entryIgnored {
+			return nil
+		}
+		full := path + "/" + name
+		st, err := sys.Stat(full)
+		if err != nil {
+			return nil // removed meanwhile, or a symbolic link to nothing
+		}
+		d.path, d.current = path, 0
+		key := st.Key()
+		if kind == entryTorrent {
+			if seen, err := d.recall(key); seen || err != nil {
+				return err
+			}
+			d.current = key
+		} else {
+			d.path = path + "/" + printable(name)
+		}
+		err = d.reader.entry(full, kind, d)
+		if err == errListFull {
+			return err
+		}
+		if err != nil {
+			d.path = path
+			d.skipped("/"+printable(name), err)
+			if d.log != nil && d.current != 0 {
+				d.known[d.next].add(key, &bep15.InfoHash{}) // do not report it again
+			}
 		}
 		return nil
 	})
-	if err != nil {
-		return nil, err
-	}
-	if bad > maxBadLines {
-		l.log.Warn(l.path, ": ", strconv.Itoa(bad), " lines skipped in all")
-	}
-	sortHashes(half[:n], 0)
-	return slices.Compact(half[:n]), nil
 }
 
-// sortHashes sorts what is the same up to a bit, in place: halves by that bit,
-// quarters by the next and so on. (Package slices' sort is slower and takes
+// recall takes over the hashes of a .torrent file that was read before.
+func (d *listLoader) recall(key uint64) (seen bool, err error) {
+	d.current = key
+	d.known[d.next^1].each(key, func(h *bep15.InfoHash) {
+		seen = true
+		if *h == (bep15.InfoHash{}) {
+			d.known[d.next].add(key, h)
+		} else if err == nil {
+			err = d.found(h, "")
+		}
+	})
+	return seen, err
+}
+
+// join adds the hashes of the list in force that the new list lacks. It reports
+// whether there was room.
+func (d *listLoader) join(before hashSet) bool {
+	n := len(d.hashes)
+	for i := range before {
+		if hashSet(d.hashes[:n]).has(&before[i]) {
+			continue
+		}
+		if len(d.hashes) == cap(d.hashes) {
+			return false
+		}
+		d.hashes = append(d.hashes, before[i])
+	}
+	sortHashes(d.hashes, 0)
+	return true
+}
+
+// sortHashes sorts hashes that are the same up to a bit, in place: halves by that
+// bit, quarters by the next and so on. (Package slices' sort is slower and takes
 // 3 KB of a router's flash.)
 func sortHashes(h []bep15.InfoHash, bit int) {
 	for ; len(h) > 1 && bit < 8*len(bep15.InfoHash{}); bit++ {
@@ -226,96 +587,149 @@ func sortHashes(h []bep15.InfoHash, bit int) {
 	}
 }
 
-// eachLine calls f with every line of r, without its end, counted from 1. What
-// a line has beyond maxLine bytes is not read.
-func eachLine(r io.Reader, f func(number int, line []byte) error) error {
-	buf := make([]byte, maxLine)
-	have, number, skip := 0, 1, false
-	for {
-		n, err := r.Read(buf[have:])
-		have += n
-		rest := buf[:have]
-		for {
-			i := bytes.IndexByte(rest, '\n')
-			if i < 0 {
-				break
-			}
-			if !skip {
-				if err := f(number, rest[:i]); err != nil {
-					return err
-				}
-			}
-			number++
-			skip = false
-			rest = rest[i+1:]
+// printable returns a file's name for the log: quoted if a terminal might act on
+// it.
+func printable(name string) string {
+	for i := range len(name) {
+		if c := name[i]; c <= ' ' || c >= 0x7f {
+			return strconv.Quote(name)
 		}
-		if len(rest) == len(buf) || skip {
-			if !skip {
-				if err := f(number, rest); err != nil {
-					return err
-				}
-			}
-			skip, rest = true, nil
+	}
+	return name
+}
+
+// knownFiles remembers the .torrent files of a directory: an open-addressing
+// table from the key of a file to its info hashes.
+type knownFiles []knownFile
+
+// knownFile is an entry. The zero hash marks a file that is no torrent.
+type knownFile struct {
+	key  [2]uint32 // zero: free
+	hash bep15.InfoHash
+}
+
+var _ [28]byte = [unsafe.Sizeof(knownFile{})]byte{}
+
+func splitKey(key uint64) [2]uint32 { return [2]uint32{uint32(key), uint32(key>>32) | 1} }
+
+// add adds an entry. If little room is left, the file is read again instead.
+func (k knownFiles) add(key uint64, h *bep15.InfoHash) {
+	for i, tries := k.slot(key), 0; tries < min(len(k), 64); i, tries = (i+1)%len(k), tries+1 {
+		if k[i].key == ([2]uint32{}) {
+			k[i] = knownFile{splitKey(key), *h}
+			return
 		}
-		have = copy(buf, rest)
-		if err == io.EOF {
-			if have > 0 {
-				return f(number, buf[:have])
+	}
+}
+
+// each calls f for each entry of a file.
+func (k knownFiles) each(key uint64, f func(*bep15.InfoHash)) {
+	for i, tries := k.slot(key), 0; tries < min(len(k), 64) && k[i].key != [2]uint32{}; i, tries = (i+1)%len(k), tries+1 {
+		if k[i].key == splitKey(key) {
+			f(&k[i].hash)
+		}
+	}
+}
+
+func (k knownFiles) slot(key uint64) int { return int(key % uint64(max(len(k), 1))) }
+
+// clear frees all entries. It does not write to free ones: untouched memory stays
+// out of the process.
+func (k knownFiles) clear() {
+	for i := range k {
+		if k[i].key != ([2]uint32{}) {
+			k[i] = knownFile{}
+		}
+	}
+}
+
+// listBytes returns the memory that a list of max hashes takes: two halves of
+// hashes, and for a directory two tables of known files that are at most three
+// quarters full.
+func listBytes(max int, directory bool) int {
+	n := 2 * max * len(bep15.InfoHash{})
+	if directory {
+		n += 2 * (max + max/3) * int(unsafe.Sizeof(knownFile{}))
+	}
+	return n
+}
+
+// reserve reserves the memory for max hashes.
+func (d *listLoader) reserve(max int, known bool) error {
+	mem, err := sys.Reserve(listBytes(max, false))
+	if err != nil {
+		return err
+	}
+	all := unsafe.Slice((*bep15.InfoHash)(unsafe.Pointer(unsafe.SliceData(mem))), 2*max)
+	d.halves = [2][]bep15.InfoHash{all[:max:max], all[max:]}
+	if !known {
+		return nil
+	}
+	slots := max + max/3
+	if mem, err = sys.Reserve(2 * slots * int(unsafe.Sizeof(knownFile{}))); err != nil {
+		return err
+	}
+	files := unsafe.Slice((*knownFile)(unsafe.Pointer(unsafe.SliceData(mem))), 2*slots)
+	d.known = [2]knownFiles{files[:slots:slots], files[slots:]}
+	return nil
+}
+
+// discardIdle gives back the memory that the next load uses.
+func (d *listLoader) discardIdle() {
+	half, known := d.halves[d.next], d.known[d.next]
+	if len(half) == 0 {
+		return
+	}
+	discardWhole(unsafe.Pointer(&half[0]), len(half)*len(bep15.InfoHash{}))
+	if len(known) > 0 {
+		discardWhole(unsafe.Pointer(&known[0]), len(known)*int(unsafe.Sizeof(knownFile{})))
+	}
+}
+
+// discardWhole gives back the whole system pages of n bytes at p.
+func discardWhole(p unsafe.Pointer, n int) {
+	first, size := uintptr(p), uintptr(sys.PageSize)
+	from := (first + size - 1) &^ (size - 1)
+	to := (first + uintptr(n)) &^ (size - 1)
+	if from < to {
+		sys.Discard(unsafe.Slice((*byte)(unsafe.Add(p, from-first)), to-from))
+	}
+}
+
+// listEstimate is what the memory for a list is planned for.
+type listEstimate struct {
+	hashes    int64
+	directory bool
+}
+
+// estimateList looks at what is there when the tracker starts. Its error is for
+// people: the path cannot be a list.
+func estimateList(path string) (e listEstimate, err error) {
+	st, err := sys.Stat(path)
+	switch {
+	case err != nil:
+		return e, nil // the file may come later
+	case st.IsRegular():
+		e.hashes = st.Size / minListLine
+	case st.IsDirectory():
+		e.directory = true
+		err = sys.EachEntry(path, func(name string) error {
+			switch kindOfEntry(name) {
+			case entryTorrent:
+				e.hashes += 2 // a hybrid
+			case entryList:
+				if st, err := sys.Stat(path + "/" + name); err == nil && st.IsRegular() {
+					e.hashes += st.Size / minListLine
+				}
 			}
 			return nil
-		}
-		if err != nil {
-			return err
-		}
+		})
+	case !st.IsPipe():
+		err = errNotList
 	}
+	return e, err
 }
 
-var (
-	errLineLength = errors.New("an info hash is 40 hexadecimal digits, or 64 for BitTorrent v2")
-	errLineRest   = errors.New("only a comment may follow the info hash")
-)
-
-// parseLine reads a line: nothing, a comment, or a hash with perhaps a comment
-// behind it. ok is false where there is no hash.
-func parseLine(line []byte, h *bep15.InfoHash) (ok bool, err error) {
-	line = bytes.TrimPrefix(line, []byte("\xef\xbb\xbf"))
-	line = bytes.TrimSpace(line)
-	n := 0
-	for n < len(line) && line[n] != ' ' && line[n] != '\t' && line[n] != '#' {
-		n++
-	}
-	word, rest := line[:n], bytes.TrimSpace(line[n:])
-	if len(rest) > 0 && rest[0] != '#' {
-		return false, errLineRest
-	}
-	if len(word) == 0 {
-		return false, nil
-	}
-	if len(word) != 2*len(h) && len(word) != 2*32 {
-		return false, errLineLength
-	}
-	for i, c := range word {
-		d, ok := hexDigit(c)
-		if !ok {
-			return false, errLineLength
-		}
-		if i/2 < len(h) { // BEP 52: trackers know a v2 torrent by 20 bytes
-			h[i/2] = h[i/2]<<4 | d
-		}
-	}
-	return true, nil
-}
-
-// hexDigit is the value of a digit. (encoding/hex would bring fmt along: 50 KB
-// of a router's flash.)
-func hexDigit(c byte) (d byte, ok bool) {
-	switch {
-	case '0' <= c && c <= '9':
-		return c - '0', true
-	case 'a' <= c && c <= 'f':
-		return c - 'a' + 10, true
-	case 'A' <= c && c <= 'F':
-		return c - 'A' + 10, true
-	}
-	return 0, false
-}
+// minListLine is the length of the shortest line with an info hash, without its
+// end.
+const minListLine = 40

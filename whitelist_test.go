@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"crypto/sha1"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -17,6 +18,8 @@ import (
 	"testing/iotest"
 	"time"
 
+	"github.com/fabricionaweb/pico-tracker/internal/metainfo"
+
 	"github.com/fabricionaweb/pico-tracker/internal/bep15"
 	"github.com/fabricionaweb/pico-tracker/internal/logger"
 )
@@ -28,16 +31,59 @@ func digits(i int) string { return hex.EncodeToString(testHash(i)[:]) }
 func testList(t testing.TB, deny bool, max int) (*accessList, *logLines) {
 	t.Helper()
 	lines := &logLines{}
-	l, err := newAccessList(filepath.Join(t.TempDir(), "list"), deny, max, &logger.Logger{Out: lines})
+	l, err := newAccessList(filepath.Join(t.TempDir(), "list"), deny, max, true, &logger.Logger{Out: lines})
 	if err != nil {
 		t.Fatal(err)
 	}
 	return l, lines
 }
 
+// look has the loader look at the list at a time, and puts the result in force.
+func look(l *accessList, mono seconds, notice uint32) (installed bool) {
+	// The time of day is long before the time of any file.
+	return l.install(l.load(listRequest{now: mono, notice: notice}))
+}
+
+// differs reports whether the list differs from what was read.
+func differs(l *accessList) bool {
+	now, err := l.loader.look(l.path)
+	return err != nil || now != l.loader.read
+}
+
+// reloadList reads a list that does not change any more. It reports whether
+// another list is in force.
+func reloadList(l *accessList) (installed bool) {
+	now, notice := l.loader.since+1000, uint32(noticeReload)
+	if differs(l) {
+		notice = noticeChanged
+	}
+	installed = look(l, now, notice)
+	for now < l.loader.since+settleTimeShort+1 && l.retry {
+		now++
+		installed = look(l, now, 0) || installed
+	}
+	return installed
+}
+
+// reload is reloadList for a tracker that serves.
+func reload(m *maintenance, now moment) {
+	if reloadList(m.list) {
+		m.purge(now)
+	}
+}
+
 func writeFile(t testing.TB, path, text string) {
 	t.Helper()
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// replaceFile replaces a file by renaming another to its place.
+func replaceFile(t testing.TB, path, text string) {
+	t.Helper()
+	writeFile(t, path+".new", text)
+	if err := os.Rename(path+".new", path); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -53,50 +99,54 @@ func admitted(l *accessList, n int) (which []int) {
 }
 
 func TestListLine(t *testing.T) {
-	hash := "0123456789abcdef0123456789abcdef01234567"
-	want := bep15.InfoHash(bin(hash))
+	const hash = "0123456789abcdef0123456789abcdef01234567"
 	v2 := hash + strings.Repeat("9f", 12)
-	for _, line := range []string{
-		hash, strings.ToUpper(hash), "0123456789ABCDEF0123456789abcdef01234567", hash + "\r", "  " + hash + "\t ",
-		"\xef\xbb\xbf" + hash, hash + " # a comment", hash + "#a comment", hash + "\t#", hash + " # a # b",
-		v2, strings.ToUpper(v2) + " # v2", "\t" + v2 + "\r",
+	magnet := "magnet:?xt=urn:btih:" + hash
+	for _, tt := range []struct {
+		line, name string
+		hashes     int
+	}{
+		{line: hash, hashes: 1}, {line: strings.ToUpper(hash), hashes: 1}, {line: hash + "\r", hashes: 1}, {line: "  " + hash + "\t ", hashes: 1},
+		{line: "\xef\xbb\xbf" + hash, hashes: 1}, {line: hash + " # a comment", name: "a comment", hashes: 1},
+		{line: hash + "#a comment", name: "a comment", hashes: 1}, {line: hash + "\t#", hashes: 1}, {line: hash + " # a # b", name: "a # b", hashes: 1},
+		{line: v2, hashes: 1}, {line: strings.ToUpper(v2) + " # v2", name: "v2", hashes: 1}, {line: "\t" + v2 + "\r", hashes: 1},
+		// As lists of other trackers have it.
+		{line: hash + " name", name: "name", hashes: 1}, {line: hash + " - the name", name: "the name", hashes: 1},
+		{line: hash + ",name", name: "name", hashes: 1}, {line: hash + ";1;2", name: "1;2", hashes: 1}, {line: hash + "\t" + hash, name: hash, hashes: 1},
+		{line: hash + "|name", name: "name", hashes: 1}, {line: hash + ":name", name: ":name", hashes: 1},
+		{line: magnet, hashes: 1}, {line: magnet + "&dn=a+b&tr=udp://x", name: "a b", hashes: 1},
+		{line: magnet + "&xt=urn:btmh:1220" + v2, hashes: 2}, {line: "MAGNET:?xt=urn:btih:" + hash, hashes: 1},
+		{line: ""}, {line: " "}, {line: "\r"}, {line: "\t"}, {line: "#"}, {line: "# " + hash}, {line: "  # x"}, {line: "#" + hash},
+		{line: "\xef\xbb\xbf"}, {line: "\xef\xbb\xbf# x\r"},
 	} {
-		var h bep15.InfoHash
-		if ok, err := parseLine([]byte(line), &h); !ok || err != nil || h != want {
-			t.Errorf("%q: %v, %v, %x", line, ok, err, h)
+		got, name, err := parseLine([]byte(tt.line))
+		if err != nil || name != tt.name || len(got) != tt.hashes {
+			t.Errorf("%q: got %x, %q, %v, want %d hashes and the name %q", tt.line, got, name, err, tt.hashes, tt.name)
 		}
-	}
-	for _, line := range []string{"", " ", "\r", "\t", "#", "# " + hash, "  # x", "#" + hash, "\xef\xbb\xbf", "\xef\xbb\xbf# x\r"} {
-		var h bep15.InfoHash
-		if ok, err := parseLine([]byte(line), &h); ok || err != nil {
-			t.Errorf("%q: %v, %v, want neither a hash nor an error", line, ok, err)
+		for _, h := range got {
+			if h != bep15.InfoHash(bin(hash)) {
+				t.Errorf("%q: got %x", tt.line, h)
+			}
 		}
 	}
 	for line, want := range map[string]error{
-		hash[1:]:            errLineLength,
-		hash + "8":          errLineLength,
-		v2[1:]:              errLineLength,
-		v2 + "0":            errLineLength,
-		"g" + hash[1:]:      errLineLength,
-		"G" + hash[1:]:      errLineLength,
-		hash[:39] + "/":     errLineLength,
-		hash[:39] + ":":     errLineLength,
-		hash[:39] + "@":     errLineLength,
-		hash[:39] + "`":     errLineLength,
-		v2[:63] + "x":       errLineLength,
-		hash[:39] + "\x00":  errLineLength,
-		hash[:38] + "é":     errLineLength,
-		"0x" + hash:         errLineLength,
-		"abc # x":           errLineLength,
-		hash + " x":         errLineRest,
-		hash + "\t" + hash:  errLineRest,
-		hash + " ; x":       errLineRest,
-		"allow " + hash:     errLineRest,
-		hash + " " + "// x": errLineRest,
+		hash[1:]:             metainfo.ErrHash,
+		hash + "8":           metainfo.ErrHash,
+		hash + "x":           metainfo.ErrHash,
+		v2[1:]:               metainfo.ErrHash,
+		v2 + "0":             metainfo.ErrHash,
+		"g" + hash[1:]:       metainfo.ErrHash,
+		hash[:39] + ":":      metainfo.ErrHash,
+		v2[:63] + "x":        metainfo.ErrHash,
+		hash[:38] + "\u00e9": metainfo.ErrHash,
+		"0x" + hash:          metainfo.ErrHash,
+		"abc # x":            metainfo.ErrHash,
+		"allow " + hash:      metainfo.ErrHash,
+		"magnet:?dn=x":       metainfo.ErrMagnet,
+		"mirror":             metainfo.ErrMagnet,
 	} {
-		var h bep15.InfoHash
-		if ok, err := parseLine([]byte(line), &h); ok || err != want {
-			t.Errorf("%q: %v, %v, want %v", line, ok, err, want)
+		if got, _, err := parseLine([]byte(line)); got != nil || err != want {
+			t.Errorf("%q: got %x, %v, want %v", line, got, err, want)
 		}
 	}
 }
@@ -112,16 +162,48 @@ func TestList(t *testing.T) {
 		"   \n"+
 		digits(3)+strings.Repeat("0", 24)+"\n"+
 		digits(4)+" and more\n"+
+		"magnet:?xt=urn:btih:"+digits(5)+"&dn=five\n"+
+		"magnet:?dn=six\n"+
 		"\t"+digits(0)) // without a line end
-	if !l.load() {
+	if !reloadList(l) {
 		t.Fatal("not loaded")
 	}
-	if got := admitted(l, 10); !slices.Equal(got, []int{0, 1, 2, 3}) {
+	if got := admitted(l, 10); !slices.Equal(got, []int{0, 1, 2, 3, 4, 5}) {
 		t.Errorf("admitted: %v", got)
 	}
-	lines.expectLines(t, "list:5: an info hash is 40 hexadecimal digits, or 64 for BitTorrent v2; line skipped",
-		"list:9: only a comment may follow the info hash; line skipped",
-		"whitelist "+l.path+": 4 torrents")
+	lines.expectLines(t, "list:5: an info hash is 40 hexadecimal digits, or 64 for BitTorrent v2; skipped",
+		"list:11: the magnet link has no info hash",
+		"whitelist "+l.path+": 6 torrents")
+}
+
+// TestListNoLine: a list without a valid line is an error, and the list before
+// stays. A file without lines, or with comments only, is a list of nothing.
+func TestListNoLine(t *testing.T) {
+	for _, deny := range []bool{false, true} {
+		l, lines := testList(t, deny, 10)
+		writeFile(t, l.path, "a name\n"+digits(1)[1:]+"\n")
+		reloadList(l)
+		if got := admitted(l, 3); got != nil {
+			t.Errorf("%s: %v are allowed", l.kind(), got)
+		}
+		lines.expectLines(t, "list:1: ", "list:2: ",
+			"[ERROR] "+l.kind()+" "+l.path+": no line is an info hash or a magnet link; every torrent is refused until it is read")
+		writeFile(t, l.path, digits(1))
+		reloadList(l)
+		want := admitted(l, 3)
+		lines.take()
+		writeFile(t, l.path, "a name")
+		reloadList(l)
+		if got := admitted(l, 3); !slices.Equal(got, want) {
+			t.Errorf("%s: %v are allowed, want %v as before", l.kind(), got, want)
+		}
+		lines.expectLines(t, "list:1: ", "[ERROR] "+l.kind()+" "+l.path+": no line is an info hash or a magnet link; the list that was read before stays")
+		writeFile(t, l.path, "# nothing\n")
+		reloadList(l)
+		if got := l.size(); got != 0 {
+			t.Errorf("%s: %d torrents, want none", l.kind(), got)
+		}
+	}
 }
 
 // TestListOfOriginal: the example that the original tracker documents has a
@@ -134,7 +216,7 @@ fedcba0987654321098765432109876543210fedc
 
 e5d4c3b2a1987654321098765432109876543210
 `)
-	l.load()
+	reloadList(l)
 	lines.expectLines(t, "list:3: an info hash is 40 hexadecimal digits", ": 2 torrents")
 	for _, h := range []string{"a1b2c3d4e5f6789012345678901234567890abcd", "e5d4c3b2a1987654321098765432109876543210"} {
 		if !l.admits((*bep15.InfoHash)(bin(h))) {
@@ -148,13 +230,13 @@ func TestListBadLines(t *testing.T) {
 	for _, bad := range []int{9, 10, 11, 500} {
 		l, lines := testList(t, false, 10)
 		writeFile(t, l.path, digits(1)+"\n"+strings.Repeat("bad\n", bad)+digits(2))
-		l.load()
+		reloadList(l)
 		var want []string
 		for i := 0; i < min(bad, 10); i++ {
 			want = append(want, fmt.Sprintf("[WARN] %s:%d: ", l.path, i+2))
 		}
 		if bad > 10 {
-			want = append(want, fmt.Sprintf("[WARN] %s: %d lines skipped in all", l.path, bad))
+			want = append(want, fmt.Sprintf("[WARN] %s: %d lines or files skipped in all", l.path, bad))
 		}
 		lines.expectLines(t, append(want, "2 torrents")...)
 		if got := admitted(l, 5); !slices.Equal(got, []int{1, 2}) {
@@ -175,14 +257,14 @@ func TestListRefusesAll(t *testing.T) {
 			}
 		}
 		expect("before it is read")
-		if !l.load() {
+		if !reloadList(l) {
 			t.Error("that the file is gone is news")
 		}
 		expect("without a file")
 		lines.expectLines(t, "[WARN] "+l.kind()+" "+l.path+": no such file; every torrent is refused until it is there")
 
 		writeFile(t, l.path, "# nothing\n")
-		l.load()
+		reloadList(l)
 		if deny {
 			expect("of nothing", 0, 1, 2)
 			lines.expectLines(t, ": 0 torrents")
@@ -192,7 +274,7 @@ func TestListRefusesAll(t *testing.T) {
 		}
 
 		writeFile(t, l.path, digits(1))
-		l.load()
+		reloadList(l)
 		if deny {
 			expect("of one", 0, 2)
 		} else {
@@ -202,17 +284,17 @@ func TestListRefusesAll(t *testing.T) {
 		if err := os.Remove(l.path); err != nil {
 			t.Fatal(err)
 		}
-		if !l.changed() {
+		if !differs(l) {
 			t.Error("it is gone, and has not changed")
 		}
-		l.load()
+		reloadList(l)
 		expect("that is gone")
-		if l.changed() {
+		if differs(l) {
 			t.Error("that it is gone is told twice")
 		}
 		lines.expectLines(t, "no such file")
 		writeFile(t, l.path, digits(2))
-		if !l.changed() || !l.load() || l.changed() {
+		if !differs(l) || !reloadList(l) || differs(l) {
 			t.Error("it is back, and has not changed; or goes on changing")
 		}
 	}
@@ -223,15 +305,15 @@ func TestListRefusesAll(t *testing.T) {
 func TestListKept(t *testing.T) {
 	l, lines := testList(t, false, 3)
 	writeFile(t, l.path, digits(1)+"\n"+digits(2))
-	l.load()
+	reloadList(l)
 	lines.take()
 	expectKept := func(why string) {
 		t.Helper()
 		for i := 0; i < 2; i++ {
-			if !l.changed() {
+			if !differs(l) {
 				t.Errorf("%s: it is not tried again", why)
 			}
-			if l.load() {
+			if reloadList(l) {
 				t.Errorf("%s: it was loaded", why)
 			}
 			if got := admitted(l, 10); !slices.Equal(got, []int{1, 2}) {
@@ -243,16 +325,16 @@ func TestListKept(t *testing.T) {
 
 	writeFile(t, l.path, digits(4)+"\n"+digits(5)+"\n"+digits(6)+"\n"+digits(7))
 	expectKept("more than there is room for")
-	if err := errors.Join(os.Remove(l.path), os.Mkdir(l.path, 0o700)); err != nil {
+	if err := errors.Join(os.Remove(l.path), os.Symlink("list", l.path)); err != nil {
 		t.Fatal(err)
 	}
-	expectKept("a directory")
+	expectKept("a symbolic link to itself")
 
 	if err := os.Remove(l.path); err != nil {
 		t.Fatal(err)
 	}
 	writeFile(t, l.path, digits(4)+"\n"+digits(5)+"\n"+digits(6))
-	if !l.changed() || !l.load() {
+	if !differs(l) || !reloadList(l) {
 		t.Fatal("a good file is not loaded")
 	}
 	if got := admitted(l, 10); !slices.Equal(got, []int{4, 5, 6}) {
@@ -261,11 +343,11 @@ func TestListKept(t *testing.T) {
 
 	// Before anything was read, there is nothing to keep.
 	l, lines = testList(t, true, 3)
-	if err := os.Mkdir(l.path, 0o700); err != nil {
+	if err := os.Symlink("list", l.path); err != nil {
 		t.Fatal(err)
 	}
-	l.load()
-	lines.expectLines(t, "every torrent is refused until it can be read")
+	reloadList(l)
+	lines.expectLines(t, "every torrent is refused until it is read")
 	if got := admitted(l, 10); got != nil {
 		t.Errorf("%v are allowed", got)
 	}
@@ -279,81 +361,19 @@ func TestListCutOff(t *testing.T) {
 		text += digits(i) + "\n"
 	}
 	gone := errors.New("gone")
+	read := func(r io.Reader) (int, error) {
+		l.loader.hashes = l.loader.halves[0][:0]
+		err := l.loader.reader.file(r, &l.loader)
+		return len(l.loader.hashes), err
+	}
 	for _, n := range []int{0, 1, 40, 41, 42, 10000, len(text)} {
 		r := io.MultiReader(strings.NewReader(text[:n]), iotest.ErrReader(gone))
-		if got, err := l.read(r); err != gone || got != nil {
-			t.Errorf("after %d bytes: %d hashes, %v", n, len(got), err)
+		if got, err := read(r); err != gone {
+			t.Errorf("after %d bytes: %d hashes, %v", n, got, err)
 		}
 	}
-	if got, err := l.read(strings.NewReader(text)); len(got) != 500 || err != nil {
-		t.Errorf("whole: %d hashes, %v", len(got), err)
-	}
-}
-
-// changingWriter does something when the first line is logged.
-type changingWriter struct {
-	*logLines
-	change func()
-}
-
-func (w *changingWriter) Write(b []byte) (int, error) {
-	if w.change != nil {
-		w.change()
-		w.change = nil
-	}
-	return w.logLines.Write(b)
-}
-
-// TestListBusy: a file that is cut off or written to while it is read changes
-// nothing, and is read again a second later.
-func TestListBusy(t *testing.T) {
-	text := "a line that is logged while the file is read\n"
-	for i := 0; i < 4000; i++ {
-		text += digits(i) + "\n"
-	}
-	for name, change := range map[string]func(path string) error{
-		"truncated": func(path string) error { return os.Truncate(path, 100000) },
-		"emptied":   func(path string) error { return os.Truncate(path, 0) },
-		"written to": func(path string) error {
-			f, err := os.OpenFile(path, os.O_APPEND|os.O_WRONLY, 0)
-			if err == nil {
-				_, err = f.WriteString(digits(5000) + "\n")
-				err = errors.Join(err, f.Close())
-			}
-			return err
-		},
-	} {
-		t.Run(name, func(t *testing.T) {
-			s := newService(t)
-			l, lines := testList(t, false, 10000)
-			writeFile(t, l.path, digits(9000))
-			l.load()
-			lines.take()
-			w := &changingWriter{logLines: lines, change: func() {
-				if err := change(l.path); err != nil {
-					t.Error(err)
-				}
-			}}
-			l.log = &logger.Logger{Out: w}
-			k := &maintenance{tracker: s.tracker, list: l, log: l.log}
-			writeFile(t, l.path, text)
-			k.tick(moment{mono: 300})
-			if !l.admits(testHash(9000)) || l.admits(testHash(1)) {
-				t.Error("the list that was in force is another")
-			}
-			if got := strings.Join(lines.take(), "\n"); !strings.Contains(got, "somebody is writing to it") {
-				t.Errorf("log: %s", got)
-			}
-			k.tick(moment{mono: 301})
-			if l.admits(testHash(9000)) || l.busy {
-				t.Error("the file was not read again")
-			}
-			lines.take()
-			k.tick(moment{mono: 302})
-			if got := lines.take(); len(got) != 0 {
-				t.Errorf("read once more: %q", got)
-			}
-		})
+	if got, err := read(strings.NewReader(text)); got != 500 || err != nil {
+		t.Errorf("whole: %d hashes, %v", got, err)
 	}
 }
 
@@ -369,21 +389,17 @@ func TestListChanged(t *testing.T) {
 		}
 	}
 	touch()
-	if !l.changed() || !l.load() || l.changed() {
+	if !differs(l) || !reloadList(l) || differs(l) {
 		t.Fatal("a new file has not changed, or one that was read has")
-	}
-	touch()
-	if l.changed() {
-		t.Error("nothing is different, and it has changed")
 	}
 	when = when.Add(-time.Hour) // older is different as well
 	touch()
-	if !l.changed() || !l.load() || l.changed() {
+	if !differs(l) || !reloadList(l) || differs(l) {
 		t.Error("the time is different, and it has not changed")
 	}
 	writeFile(t, l.path, digits(1)+"\n")
 	touch()
-	if !l.changed() {
+	if !differs(l) {
 		t.Error("the size is different, and it has not changed")
 	}
 }
@@ -417,7 +433,7 @@ func checkLines(t testing.TB, name string, r io.Reader, text string) {
 	t.Helper()
 	want := splitLines(text)
 	var got []string
-	err := eachLine(r, func(number int, line []byte) error {
+	err := eachLine(r, make([]byte, maxLine), func(number int, line []byte) error {
 		if got = append(got, string(line)); number != len(got) {
 			t.Fatalf("%s: line %d is called %d", name, len(got), number)
 		}
@@ -448,7 +464,7 @@ func TestEachLine(t *testing.T) {
 	}
 	stop := errors.New("stop")
 	n := 0
-	if err := eachLine(strings.NewReader("a\nb\nc"), func(int, []byte) error { n++; return stop }); err != stop || n != 1 {
+	if err := eachLine(strings.NewReader("a\nb\nc"), make([]byte, maxLine), func(int, []byte) error { n++; return stop }); err != stop || n != 1 {
 		t.Errorf("after an error: %v, %d lines", err, n)
 	}
 }
@@ -470,7 +486,7 @@ func TestReloadPurges(t *testing.T) {
 				}
 			}
 			writeFile(t, l.path, text)
-			k.reload(s.now)
+			reload(k, s.now)
 		}
 		list(0, 1, 2, 3)
 		fillSwarm(s, a, 1000)
@@ -504,7 +520,7 @@ func TestReloadPurges(t *testing.T) {
 		if err := os.Remove(l.path); err != nil {
 			t.Fatal(err)
 		}
-		k.reload(s.now)
+		reload(k, s.now)
 		if n, _ := s.store.totals(); n != 0 || s.store.pool.used != 0 {
 			t.Errorf("%d torrents, %d pages are left", n, s.store.pool.used)
 		}
@@ -519,7 +535,7 @@ func TestReloadWaits(t *testing.T) {
 	s.store.admit = l.admits
 	k := &maintenance{tracker: s.tracker, list: l, log: &logger.Logger{Out: lines}}
 	writeFile(t, l.path, digits(1))
-	k.reload(s.now)
+	reload(k, s.now)
 	writeFile(t, l.path, digits(2))
 	lines.take()
 	a := netip.MustParseAddrPort("192.0.2.1:1001")
@@ -531,7 +547,7 @@ func TestReloadWaits(t *testing.T) {
 		ok := admit(h)
 		s.store.admit = admit
 		go func() {
-			k.reload(s.now)
+			reload(k, s.now)
 			close(done)
 		}()
 		lines.await(t, nil, ": 1 torrents") // the new list is in force
@@ -551,13 +567,15 @@ func TestReloadWaits(t *testing.T) {
 
 // TestListIsLookedAt every five minutes, and read when it has changed.
 func TestListIsLookedAt(t *testing.T) {
-	s := newService(t)
 	l, lines := testList(t, false, 10)
-	k := &maintenance{tracker: s.tracker, list: l, log: &logger.Logger{Out: lines}}
+	go l.serve()
 	writeFile(t, l.path, digits(1))
 	at := func(n seconds, want ...string) {
 		t.Helper()
-		k.tick(moment{mono: n})
+		l.tick(n, 0)
+		for start := time.Now(); l.loading && time.Since(start) < deadline; {
+			l.tick(n, 0)
+		}
 		lines.expectLines(t, want...)
 	}
 	at(299)
@@ -582,17 +600,37 @@ func FuzzList(f *testing.F) {
 		lines := &logLines{}
 		l.log = &logger.Logger{Out: lines}
 		reader := []func(io.Reader) io.Reader{lineReaders["whole"], lineReaders["bytes"], lineReaders["half"], lineReaders["data with the error"]}[how%4]
-		got, err := l.read(reader(bytes.NewReader(text)))
+		d := &l.loader
+		d.hashes, d.bad, d.path, d.log = d.halves[0][:0], 0, l.path, l.log
+		err := d.reader.file(reader(bytes.NewReader(text)), d)
+		if metainfo.IsTorrent(text) {
+			return
+		}
+		sortHashes(d.hashes, 0)
+		got := slices.Compact(d.hashes)
 
 		var want []bep15.InfoHash
 		var bad []int
 		hashes := 0
 		for i, line := range splitLines(string(text)) {
 			line = strings.TrimSpace(strings.TrimPrefix(line, "\xef\xbb\xbf"))
-			word, _, _ := strings.Cut(line, "#")
-			word = strings.Trim(word, " \t")
-			if word == "" && (line == "" || strings.HasPrefix(line, "#")) {
+			if line == "" || line[0] == '#' {
 				continue
+			}
+			if line[0]|0x20 == 'm' {
+				if m, err := metainfo.ParseMagnet(line); err == nil {
+					hashes += len(m.Hashes(nil))
+					want = m.Hashes(want)
+				} else {
+					bad = append(bad, i+1)
+				}
+				continue
+			}
+			word := line
+			if end := strings.IndexFunc(line, func(r rune) bool {
+				return r < 0x80 && !('0' <= r && r <= '9' || 'a' <= r|0x20 && r|0x20 <= 'z')
+			}); end >= 0 {
+				word = line[:end]
 			}
 			if b, err := hex.DecodeString(word); err == nil && (len(b) == 20 || len(b) == 32) {
 				hashes++
@@ -602,14 +640,15 @@ func FuzzList(f *testing.F) {
 			}
 		}
 		if hashes > 50 {
-			if err != errListFull || got != nil {
+			if err != errListFull {
 				t.Fatalf("%d hashes, %v, want a list that is full", len(got), err)
 			}
 			return
 		}
 		slices.SortFunc(want, func(a, b bep15.InfoHash) int { return bytes.Compare(a[:], b[:]) })
 		want = slices.Compact(want)
-		if err != nil || !slices.Equal(got, want) {
+		noLine := len(want) == 0 && len(bad) > 0
+		if err != nil && !(noLine && err == errNoLine) || noLine && err == nil || !slices.Equal(got, want) {
 			t.Fatalf("%x, %v, want %x", got, err, want)
 		}
 		for i, n := range bad[:min(len(bad), maxBadLines)] {
@@ -617,7 +656,7 @@ func FuzzList(f *testing.F) {
 				t.Fatalf("logged %q for line %d", line, n)
 			}
 		}
-		if n := strings.Count(lines.String(), "\n"); n != min(len(bad), maxBadLines+1) {
+		if n := strings.Count(lines.String(), "\n"); n != min(len(bad), maxBadLines) {
 			t.Fatalf("%d lines logged for %d bad ones", n, len(bad))
 		}
 		set := hashSet(got)
@@ -651,10 +690,10 @@ func BenchmarkListMillionLines(b *testing.B) {
 	writeFile(b, l.path, string(text))
 	b.ResetTimer()
 	for i := 0; i < b.N; i++ {
-		if !l.load() {
+		if !reloadList(l) {
 			b.Fatal("not loaded")
 		}
-		if l.next ^= 1; len(l.current.Load().hashes) < n*9/10 {
+		if len(l.current.Load().hashes) < n*9/10 {
 			b.Fatal("hashes are missing")
 		}
 	}
@@ -696,6 +735,361 @@ func TestSortHashes(t *testing.T) {
 		slices.SortFunc(want, func(a, b bep15.InfoHash) int { return bytes.Compare(a[:], b[:]) })
 		if sortHashes(h, 0); !slices.Equal(h, want) {
 			t.Fatalf("%d hashes: %x, want %x", n, h, want)
+		}
+	}
+}
+
+// writtenList is a list of n torrents, in force.
+func writtenList(t *testing.T, deny bool, n int) (*accessList, *logLines) {
+	t.Helper()
+	l, lines := testList(t, deny, 1000)
+	writeFile(t, l.path, listOf(0, n))
+	if !look(l, 1000, 0) {
+		t.Fatal("the first list is not loaded")
+	}
+	lines.take()
+	return l, lines
+}
+
+// listOf is a list of the torrents from from to below to.
+func listOf(from, to int) string {
+	var text strings.Builder
+	for i := from; i < to; i++ {
+		text.WriteString(digits(i) + "\n")
+	}
+	return text.String()
+}
+
+// TestListHalfWritten: a writer truncates the list and adds line after line; the
+// list is looked at in between, with every kind of notice. No torrent that is in
+// the new list, or the old one, is refused at any time before the file has not
+// changed for some seconds.
+func TestListHalfWritten(t *testing.T) {
+	for name, notice := range map[string]uint32{"reload": noticeReload, "change": noticeChanged, "regular check": 0} {
+		for _, deny := range []bool{false, true} {
+			t.Run(fmt.Sprint(name, ", deny ", deny), func(t *testing.T) {
+				l, _ := writtenList(t, deny, 400)
+				expect := func(when string, want func(i int) bool) {
+					t.Helper()
+					for i := range 500 {
+						h := testHash(i)
+						if got := l.current.Load().hashes.has(h); got != want(i) {
+							t.Fatalf("%s: torrent %d is in the list in force: %v", when, i, got)
+						}
+					}
+				}
+				now := seconds(2000)
+				for lines := 0; lines <= 300; lines += 50 {
+					// Torrents 100 to 399 stay, in a file that is not yet as long.
+					writeFile(t, l.path, listOf(100, 100+lines)+digits(900)[:30])
+					look(l, now, notice)
+					expect(fmt.Sprint(lines, " lines"), func(i int) bool { return i < 400 })
+					now++
+				}
+				writeFile(t, l.path, listOf(100, 450))
+				look(l, now, noticeChanged)
+				expect("complete", func(i int) bool { return i < 450 })
+				for range settleTime {
+					if !l.retry {
+						t.Fatal("the list is not looked at again")
+					}
+					expect("complete, a moment later", func(i int) bool { return i < 450 })
+					now++
+					look(l, now, 0)
+				}
+				expect("settled", func(i int) bool { return i >= 100 && i < 450 })
+				if l.retry {
+					t.Error("the list is read again for nothing")
+				}
+			})
+		}
+	}
+}
+
+// TestListShorter: that most torrents are gone is believed late, that they are
+// back at once.
+func TestListShorter(t *testing.T) {
+	for _, tt := range []struct {
+		before, after int
+		wait          seconds
+	}{
+		{400, 200, settleTime}, {400, 199, settleTimeShort}, {400, 1, settleTimeShort}, {11, 1, settleTimeShort}, {10, 1, settleTime}, {2, 0, settleTime},
+	} {
+		t.Run(fmt.Sprint(tt.before, " to ", tt.after), func(t *testing.T) {
+			l, _ := writtenList(t, false, tt.before)
+			writeFile(t, l.path, "#\n"+listOf(0, tt.after))
+			for i := range tt.wait {
+				look(l, 2000+i, 0)
+				if got := l.size(); got != tt.before {
+					t.Fatalf("after %d s: %d torrents, want %d", i, got, tt.before)
+				}
+			}
+			look(l, 2000+tt.wait, 0)
+			if got := l.size(); got != tt.after {
+				t.Errorf("after %d s: %d torrents, want %d", tt.wait, got, tt.after)
+			}
+		})
+	}
+}
+
+// TestListGone: a file that is missing for a moment changes nothing, as when an
+// editor renames the old one and writes a new one.
+func TestListGone(t *testing.T) {
+	l, lines := writtenList(t, false, 3)
+	if err := os.Rename(l.path, l.path+"~"); err != nil {
+		t.Fatal(err)
+	}
+	look(l, 2000, noticeChanged)
+	if got := admitted(l, 5); !slices.Equal(got, []int{0, 1, 2}) {
+		t.Errorf("missing for a moment: %v are allowed", got)
+	}
+	writeFile(t, l.path, listOf(1, 4))
+	look(l, 2001, noticeChanged)
+	if got := admitted(l, 5); !slices.Equal(got, []int{0, 1, 2, 3}) {
+		t.Errorf("back: %v are allowed", got)
+	}
+	look(l, 2001+settleTime, 0)
+	if got := admitted(l, 5); !slices.Equal(got, []int{1, 2, 3}) {
+		t.Errorf("settled: %v are allowed", got)
+	}
+	lines.expectLines(t, "4 torrents; 1 of them are no longer in it and go when it has not changed for 3 s", ": 3 torrents")
+	if err := os.Remove(l.path); err != nil {
+		t.Fatal(err)
+	}
+	look(l, 3000, noticeChanged)
+	look(l, 3000+settleTime-1, 0)
+	if l.current.Load().all {
+		t.Error("a file that is missing for a moment is believed to be gone")
+	}
+	look(l, 3000+settleTime, 0)
+	if !l.current.Load().all {
+		t.Error("a file that is gone is not believed to be gone")
+	}
+	lines.expectLines(t, "no such file; every torrent is refused until it is there")
+}
+
+// TestListReplaced: a file that is renamed to the path is believed at once.
+func TestListReplaced(t *testing.T) {
+	l, lines := writtenList(t, false, 400)
+	replaceFile(t, l.path, listOf(399, 401))
+	look(l, 2000, noticeReplaced)
+	if got := l.current.Load().hashes; len(got) != 2 || !got.has(testHash(400)) {
+		t.Errorf("%d torrents, want 2", len(got))
+	}
+	lines.expectLines(t, ": 2 torrents")
+}
+
+// TestListOld: a file that was last written long ago by the time of day is
+// believed at once, though it was not looked at.
+func TestListOld(t *testing.T) {
+	l, _ := writtenList(t, false, 3)
+	writeFile(t, l.path, listOf(1, 4))
+	when := time.Unix(1_700_000_000, 0)
+	if err := os.Chtimes(l.path, when, when); err != nil {
+		t.Fatal(err)
+	}
+	r := listRequest{now: 2000, wall: 1_700_000_000 + uint32(settleTime), notice: noticeReload}
+	l.install(l.load(r))
+	if got := admitted(l, 5); !slices.Equal(got, []int{1, 2, 3}) {
+		t.Errorf("%v are allowed", got)
+	}
+}
+
+// torrentText is a .torrent file of version 1 and its info hash.
+func torrentText(name string) (string, bep15.InfoHash) {
+	info := fmt.Sprintf("d6:lengthi1e4:name%d:%s6:pieces20:xxxxxxxxxxxxxxxxxxxxe", len(name), name)
+	return "d8:announce7:udp://a4:info" + info + "e", sha1.Sum([]byte(info))
+}
+
+// TestListTorrentFile: a .torrent file is a list of its torrent.
+func TestListTorrentFile(t *testing.T) {
+	l, lines := testList(t, false, 10)
+	text, hash := torrentText("one")
+	writeFile(t, l.path, text)
+	look(l, 1000, 0)
+	if !l.admits(&hash) || l.size() != 1 {
+		t.Error("the torrent of a .torrent file is refused")
+	}
+	lines.expectLines(t, ": 1 torrents")
+	writeFile(t, l.path, text[:len(text)-1])
+	reloadList(l)
+	if !l.admits(&hash) {
+		t.Error("half a .torrent file replaced a whole one")
+	}
+	lines.expectLines(t, "[ERROR] whitelist "+l.path+": the .torrent file is incomplete; the list that was read before stays")
+}
+
+// TestListDirectory: .torrent files and lists in a directory.
+func TestListDirectory(t *testing.T) {
+	l, lines := testList(t, false, 100)
+	if err := os.Mkdir(l.path, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	put := func(name, text string) {
+		t.Helper()
+		writeFile(t, filepath.Join(l.path, name), text)
+	}
+	remove := func(name string) {
+		t.Helper()
+		if err := os.RemoveAll(filepath.Join(l.path, name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	a, hashA := torrentText("a")
+	b, hashB := torrentText("b")
+	now := seconds(1000)
+	expect := func(when string, want map[*bep15.InfoHash]bool) {
+		t.Helper()
+		now += 1000
+		look(l, now, noticeChanged)
+		for h, ok := range want {
+			if l.admits(h) != ok {
+				t.Errorf("%s: %x is allowed: %v", when, *h, !ok)
+			}
+		}
+	}
+	settle := func(when string, want map[*bep15.InfoHash]bool) {
+		t.Helper()
+		now += settleTimeShort
+		look(l, now, 0)
+		now += settleTimeShort
+		expect(when, want)
+	}
+	expect("empty", map[*bep15.InfoHash]bool{&hashA: false})
+	lines.expectLines(t, ": 0 torrents", "every torrent is refused")
+
+	put("a.torrent", a)
+	put("README", digits(1))
+	put(".hidden.torrent", b)
+	expect("one is dropped in", map[*bep15.InfoHash]bool{&hashA: true, &hashB: false, testHash(1): false})
+	put("b.TORRENT", b[:30])
+	expect("a second one, half written", map[*bep15.InfoHash]bool{&hashA: true, &hashB: false})
+	put("b.TORRENT", b)
+	expect("the second one, whole", map[*bep15.InfoHash]bool{&hashA: true, &hashB: true})
+	put("friends.txt", digits(1)+" # one\n")
+	put("more.list", digits(2))
+	put("list.csv", digits(3))
+	settle("lists", map[*bep15.InfoHash]bool{&hashA: true, &hashB: true, testHash(1): true, testHash(2): true, testHash(3): false})
+	lines.expectLines(t, ": 1 torrents", ": 2 torrents", ": 4 torrents")
+
+	// A file that is written anew in place keeps its torrent while it is incomplete.
+	put("a.torrent", a[:30])
+	expect("half of the first one", map[*bep15.InfoHash]bool{&hashA: true, &hashB: true})
+	put("a.torrent", a)
+	settle("whole again", map[*bep15.InfoHash]bool{&hashA: true, &hashB: true})
+	lines.take()
+
+	remove("a.torrent")
+	expect("removed", map[*bep15.InfoHash]bool{&hashA: true, &hashB: true})
+	settle("removed and settled", map[*bep15.InfoHash]bool{&hashA: false, &hashB: true})
+	remove("")
+	expect("the directory is removed", map[*bep15.InfoHash]bool{&hashB: true})
+	settle("gone", map[*bep15.InfoHash]bool{&hashB: false})
+	if err := os.Mkdir(l.path, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	put("b.torrent", b)
+	expect("back", map[*bep15.InfoHash]bool{&hashB: true})
+}
+
+// TestListDirectoryRemembers: a .torrent file that did not change is not read
+// again, and one that is no torrent is reported once.
+func TestListDirectoryRemembers(t *testing.T) {
+	l, lines := testList(t, false, 100)
+	if err := os.Mkdir(l.path, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	want := 0
+	for i := range 50 {
+		text, _ := torrentText(fmt.Sprint("torrent ", i))
+		writeFile(t, fmt.Sprintf("%s/%d.torrent", l.path, i), text)
+		want++
+	}
+	writeFile(t, l.path+"/bad\n\x1b[31m.torrent", "no torrent")
+	look(l, 1000, 0)
+	if l.size() != want {
+		t.Fatalf("%d torrents, want %d", l.size(), want)
+	}
+	lines.expectLines(t, `bad\n\x1b[31m.torrent": not a valid .torrent file; skipped`, ": 50 torrents")
+	// What is remembered of a file takes the place of its content.
+	known := l.loader.known[l.loader.next^1]
+	i := slices.IndexFunc(known, func(k knownFile) bool { return k.hash != bep15.InfoHash{} })
+	known[i].hash = *testHash(77)
+	text, hash := torrentText("another")
+	writeFile(t, l.path+"/another.torrent", text)
+	for now := seconds(2000); now < 2000+settleTime+1; now++ {
+		look(l, now, noticeChanged)
+	}
+	if !l.admits(&hash) || l.size() != want+1 {
+		t.Errorf("%d torrents, want %d", l.size(), want+1)
+	}
+	if !l.admits(testHash(77)) {
+		t.Error("a file that did not change was read again")
+	}
+	lines.take()
+	look(l, 9000, noticeReload)
+	lines.expectLines(t, ": 51 torrents")
+}
+
+// TestListDirectoryFull: more torrents than there is room for leave the list as
+// it was.
+func TestListDirectoryFull(t *testing.T) {
+	l, lines := testList(t, false, 10)
+	if err := os.Mkdir(l.path, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	writeFile(t, l.path+"/a.list", listOf(0, 5))
+	look(l, 1000, 0)
+	writeFile(t, l.path+"/b.list", listOf(5, 20))
+	look(l, 2000, noticeChanged)
+	look(l, 2000+settleTime, 0)
+	if got := admitted(l, 30); !slices.Equal(got, []int{0, 1, 2, 3, 4}) {
+		t.Errorf("%v are allowed", got)
+	}
+	lines.expectLines(t, ": 5 torrents", "more info hashes than the memory set aside")
+}
+
+// TestListHangs: a list that cannot be read to its end stops nothing, and is said
+// to take long once.
+func TestListHangs(t *testing.T) {
+	l, lines := testList(t, false, 10)
+	// No loader serves the requests: it hangs.
+	l.notify(noticeChanged)
+	for now := seconds(1); now < 100; now++ {
+		if l.tick(now, 0) {
+			t.Fatal("a list is in force")
+		}
+	}
+	lines.expectLines(t, "reading it takes more than 10 s; every torrent is refused until it is read")
+	if l.busy() {
+		t.Error("a reload waits for a load that takes long")
+	}
+	l.notify(noticeChanged)
+	go l.serve()
+	defer l.close()
+	writeFile(t, l.path, digits(1))
+	for start := time.Now(); !l.admits(testHash(1)); {
+		if l.tick(200, 0); time.Since(start) > deadline {
+			t.Fatal("the list is not in force when the system answers again")
+		}
+	}
+}
+
+func TestEstimateList(t *testing.T) {
+	dir := t.TempDir()
+	writeFile(t, filepath.Join(dir, "a.torrent"), "x")
+	writeFile(t, filepath.Join(dir, "b.list"), listOf(0, 10))
+	writeFile(t, filepath.Join(dir, "c"), listOf(0, 10))
+	for _, tt := range []struct {
+		path string
+		want listEstimate
+		err  error
+	}{
+		{dir, listEstimate{2 + 10, true}, nil}, {filepath.Join(dir, "c"), listEstimate{10, false}, nil},
+		{filepath.Join(dir, "none"), listEstimate{}, nil}, {os.DevNull, listEstimate{}, errNotList},
+	} {
+		if got, err := estimateList(tt.path); got != tt.want || err != tt.err {
+			t.Errorf("%s: got %+v, %v, want %+v, %v", tt.path, got, err, tt.want, tt.err)
 		}
 	}
 }

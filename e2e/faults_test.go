@@ -436,12 +436,18 @@ func TestListFaults(t *testing.T) {
 				t.Fatal(err)
 			}
 		}, "permission denied; " + kept},
-		{"a directory", func() {
+		{"a pipe", func() {
 			remove()
-			if err := os.Mkdir(path, 0o755); err != nil {
+			if err := syscall.Mkfifo(path, 0o644); err != nil {
 				t.Fatal(err)
 			}
-		}, "is a directory; " + kept},
+		}, "a pipe is read only once, at the start; " + kept},
+		{"a device", func() {
+			remove()
+			if err := os.Symlink("/dev/zero", path); err != nil {
+				t.Fatal(err)
+			}
+		}, "not a file or a directory; " + kept},
 		{"a device that fails", func() {
 			remove()
 			if err := os.Symlink("/proc/self/mem", path); err != nil {

@@ -37,3 +37,26 @@ func checkHMAC(t *testing.T, h *MAC, key, message []byte) {
 		t.Fatalf("a key of %d bytes, a message of %d: %x, want %x", len(key), len(message), got, want.Sum(nil))
 	}
 }
+
+// TestDigest compares with the standard library, for messages that are written
+// in parts of any length.
+func TestDigest(t *testing.T) {
+	text := make([]byte, 300)
+	for i := range text {
+		text[i] = byte(i*i>>3 ^ i)
+	}
+	var d Digest
+	for n := range len(text) {
+		for _, part := range []int{1, 7, 63, 64, 65, 300} {
+			d.Reset()
+			for rest := text[:n]; len(rest) > 0; {
+				m := min(part, len(rest))
+				d.Write(rest[:m])
+				rest = rest[m:]
+			}
+			if got, want := d.Sum(), sha256.Sum256(text[:n]); got != want {
+				t.Fatalf("%d bytes in parts of %d: got %x, want %x", n, part, got, want)
+			}
+		}
+	}
+}

@@ -37,7 +37,7 @@ func (d *Reader) fill() error {
 func (d *Reader) hash() {
 	if d.hashing {
 		d.v1.write(d.buf[d.hashed:d.next])
-		d.v2.write(d.buf[d.hashed:d.next])
+		d.v2.Write(d.buf[d.hashed:d.next])
 	}
 	d.hashed = d.next
 }

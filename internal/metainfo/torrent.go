@@ -3,6 +3,8 @@ package metainfo
 import (
 	"errors"
 	"io"
+
+	"github.com/fabricionaweb/pico-tracker/internal/hmac256"
 )
 
 // This file reads .torrent files. It does not open files and does not know
@@ -101,7 +103,7 @@ type Reader struct {
 	hashing bool
 	hashed  int // bytes of buf that the digests have, or that are not theirs
 	v1      sha1
-	v2      sha256
+	v2      hmac256.Digest
 
 	depth int
 	keyAt int64 // offset of the key that was read last
@@ -177,7 +179,7 @@ func (d *Reader) torrent() error {
 func (d *Reader) info() error {
 	t := d.t
 	d.v1.reset()
-	d.v2.reset()
+	d.v2.Reset()
 	d.hashing, d.hashed = true, d.next
 	t.Info.From = d.offset()
 
@@ -235,7 +237,7 @@ func (d *Reader) info() error {
 		t.V1 = d.v1.sum()
 	}
 	if t.HasV2 {
-		t.V2 = d.v2.sum()
+		t.V2 = d.v2.Sum()
 	}
 	return nil
 }

@@ -134,9 +134,12 @@ func (f File) Close() error { return unix.Close(int(f)) }
 
 // FileState tells a file from another, and from what it was before.
 type FileState struct {
-	Seconds, Nanoseconds int64 // of its last change
+	Seconds, Nanoseconds int64 // of the last change of its content
 	Size                 int64
 	Device, Inode        uint64
+
+	mode                              uint32
+	changedSeconds, changedNanosecond int64 // of the last change of its content, name or mode
 }
 
 func (f File) Stat() (FileState, error) {
@@ -153,7 +156,9 @@ func Stat(path string) (FileState, error) {
 
 func stateOf(st *unix.Stat_t) FileState {
 	sec, nsec := st.Mtim.Unix()
-	return FileState{Seconds: sec, Nanoseconds: nsec, Size: st.Size, Device: uint64(st.Dev), Inode: uint64(st.Ino)}
+	changedSec, changedNsec := st.Ctim.Unix()
+	return FileState{Seconds: sec, Nanoseconds: nsec, Size: st.Size, Device: uint64(st.Dev), Inode: uint64(st.Ino),
+		mode: st.Mode, changedSeconds: changedSec, changedNanosecond: changedNsec}
 }
 
 // AtomicFile is a file that is written under another name and then takes the

@@ -32,6 +32,8 @@ func Open(path string) (File, error) {
 type FileState struct {
 	Seconds, Nanoseconds int64 // of its last change
 	Size                 int64
+
+	mode os.FileMode
 }
 
 func (f File) Stat() (FileState, error) {
@@ -47,7 +49,7 @@ func stateOf(fi os.FileInfo, err error) (FileState, error) {
 		return FileState{}, err
 	}
 	t := fi.ModTime()
-	return FileState{Seconds: t.Unix(), Nanoseconds: int64(t.Nanosecond()), Size: fi.Size()}, nil
+	return FileState{Seconds: t.Unix(), Nanoseconds: int64(t.Nanosecond()), Size: fi.Size(), mode: fi.Mode()}, nil
 }
 
 // AtomicFile is a file that is written under another name and then takes the

@@ -1,0 +1,62 @@
+//go:build !linux || portable
+
+package sys
+
+import (
+	"encoding/binary"
+	"io"
+	"io/fs"
+	"os"
+
+	"github.com/fabricionaweb/pico-tracker/internal/siphash"
+)
+
+// IsRegular reports whether it is a regular file.
+func (s *FileState) IsRegular() bool { return s.mode.IsRegular() }
+
+// IsDirectory reports whether it is a directory.
+func (s *FileState) IsDirectory() bool { return s.mode.IsDir() }
+
+// IsPipe reports whether it is a pipe, with or without a name.
+func (s *FileState) IsPipe() bool { return s.mode&fs.ModeNamedPipe != 0 }
+
+// Replaced is not known on this system.
+func (s *FileState) Replaced(*FileState) bool { return false }
+
+// Directory is a FileState of a directory that is the same for all directories.
+func (s *FileState) Directory() FileState { return FileState{mode: fs.ModeDir} }
+
+// Key returns a number that differs between files of different time or size.
+func (s *FileState) Key() uint64 {
+	var b [24]byte
+	for i, v := range [...]uint64{uint64(s.Seconds), uint64(s.Nanoseconds), uint64(s.Size)} {
+		binary.LittleEndian.PutUint64(b[8*i:], v)
+	}
+	return siphash.Key{}.Sum(b[:])
+}
+
+// OpenAtOnce opens a file for reading.
+func OpenAtOnce(path string) (File, error) { return Open(path) }
+
+// EachEntry calls f with the name of each file in a directory.
+func EachEntry(path string, f func(name string) error) error {
+	d, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	for {
+		names, err := d.Readdirnames(100)
+		if err == io.EOF {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		for _, name := range names {
+			if err := f(name); err != nil {
+				return err
+			}
+		}
+	}
+}

@@ -1,0 +1,232 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"strings"
+	"unsafe"
+
+	"github.com/fabricionaweb/pico-tracker/internal/bep15"
+	"github.com/fabricionaweb/pico-tracker/internal/metainfo"
+	"github.com/fabricionaweb/pico-tracker/internal/sys"
+)
+
+// This file reads what an access list is made of: list files, .torrent files
+// and directories of both. It keeps nothing and knows nothing of the list in
+// force.
+
+const (
+	// maxLine is how many bytes of a line are read. A magnet link with many
+	// trackers has about 5,000.
+	maxLine = 16 << 10
+	// maxListFile is the size of the largest list file: 25 million info hashes.
+	maxListFile = 1 << 30
+)
+
+var (
+	errNotRegular   = errors.New("not a regular file")
+	errListHuge     = errors.New("larger than 1 GiB, the most for a list")
+	errNoLine       = errors.New("no line is an info hash or a magnet link")
+	errNotList      = errors.New("not a file or a directory")
+	errNotListEntry = errors.New("not a .torrent file or a list") // never shown
+)
+
+// entryKind says what a file in a directory is, by its name.
+type entryKind uint8
+
+const (
+	entryIgnored entryKind = iota
+	entryTorrent
+	entryList
+)
+
+// kindOfEntry looks at the suffix. Hidden files are ignored: programs use them
+// for files that they are still writing.
+func kindOfEntry(name string) entryKind {
+	has := func(suffix string) bool {
+		n := len(name) - len(suffix)
+		return n > 0 && strings.EqualFold(name[n:], suffix)
+	}
+	switch {
+	case name[0] == '.':
+		return entryIgnored
+	case has(".torrent"):
+		return entryTorrent
+	case has(".txt"), has(".list"):
+		return entryList
+	}
+	return entryIgnored
+}
+
+// listVisitor gets what listReader finds.
+type listVisitor interface {
+	// found gets the info hash of a torrent, and its name where the reader keeps
+	// names. The name is not safe to print, and valid during the call only.
+	found(h *bep15.InfoHash, name string) error
+	// badLine gets a line without an info hash, counted from 1.
+	badLine(number int, err error)
+}
+
+// listReader reads lists. It is for many files in turn: its memory is used
+// again.
+type listReader struct {
+	names   bool
+	line    []byte
+	torrent metainfo.Reader
+}
+
+// file reads a list, or a .torrent file if it begins like one.
+func (r *listReader) file(f io.Reader, v listVisitor) error {
+	var head [3]byte
+	n, err := io.ReadFull(f, head[:])
+	if err != nil && err != io.EOF && err != io.ErrUnexpectedEOF {
+		return err
+	}
+	f = io.MultiReader(bytes.NewReader(head[:n]), f)
+	if metainfo.IsTorrent(head[:n]) {
+		return r.torrentFile(f, v)
+	}
+	if r.line == nil {
+		r.line = make([]byte, maxLine)
+	}
+	left := &io.LimitedReader{R: f, N: maxListFile + 1}
+	good, bad := 0, 0
+	err = eachLine(left, r.line, func(number int, line []byte) error {
+		hashes, name, err := parseLine(line)
+		if err != nil {
+			bad++
+			v.badLine(number, err)
+		}
+		for i := range hashes {
+			good++
+			if err := v.found(&hashes[i], name); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	switch {
+	case err != nil:
+		return err
+	case left.N == 0:
+		return errListHuge
+	case good == 0 && bad > 0:
+		return errNoLine
+	}
+	return nil
+}
+
+// torrentFile reads a .torrent file.
+func (r *listReader) torrentFile(f io.Reader, v listVisitor) error {
+	r.torrent.Bare = !r.names
+	t, err := r.torrent.Read(f)
+	if err != nil {
+		return err
+	}
+	var room [2]bep15.InfoHash
+	for _, h := range t.Hashes(room[:0]) {
+		if err := v.found(&h, t.Name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// entry reads a file of a directory.
+func (r *listReader) entry(path string, kind entryKind, v listVisitor) error {
+	f, _, err := openRegular(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if kind == entryTorrent {
+		return r.torrentFile(f, v)
+	}
+	return r.file(f, v)
+}
+
+// openRegular opens a regular file. It does not wait for a writer if somebody
+// puts a pipe in the place of the file.
+func openRegular(path string) (sys.File, sys.FileState, error) {
+	f, err := sys.OpenAtOnce(path)
+	if err != nil {
+		return f, sys.FileState{}, err
+	}
+	st, err := f.Stat()
+	if err == nil && !st.IsRegular() {
+		err = errNotRegular
+	}
+	if err == nil && st.Size > maxListFile {
+		err = errListHuge
+	}
+	if err != nil {
+		f.Close()
+	}
+	return f, st, err
+}
+
+// eachLine calls f with every line of r, without its end, counted from 1. buf
+// holds a line; what a line has beyond that is not read.
+func eachLine(r io.Reader, buf []byte, f func(number int, line []byte) error) error {
+	have, number, skip := 0, 1, false
+	for {
+		n, err := r.Read(buf[have:])
+		have += n
+		rest := buf[:have]
+		for {
+			i := bytes.IndexByte(rest, '\n')
+			if i < 0 {
+				break
+			}
+			if !skip {
+				if err := f(number, rest[:i]); err != nil {
+					return err
+				}
+			}
+			number++
+			skip = false
+			rest = rest[i+1:]
+		}
+		if len(rest) == len(buf) || skip {
+			if !skip {
+				if err := f(number, rest); err != nil {
+					return err
+				}
+			}
+			skip, rest = true, nil
+		}
+		have = copy(buf, rest)
+		if err == io.EOF {
+			if have > 0 {
+				return f(number, buf[:have])
+			}
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// parseLine reads a line of a list: nothing, a comment, an info hash with
+// perhaps a comment behind it, or a magnet link. The results refer to line.
+func parseLine(line []byte) (hashes []bep15.InfoHash, name string, err error) {
+	line = bytes.TrimSpace(bytes.TrimPrefix(line, []byte("\xef\xbb\xbf")))
+	if len(line) == 0 || line[0] == '#' {
+		return nil, "", nil
+	}
+	text := unsafe.String(&line[0], len(line))
+	if text[0]|0x20 == 'm' {
+		t, err := metainfo.ParseMagnet(text)
+		if err != nil {
+			return nil, "", err
+		}
+		return t.Hashes(nil), t.Name, nil
+	}
+	h, rest, err := metainfo.ParseHash(text)
+	if err != nil {
+		return nil, "", err
+	}
+	return []bep15.InfoHash{h}, strings.TrimLeft(rest, " \t,;|#-"), nil
+}
