@@ -18,58 +18,7 @@ import (
 // This file reads the command line and the environment: a flag wins over its
 // variable, and the variable wins over the default.
 
-const usage = `Usage: pico-tracker [flags]
-
-A BitTorrent tracker over UDP (BEP 15) in a fixed amount of memory.
-
-  -port, -p PORT        UDP port, 1 to 65535 (default 1337)
-  -listen ADDRESSES     addresses to bind, comma-separated
-                        (default 0.0.0.0,[::])
-  -interface NAMES      take requests by these interfaces only, comma-separated
-                        or one a flag; they may come and go (default: all)
-  -secret, -s KEY       key of the connection IDs, 32 characters or more;
-                        trackers with one key accept each other's
-                        (default: random)
-  -secret-file FILE     read that key from a file
-  -whitelist, -w FILE   track only the info hashes in this file
-  -blacklist FILE       track all but the info hashes in this file
-  -memory SIZE          most resident memory of the process, as 16M or 1G
-                        (default: an eighth of what there is, 8M to 256M)
-  -interval TIME        announce interval, 1m to 2h (default 15m)
-  -workers N            sockets for each address, 1 to 64 (default: processors)
-  -scope MODE           auto: peers are given to those who can reach them, near
-                        ones first; off: all to everybody (default auto)
-  -external-ip ADDRESS  the router's outside, IPv4, IPv6 or both with a comma:
-                        the world gets private peers with that address; auto:
-                        that of the interface with the default route; or the
-                        path of a file with the addresses, which is followed
-  -connect-limit N      connects that an address and port may make in 2 minutes,
-                        0 for no limit (default 10000)
-  -scrape-limit N       info hashes of a scrape that are answered, 1 to 102
-                        (default 102); 1 in a cluster, where the others are
-                        elsewhere
-  -stats FILE           write figures to this file, for node_exporter
-                        (its name should then end in .prom) and -status
-  -stats-interval TIME  how often, 1s to 1h (default 15s)
-  -debug, -d            log every packet
-  -plan                 print what the memory is divided into, how much fits
-                        and how many requests that means, and exit
-  -probe ADDRESS        ask a UDP tracker for a connection ID and exit: 0 when
-                        it answers, 1 when not. HOST, HOST:PORT, [HOST]:PORT,
-                        or self for what these flags would start
-  -probe-scrape HASH    have the probe ask for the counts of a torrent
-  -probe-announce HASH  have it announce a leecher, and take it back at once
-  -status FILE          show what a tracker writes with -stats, on a terminal
-                        as it changes, and exit: 1 when it is too old
-  -version, -v          print the version
-  -help, -h             print this
-
-Each flag can be set by an environment variable instead: PICO_TRACKER__ and the
-name in capitals, with _ for -, as in PICO_TRACKER__SECRET_FILE; for -debug also
-DEBUG. SIGHUP has the list file read again, SIGUSR1 logs a summary.
-`
-
-// config is what the user has chosen.
+// config holds the values of all flags.
 type config struct {
 	port                       uint16
 	listen                     []ipaddr.Addr
@@ -77,7 +26,8 @@ type config struct {
 	secret                     []byte // nil: none given
 	whitelist                  string
 	blacklist                  string
-	memory                     int // bytes; 0 is auto
+	memory                     int    // bytes; 0 is auto
+	memoryText                 string // the same as the user wrote it; "": not given
 	interval                   seconds
 	workers                    int
 	scopes                     bool   // peers are given by scope
@@ -99,101 +49,182 @@ type config struct {
 
 	secretFile string
 	origins    map[string]string // flag name to where its value came from
+	warnings   []string          // variables that are ignored, for the log
 }
 
-// usageError is a mistake on the command line or in the environment.
+// usageError is a wrong flag or variable: the exit code is 2.
 type usageError string
 
 func (e usageError) Error() string { return string(e) }
 
-// option is a flag: how it is called and what it sets.
+// option is a flag. -help, the variables and the checks of values come from the
+// table of options. Tests compare it with the man page, the README, the settings
+// of the packages and the init script.
 type option struct {
 	name, short string
-	boolean     bool
-	command     bool   // asks for something else than serving: has no variable
-	list        bool   // given again it adds to what was given
-	wants       string // what a good value is
+	value       string // kind of value, in capitals; "": the flag is true or false
+	group       group
+	command     bool   // does something else than serve
+	list        bool   // repeated, its values add up
+	help        string // what it does, without a full stop at the end
+	standard    string // the default, as people read it; "": none is worth a word
+	wants       string // what a valid value is
 	set         func(*config, string) error
 }
 
-var errValue = errors.New("") // the value is not what is wanted
+// group is a heading of -help.
+type group uint8
 
+const (
+	groupServe group = iota
+	groupAccess
+	groupNetwork
+	groupMonitor
+	groupCommands // these have no variables
+)
+
+var groupNames = [...]string{groupServe: "Serve", groupAccess: "Access", groupNetwork: "Network", groupMonitor: "Monitor", groupCommands: "Commands"}
+
+// errValue stands for an error that only says what would be right.
+var errValue = errors.New("")
+
+// options are in the order of their groups, because -help prints them in this
+// order.
 var options = []option{
-	{name: "port", short: "p", wants: "a port number from 1 to 65535", set: func(c *config, v string) error {
-		n, err := number(v, 1, 65535)
-		c.port = uint16(n)
-		return err
-	}},
-	{name: "listen", wants: "comma-separated IP addresses, as 192.168.1.1,[fd00::1]", set: func(c *config, v string) (err error) {
-		c.listen, err = parseListen(v)
-		return err
-	}},
-	{name: "interface", list: true, wants: "comma-separated names of interfaces, as br-lan,wan", set: func(c *config, v string) (err error) {
-		c.interfaces, err = parseInterfaces(v)
-		return err
-	}},
-	{name: "secret", short: "s", wants: "a key that is not empty", set: func(c *config, v string) error {
-		if v == "" {
-			return errValue
-		}
-		c.secret = []byte(v)
-		return nil
-	}},
-	{name: "secret-file", wants: "the path of a file", set: setPath(func(c *config) *string { return &c.secretFile })},
-	{name: "whitelist", short: "w", wants: "the path of a file", set: setPath(func(c *config) *string { return &c.whitelist })},
-	{name: "blacklist", wants: "the path of a file", set: setPath(func(c *config) *string { return &c.blacklist })},
-	{name: "memory", wants: "a size as 16M or 1G, or auto", set: func(c *config, v string) (err error) {
-		if v == "auto" {
-			c.memory = 0
+	{name: "port", short: "p", value: "PORT", group: groupServe, standard: "1337",
+		help:  "UDP port, 1 to 65535",
+		wants: "a port number from 1 to 65535", set: func(c *config, v string) error {
+			n, err := number(v, 1, 65535)
+			c.port = uint16(n)
+			return err
+		}},
+	{name: "secret", short: "s", value: "KEY", group: groupServe, standard: "random",
+		help:  "secret that signs connection IDs, 32 characters or more; use the same one on all machines of a cluster",
+		wants: "a secret that is not empty", set: func(c *config, v string) error {
+			if v == "" {
+				return errValue
+			}
+			c.secret = []byte(v)
 			return nil
-		}
-		c.memory, err = parseSize(v)
-		return err
-	}},
-	{name: "interval", wants: "a time from 1m to 2h, as 15m or 900s", set: func(c *config, v string) (err error) {
-		c.interval, err = duration(v, minInterval, maxInterval)
-		return err
-	}},
-	{name: "workers", wants: "a number from 1 to 64", set: func(c *config, v string) error {
-		n, err := number(v, 1, maxWorkers)
-		c.workers = int(n)
-		return err
-	}},
-	{name: "scope", wants: "auto or off", set: func(c *config, v string) error {
-		if c.scopes = v == "auto"; !c.scopes && v != "off" {
-			return errValue
-		}
-		return nil
-	}},
-	{name: "external-ip", list: true, wants: "an IPv4 address, an IPv6 address, or both with a comma, or auto, or the path of a file (with a /)", set: setExternalIP},
-	{name: "connect-limit", wants: "a number from 0 to 1000000", set: func(c *config, v string) error {
-		n, err := number(v, 0, 1000000)
-		c.connectLimit = uint32(n)
-		return err
-	}},
-	{name: "scrape-limit", wants: "a number from 1 to 102", set: func(c *config, v string) error {
-		n, err := number(v, 1, maxScrapeHashes)
-		c.scrapeLimit = int(n)
-		return err
-	}},
-	{name: "stats", wants: "the path of a file", set: setPath(func(c *config) *string { return &c.stats })},
-	{name: "stats-interval", wants: "a time from 1s to 1h, as 15s", set: func(c *config, v string) (err error) {
-		c.statsInterval, err = duration(v, 1, 60*60)
-		return err
-	}},
-	{name: "debug", short: "d", boolean: true, wants: "true or false", set: setBool(func(c *config) *bool { return &c.debug })},
-	{name: "plan", command: true, boolean: true, wants: "true or false", set: setBool(func(c *config) *bool { return &c.plan })},
-	{name: "probe", command: true, wants: "an address, as 127.0.0.1:1337 or [::1]:1337", set: setPath(func(c *config) *string { return &c.probe })},
-	{name: "probe-scrape", command: true, wants: wantsHash, set: setHash(func(c *config) **bep15.InfoHash { return &c.probeScrape })},
-	{name: "probe-announce", command: true, wants: wantsHash, set: setHash(func(c *config) **bep15.InfoHash { return &c.probeAnnounce })},
-	{name: "status", command: true, wants: "the path of a file", set: setPath(func(c *config) *string { return &c.status })},
-	{name: "version", short: "v", command: true, boolean: true, wants: "true or false", set: setBool(func(c *config) *bool { return &c.version })},
-	{name: "help", short: "h", command: true, boolean: true, wants: "true or false", set: setBool(func(c *config) *bool { return &c.help })},
+		}},
+	{name: "secret-file", value: "FILE", group: groupServe,
+		help:  "read the secret from this file, so that ps hides it",
+		wants: wantsFile, set: setPath(func(c *config) *string { return &c.secretFile })},
+	{name: "memory", value: "SIZE", group: groupServe, standard: "an eighth of the memory, 8M to 256M",
+		help:  "limit of the resident memory, for example 16M or 1G",
+		wants: "a size, for example 16M or 1G, or auto", set: func(c *config, v string) (err error) {
+			c.memoryText = v
+			if v == "auto" {
+				c.memory = 0
+				return nil
+			}
+			c.memory, err = parseSize(v)
+			return err
+		}},
+	{name: "interval", value: "TIME", group: groupServe, standard: "15m",
+		help:  "announce interval of clients, 1m to 2h",
+		wants: "a time from 1m to 2h, for example 15m or 900s", set: func(c *config, v string) (err error) {
+			c.interval, err = duration(v, minInterval, maxInterval)
+			return err
+		}},
+	{name: "workers", value: "N", group: groupServe, standard: "processors",
+		help:  "sockets for each address, 1 to 64",
+		wants: "a number from 1 to 64", set: func(c *config, v string) error {
+			n, err := number(v, 1, maxWorkers)
+			c.workers = int(n)
+			return err
+		}},
+	{name: "connect-limit", value: "N", group: groupServe, standard: "10000",
+		help:  "connects from one IP address and port in 2 minutes; 0: no limit",
+		wants: "a number from 0 to 1000000", set: func(c *config, v string) error {
+			n, err := number(v, 0, 1000000)
+			c.connectLimit = uint32(n)
+			return err
+		}},
+	{name: "scrape-limit", value: "N", group: groupServe, standard: "102",
+		help:  "torrents answered in one scrape, 1 to 102",
+		wants: "a number from 1 to 102", set: func(c *config, v string) error {
+			n, err := number(v, 1, maxScrapeHashes)
+			c.scrapeLimit = int(n)
+			return err
+		}},
+	{name: "whitelist", short: "w", value: "FILE", group: groupAccess,
+		help:  "track only the torrents in this list of info hashes",
+		wants: wantsFile, set: setPath(func(c *config) *string { return &c.whitelist })},
+	{name: "blacklist", value: "FILE", group: groupAccess,
+		help:  "track all torrents except those in this list",
+		wants: wantsFile, set: setPath(func(c *config) *string { return &c.blacklist })},
+	{name: "listen", value: "ADDRESSES", group: groupNetwork, standard: "0.0.0.0,[::]",
+		help:  "IP addresses to listen on, separated by commas; [::] is IPv6 only",
+		wants: "IP addresses separated by commas, for example 192.168.1.1,[fd00::1]", set: func(c *config, v string) (err error) {
+			c.listen, err = parseListen(v)
+			if err == errValue {
+				err = listenError(v)
+			}
+			return err
+		}},
+	{name: "interface", value: "NAMES", group: groupNetwork, list: true, standard: "all",
+		help:  "accept requests only on these interfaces; separate them with commas, or repeat the flag",
+		wants: "names of interfaces separated by commas, for example br-lan,wan", set: func(c *config, v string) (err error) {
+			c.interfaces, err = parseInterfaces(v)
+			return err
+		}},
+	{name: "scope", value: "MODE", group: groupNetwork, standard: "auto",
+		help:  "auto: clients get peers that they can reach, LAN peers first; off: clients get all peers",
+		wants: "auto or off", set: func(c *config, v string) error {
+			if c.scopes = v == "auto"; !c.scopes && v != "off" {
+				return errValue
+			}
+			return nil
+		}},
+	{name: "external-ip", value: "ADDRESS", group: groupNetwork, list: true,
+		help:  "public IPv4 or IPv6 address, or both: internet clients get LAN peers under it; auto: from the default route; or the path of a file with it",
+		wants: "a public IPv4 address, a public IPv6 address, both with a comma, auto, or the path of a file (with a /)", set: setExternalIP},
+	{name: "stats", value: "FILE", group: groupMonitor,
+		help:  "write statistics to this file, for -status and node_exporter (name it *.prom)",
+		wants: wantsFile, set: setPath(func(c *config) *string { return &c.stats })},
+	{name: "stats-interval", value: "TIME", group: groupMonitor, standard: "15s",
+		help:  "how often -stats is written, 1s to 1h",
+		wants: "a time from 1s to 1h, for example 15s", set: func(c *config, v string) (err error) {
+			c.statsInterval, err = duration(v, 1, 60*60)
+			return err
+		}},
+	{name: "debug", short: "d", group: groupMonitor,
+		help:  "log every packet",
+		wants: wantsBool, set: setBool(func(c *config) *bool { return &c.debug })},
+	{name: "plan", group: groupCommands, command: true,
+		help:  "print the use of memory and how much fits",
+		wants: wantsBool, set: setBool(func(c *config) *bool { return &c.plan })},
+	{name: "probe", value: "ADDRESS", group: groupCommands, command: true,
+		help:  "ask a UDP tracker: HOST, HOST:PORT, udp://HOST:PORT, or self for the tracker with these flags",
+		wants: "HOST, HOST:PORT, [HOST]:PORT, udp://HOST:PORT/announce, or self", set: func(c *config, v string) error {
+			c.probe = v
+			_, _, err := splitTarget(v, 1)
+			return err
+		}},
+	{name: "probe-scrape", value: "HASH", group: groupCommands,
+		help:  "with -probe: also ask for the counts of this torrent",
+		wants: wantsHash, set: setHash(func(c *config) **bep15.InfoHash { return &c.probeScrape })},
+	{name: "probe-announce", value: "HASH", group: groupCommands,
+		help:  "with -probe: also announce a test peer, then remove it",
+		wants: wantsHash, set: setHash(func(c *config) **bep15.InfoHash { return &c.probeAnnounce })},
+	{name: "status", value: "FILE", group: groupCommands, command: true,
+		help:  "show a -stats file, live on a terminal; exit code 1 if it is out of date",
+		wants: wantsFile, set: setPath(func(c *config) *string { return &c.status })},
+	{name: "version", short: "v", group: groupCommands, command: true,
+		help:  "print the version",
+		wants: wantsBool, set: setBool(func(c *config) *bool { return &c.version })},
+	{name: "help", short: "h", group: groupCommands, command: true,
+		help:  "print this help",
+		wants: wantsBool, set: setBool(func(c *config) *bool { return &c.help })},
 }
 
 const (
 	maxWorkers = 64
-	wantsHash  = "an info hash: 40 hexadecimal digits, or 64"
+
+	wantsFile = "the path of a file"
+	wantsBool = "true or false"
+	wantsHash = "an info hash: 40 hexadecimal digits, or 64"
 )
 
 func setHash(field func(*config) **bep15.InfoHash) func(*config, string) error {
@@ -227,7 +258,7 @@ func setBool(field func(*config) *bool) func(*config, string) error {
 	}
 }
 
-// setExternalIP reads what the world knows this network as.
+// setExternalIP sets the public addresses of this network.
 func setExternalIP(c *config, v string) error {
 	c.externalAuto = v == "auto"
 	if c.externalAuto {
@@ -242,15 +273,16 @@ func setExternalIP(c *config, v string) error {
 		return err
 	}
 	for i, a := range addrs {
-		if a.Zone != "" || i > 0 && a.Is6() == addrs[0].Is6() || i > 1 {
+		switch {
+		case a.Zone != "" || i > 1:
 			return errValue
-		}
-		if !isGlobal(a.IP) {
-			return errors.New(a.String() + " can't be reached from everywhere")
-		}
-		if a.Is6() {
+		case !isGlobal(a.IP):
+			return errors.New(a.String() + " is a private or reserved address")
+		case i > 0 && a.Is6() == addrs[0].Is6():
+			return errors.New("two " + ipaddr.FamilyName(a.Is6()) + " addresses")
+		case a.Is6():
 			copy(c.external6[:], a.IP)
-		} else {
+		default:
 			copy(c.external4[:], a.IP)
 		}
 	}
@@ -265,8 +297,11 @@ func number(v string, least, most uint64) (uint64, error) {
 	return n, nil
 }
 
-// duration reads a time as 15m or 900s.
+// duration parses a time such as 15m or 900s.
 func duration(v string, least, most seconds) (seconds, error) {
+	if _, err := number(v, 1, 1<<32); err == nil {
+		return 0, errors.New("the unit is missing (did you mean " + v + "s?)")
+	}
 	d, err := time.ParseDuration(v)
 	if err != nil || d < time.Duration(least)*time.Second || d > time.Duration(most)*time.Second {
 		return 0, errValue
@@ -274,8 +309,8 @@ func duration(v string, least, most seconds) (seconds, error) {
 	return seconds(d / time.Second), nil
 }
 
-// parseSize reads a number of bytes, with K, M or G (of 1024) and perhaps B or
-// iB behind it.
+// parseSize parses a number of bytes: digits, then K, M or G (powers of 1024),
+// then B or iB. Both suffixes may be absent.
 func parseSize(v string) (int, error) {
 	s, shift := translate(v, upper), 0
 	for i, suffix := range []string{"K", "M", "G"} {
@@ -300,8 +335,9 @@ const maxMemory = 1 << (30 + 5*(^uint(0)>>63))
 
 var errMemory = errors.New("more than " + strconv.Itoa(maxMemory>>30) + "G, the most on this processor")
 
-// parseListen reads literal addresses; IPv6 may stand in brackets. A socket is
-// bound to an interface by its name: a number will do for link-local ones only.
+// parseListen parses IP addresses separated by commas. IPv6 addresses may be in
+// brackets. Only a link-local address may have the number of its interface
+// instead of the name, because sockets are bound to interfaces by name.
 func parseListen(v string) ([]ipaddr.Addr, error) {
 	var addrs []ipaddr.Addr
 	for _, part := range strings.Split(v, ",") {
@@ -325,11 +361,28 @@ func parseListen(v string) ([]ipaddr.Addr, error) {
 	return addrs, nil
 }
 
-// parseInterfaces reads names of interfaces. One of digits would be taken for a
-// number.
+// listenError says why v is no list of addresses, for the usual mistakes.
+func listenError(v string) error {
+	for _, part := range strings.Split(v, ",") {
+		s := strings.TrimSpace(part)
+		i := strings.LastIndexByte(s, ':')
+		switch {
+		case i > 0 && (s[i-1] == ']' || strings.IndexByte(s, ':') == i):
+			return errors.New("the port goes into -port")
+		case s == "*":
+			return errors.New("0.0.0.0,[::] stands for all addresses")
+		case i < 0 && strings.Trim(s, "0123456789./") != "":
+			return errors.New("a name is no address; an interface goes into -interface")
+		}
+	}
+	return errValue
+}
+
+// parseInterfaces parses names of interfaces separated by commas. A name of
+// digits is refused, because it would be read as a number.
 func parseInterfaces(v string) ([]string, error) {
 	if !udp.BindsInterfaces {
-		return nil, errors.New("not on this system: bind addresses (-listen)")
+		return nil, errors.New("not supported on this system; use -listen")
 	}
 	var names []string
 	for _, part := range strings.Split(v, ",") {
@@ -344,8 +397,8 @@ func parseInterfaces(v string) ([]string, error) {
 	return names, nil
 }
 
-// byInterface is each address on each interface; what is on one already stays
-// there.
+// byInterface returns each address on each interface. An address that already
+// names its interface stays as it is.
 func byInterface(addrs []ipaddr.Addr, names []string) (all []ipaddr.Addr) {
 	for _, a := range addrs {
 		if a.Zone != "" {
@@ -359,9 +412,9 @@ func byInterface(addrs []ipaddr.Addr, names []string) (all []ipaddr.Addr) {
 	return all
 }
 
-// variable is the environment variable of a flag.
+// variable returns the name of a flag's environment variable.
 func variable(name string) string {
-	return "PICO_TRACKER__" + translate(name, func(c byte) byte {
+	return variablePrefix + translate(name, func(c byte) byte {
 		if c == '-' {
 			return '_'
 		}
@@ -369,8 +422,11 @@ func variable(name string) string {
 	})
 }
 
+// variablePrefix begins the name of each variable.
+const variablePrefix = "PICO_TRACKER__"
+
 // parseConfig reads the command line and the environment ("NAME=value"). Its
-// errors are usage errors.
+// errors are usage errors. -help and -version work whatever else is wrong.
 func parseConfig(args, env []string) (*config, error) {
 	c := &config{
 		port:          1337,
@@ -384,24 +440,25 @@ func parseConfig(args, env []string) (*config, error) {
 		origins:       map[string]string{},
 	}
 	given, err := parseFlags(args)
+	c.help, c.version = isTrue(given["help"]), isTrue(given["version"])
+	if c.help || c.version {
+		return c, nil
+	}
 	if err != nil {
 		return nil, err
 	}
-	vars := map[string]string{}
-	for _, e := range env {
-		if name, v, ok := strings.Cut(e, "="); ok {
-			vars[name] = v
-		}
+	vars, err := c.readVariables(env)
+	if err != nil {
+		return nil, err
 	}
+	command := "" // the one that is given
 	for i := range options {
 		o := &options[i]
 		v, ok := given[o.name]
 		origin := "-" + o.name
-		if !ok && !o.command {
+		if !ok {
 			origin = variable(o.name)
-			// An empty variable is one that is not set: so compose files
-			// and init scripts can leave it out.
-			if v = vars[origin]; v == "" && o.name == "debug" {
+			if v = vars[origin]; v == "" && o.name == "debug" && isBool(vars["DEBUG"]) {
 				origin = "DEBUG"
 				v = vars[origin]
 			}
@@ -411,73 +468,191 @@ func parseConfig(args, env []string) (*config, error) {
 			continue
 		}
 		if err := o.set(c, v); err != nil {
-			return nil, o.mistake(origin, v, err)
+			return nil, o.valueError(origin, v, err)
 		}
 		c.origins[o.name] = origin
+		if o.command && (o.value != "" || isTrue(v)) {
+			if command != "" {
+				return nil, usageError(command + " and " + origin + ": give only one command")
+			}
+			command = origin
+		}
 	}
-	if c.version || c.help {
-		return c, nil
-	}
-	if c.secret != nil && c.secretFile != "" {
-		return nil, usageError(c.origins["secret"] + " and " + c.origins["secret-file"] + ": give one of the two")
+	return c, c.checkTogether()
+}
+
+// checkTogether reports flags that exclude or need each other.
+func (c *config) checkTogether() error {
+	for _, pair := range [...][2]string{{"secret", "secret-file"}, {"whitelist", "blacklist"}} {
+		if a, b := c.origins[pair[0]], c.origins[pair[1]]; a != "" && b != "" {
+			return usageError(a + " and " + b + ": give only one of them")
+		}
 	}
 	if !c.scopes && c.origins["external-ip"] != "" {
-		return nil, usageError(c.origins["external-ip"] + " does nothing with " + c.origins["scope"] + " off: give one of the two")
+		return usageError(c.origins["external-ip"] + " has no effect with " + c.origins["scope"] + " off: give only one of them")
 	}
-	if c.whitelist != "" && c.blacklist != "" {
-		return nil, usageError(c.origins["whitelist"] + " and " + c.origins["blacklist"] + ": give one of the two")
-	}
-	if c.probe == "" && (c.probeScrape != nil || c.probeAnnounce != nil) {
-		return nil, usageError("-probe-scrape and -probe-announce: want -probe to go with them")
+	for _, name := range [...]string{"probe-scrape", "probe-announce"} {
+		if c.probe == "" && c.origins[name] != "" {
+			return usageError("-" + name + " needs -probe ADDRESS")
+		}
 	}
 	if len(c.interfaces) > 0 {
 		c.listen = byInterface(c.listen, c.interfaces)
 	}
-	return c, nil
+	for _, a := range c.listen {
+		if a.IsLinkLocal6() && a.Zone == "" {
+			return usageError(c.origins["listen"] + ": " + a.String() + " needs the name of its interface, for example " + a.String() + "%eth0")
+		}
+	}
+	return nil
 }
 
-// mistake is the error for a bad value. A secret is not repeated.
-func (o *option) mistake(origin, v string, err error) error {
+// readVariables returns the variables that are not empty. An empty one counts as
+// not set, so that compose files and init scripts can leave a value out. An
+// unknown PICO_TRACKER__ variable is an error. A variable that is nearly ours
+// gets a warning.
+func (c *config) readVariables(env []string) (map[string]string, error) {
+	vars := map[string]string{}
+	for _, e := range env {
+		name, v, _ := strings.Cut(e, "=")
+		if v == "" {
+			continue
+		}
+		vars[name] = v
+		if rest, ok := strings.CutPrefix(name, variablePrefix); ok {
+			o := nearestOption(rest)
+			switch {
+			case o == nil:
+				return nil, usageError(strconv.Quote(name) + ": unknown variable; -help lists the flags")
+			case o.group == groupCommands:
+				return nil, usageError(name + ": there is no such variable; -" + o.name + " is a flag only")
+			case variable(o.name) != name:
+				return nil, usageError(strconv.Quote(name) + ": unknown variable; did you mean " + variable(o.name) + "?")
+			}
+			continue
+		}
+		// Docker and Kubernetes set PICO_TRACKER_PORT=tcp://... for a service
+		// that is called pico-tracker.
+		rest, ok := strings.CutPrefix(letters(name), letters(variablePrefix))
+		if !ok || strings.Contains(v, "://") {
+			continue
+		}
+		for i := range options {
+			if o := &options[i]; o.group != groupCommands && letters(o.name) == rest {
+				c.warnings = append(c.warnings, strconv.Quote(name)+" is ignored; did you mean "+variable(o.name)+"?")
+			}
+		}
+	}
+	return vars, nil
+}
+
+func isBool(v string) bool {
+	_, err := strconv.ParseBool(v)
+	return err == nil
+}
+
+func isTrue(v string) bool {
+	b, err := strconv.ParseBool(v)
+	return err == nil && b
+}
+
+// valueError returns the error for a wrong value. A secret is not repeated.
+func (o *option) valueError(origin, v string, err error) error {
 	if o.name != "secret" {
 		origin += " " + strconv.Quote(v)
 	}
-	if err == errValue || o.boolean {
+	if err == errValue || o.value == "" {
 		return usageError(origin + ": want " + o.wants)
 	}
 	return usageError(origin + ": " + err.Error() + "; want " + o.wants)
 }
 
-// parseFlags collects -name value, -name=value and the same with two dashes.
-func parseFlags(args []string) (map[string]string, error) {
-	given := map[string]string{}
+// parseFlags collects -name value, -name=value and the same with two dashes. It
+// returns the first error and goes on, because -help may follow.
+func parseFlags(args []string) (given map[string]string, first error) {
+	given = map[string]string{}
+	fail := func(text string) {
+		if first == nil {
+			first = usageError(text)
+		}
+	}
+	var last *option // whose value came before
 	for len(args) > 0 {
 		arg := args[0]
 		args = args[1:]
-		name, ok := strings.CutPrefix(arg, "-")
-		name = strings.TrimPrefix(name, "-")
-		name, v, hasValue := strings.Cut(name, "=")
-		o := findOption(name)
-		if !ok || o == nil {
+		o, name, v, hasValue := splitFlag(arg)
+		switch {
+		case name == "":
+			fail(unexpected(arg, last))
+			continue
+		case o == nil:
 			// The value may be a secret.
-			arg, _, _ = strings.Cut(arg, "=")
-			return nil, usageError(strconv.Quote(arg) + ": no such flag; -help lists them")
-		}
-		if !hasValue {
-			switch {
-			case o.boolean:
-				v = "true"
-			case len(args) == 0:
-				return nil, usageError("-" + o.name + ": value is missing; want " + o.wants)
-			default:
-				v, args = args[0], args[1:]
+			shown, _, _ := strings.Cut(arg, "=")
+			if near := nearestOption(name); near != nil {
+				fail("unknown flag " + strconv.Quote(shown) + "; did you mean -" + near.name + "?")
+			} else {
+				fail("unknown flag " + strconv.Quote(shown) + "; -help lists the flags")
 			}
+			continue
+		case hasValue:
+		case o.value == "":
+			v = "true"
+		case len(args) == 0:
+			fail("-" + o.name + ": the value is missing; want " + o.wants)
+			continue
+		default:
+			v = args[0]
+			// A secret may be anything.
+			if next, _, _, _ := splitFlag(v); next != nil && o.name != "secret" {
+				fail("-" + o.name + ": the value is missing before " + strconv.Quote("-"+next.name) + "; want " + o.wants)
+				continue
+			}
+			args = args[1:]
 		}
 		if before, ok := given[o.name]; ok && o.list {
 			v = before + "," + v
 		}
 		given[o.name] = v
+		last = o
 	}
-	return given, nil
+	return given, first
+}
+
+// splitFlag splits an argument into the name of a flag and a value. The name is
+// empty if the argument is no flag; o is nil if there is no such flag.
+func splitFlag(arg string) (o *option, name, v string, hasValue bool) {
+	name, ok := strings.CutPrefix(arg, "-")
+	if !ok {
+		return nil, "", "", false
+	}
+	name, v, hasValue = strings.Cut(strings.TrimPrefix(name, "-"), "=")
+	return findOption(name), name, v, hasValue
+}
+
+// unexpected returns the error for an argument that is no flag. Behind a secret
+// it may be a part of the secret, and is not shown.
+func unexpected(arg string, last *option) string {
+	switch {
+	case last == nil:
+		return "unexpected argument " + strconv.Quote(arg) + "; want flags, for example -port 1337"
+	case last.name == "secret":
+		return "unexpected argument after -secret; put quotes around a value with spaces"
+	case last.value == "":
+		return "unexpected argument " + strconv.Quote(arg) + " after -" + last.name + ", which takes no value (-" + last.name + "=false switches it off)"
+	}
+	return "unexpected argument " + strconv.Quote(arg) + " after the value of -" + last.name + "; want one value, then flags"
+}
+
+// nearestOption returns the option that name may mean, or nil.
+func nearestOption(name string) *option {
+	var names []string
+	for i := range options {
+		names = append(names, options[i].name)
+	}
+	if i := nearest(name, names); i >= 0 {
+		return &options[i]
+	}
+	return nil
 }
 
 func findOption(name string) *option {
@@ -489,18 +664,54 @@ func findOption(name string) *option {
 	return nil
 }
 
-// readSecret is the key from -secret or -secret-file, or nil.
+// splitTarget splits the address of a tracker into host and port: HOST,
+// HOST:PORT, [HOST]:PORT or a URL. An IPv6 address without a port needs no
+// brackets. What follows the port in a URL means nothing to a UDP tracker.
+func splitTarget(v string, port uint16) (string, uint16, error) {
+	if scheme, rest, ok := strings.Cut(v, "://"); ok {
+		if letters(scheme) != "udp" {
+			return "", 0, errors.New("only UDP trackers can be probed")
+		}
+		v = rest
+	}
+	if i := strings.IndexAny(v, "/?#"); i >= 0 {
+		v = v[:i]
+	}
+	host, rest := v, ""
+	if inner, after, ok := strings.Cut(v, "]"); ok && strings.HasPrefix(v, "[") {
+		host, rest = inner[1:], after
+	} else if i := strings.IndexByte(v, ':'); i >= 0 && i == strings.LastIndexByte(v, ':') {
+		host, rest = v[:i], v[i:]
+	}
+	if digits, ok := strings.CutPrefix(rest, ":"); ok {
+		n, err := number(digits, 1, 65535)
+		if err != nil {
+			return "", 0, errors.New("the port must be a number from 1 to 65535")
+		}
+		port, rest = uint16(n), ""
+	}
+	if _, ok := ipaddr.Parse(host); ok && rest == "" {
+		return host, port, nil
+	}
+	// What looks like an address is no name.
+	if rest != "" || strings.Trim(host, "0123456789.") == "" || strings.ContainsAny(host, ":[] \t") {
+		return "", 0, errValue
+	}
+	return host, port, nil
+}
+
+// readSecret returns the secret from -secret or -secret-file, or nil.
 func (c *config) readSecret() ([]byte, error) {
 	if c.secretFile == "" {
 		return c.secret, nil
 	}
-	name := c.origins["secret-file"] + " " + c.secretFile + ": "
-	b, err := sys.ReadFile(c.secretFile)
+	name := c.origins["secret-file"] + " " + strconv.Quote(c.secretFile) + ": "
+	b, err := sys.ReadRegularFile(c.secretFile)
 	if err != nil {
 		return nil, errors.New(name + err.Error())
 	}
 	if b = bytes.TrimSpace(b); len(b) == 0 {
-		return nil, errors.New(name + "the file is empty; want a key in it")
+		return nil, errors.New(name + "the file is empty; want a secret in it")
 	}
 	return b, nil
 }

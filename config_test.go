@@ -106,9 +106,9 @@ var flagCases = []struct {
 	{"scope", "", map[string]string{"auto": "true", "off": "false"}, map[string]string{"on": "auto or off", "false": "auto or off", "AUTO": "auto or off"}},
 	{"external-ip", "", map[string]string{"/run/pico-tracker/address": "/run/pico-tracker/address", "./address": "./address", "auto": "true 0.0.0.0 ::", "203.0.113.7": "false 203.0.113.7 ::", "2001:db8::7": "false 0.0.0.0 2001:db8::7",
 		"[2001:db8::7], 8.8.8.8": "false 8.8.8.8 2001:db8::7", "100.128.0.1": "false 100.128.0.1 ::"},
-		map[string]string{"off": "IPv4 address", "auto,8.8.8.8": "IPv4 address", "8.8.8.8,8.8.4.4": "IPv4 address", "8.8.8.8,2001:db8::1,2001:db8::2": "IPv4 address",
-			"fe80::1%eth0": "IPv4 address", "192.168.1.1": "192.168.1.1 can't be reached", "100.64.0.1": "can't be reached", "8.8.8.8,fd00::1": "fd00::1 can't be reached",
-			"127.0.0.1": "can't be reached", "0.0.0.0": "can't be reached", "::": "can't be reached", "224.0.0.1": "can't be reached", "::ffff:8.8.8.8": "IPv4 address"}},
+		map[string]string{"off": "IPv4 address", "auto,8.8.8.8": "IPv4 address", "8.8.8.8,8.8.4.4": "two IPv4 addresses", "8.8.8.8,2001:db8::1,2001:db8::2": "IPv4 address",
+			"fe80::1%eth0": "IPv4 address", "192.168.1.1": "192.168.1.1 is a private or reserved address", "100.64.0.1": "is a private or reserved address", "8.8.8.8,fd00::1": "fd00::1 is a private or reserved address",
+			"127.0.0.1": "is a private or reserved address", "0.0.0.0": "is a private or reserved address", "::": "is a private or reserved address", "224.0.0.1": "is a private or reserved address", "::ffff:8.8.8.8": "IPv4 address"}},
 	{"connect-limit", "", map[string]string{"0": "0", "1": "1", "1000000": "1000000"},
 		map[string]string{"-1": "0 to 1000000", "1000001": "0 to 1000000", "many": "0 to 1000000"}},
 	{"scrape-limit", "", map[string]string{"1": "1", "102": "102"}, map[string]string{"0": "1 to 102", "103": "1 to 102", "all": "1 to 102"}},
@@ -166,7 +166,7 @@ func TestFlags(t *testing.T) {
 			t.Errorf("%s=: %v, %v", variable, got, err2)
 		}
 		if !boolean {
-			expectUsageError(t, []string{"-" + c.name}, nil, "-"+c.name+": value is missing; want ")
+			expectUsageError(t, []string{"-" + c.name}, nil, "-"+c.name+": the value is missing; want ")
 		}
 	}
 }
@@ -210,7 +210,7 @@ func expectError(t *testing.T, want int, args, env []string, parts ...string) {
 }
 
 func TestDefaults(t *testing.T) {
-	c, err := parseConfig(nil, []string{"PATH=/bin", "HOME", "PICO_TRACKER__UNKNOWN=1", "=x", ""})
+	c, err := parseConfig(nil, []string{"PATH=/bin", "HOME", "=x", ""})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -249,8 +249,8 @@ func TestPrecedence(t *testing.T) {
 		{nil, []string{"DEBUG=1", "PICO_TRACKER__DEBUG="}, "debug", "true"},
 		{[]string{"-debug=false"}, []string{"DEBUG=1"}, "debug", "false"},
 		{[]string{"-d"}, []string{"DEBUG=0"}, "debug", "true"},
-		{nil, []string{"PICO_TRACKER__VERSION=1"}, "version", "false"},
-		{nil, []string{"PICO_TRACKER__HELP=1"}, "help", "false"},
+		{nil, []string{"DEBUG=app:*"}, "debug", "false"},
+		{nil, []string{"DEBUG=*"}, "debug", "false"},
 		{nil, []string{"PORT=99"}, "port", "1337"},
 		{[]string{"-listen=127.0.0.1", "-listen=::1"}, nil, "listen", "[::1]"},
 	} {
@@ -259,14 +259,13 @@ func TestPrecedence(t *testing.T) {
 			t.Errorf("%q %q: %v, %v, want %s", c.args, c.env, got, err, c.want)
 		}
 	}
-	expectUsageError(t, nil, []string{"DEBUG=maybe"}, `DEBUG "maybe": `, "true or false")
 }
 
 // TestInterfaces: given several times they add up, and each address is bound on
 // each of them, but for one that is on an interface already.
 func TestInterfaces(t *testing.T) {
 	if !udp.BindsInterfaces {
-		expectUsageError(t, []string{"-interface=lo"}, nil, "not on this system: bind addresses (-listen)")
+		expectUsageError(t, []string{"-interface=lo"}, nil, "not supported on this system; use -listen")
 		return
 	}
 	for _, c := range []struct {
@@ -297,13 +296,13 @@ func TestInterfaces(t *testing.T) {
 
 // TestUnknownFlags are not guessed at. Their values are not repeated.
 func TestUnknownFlags(t *testing.T) {
-	for arg, shown := range map[string]string{
-		"-nope": `"-nope"`, "--nope": `"--nope"`, "nope": `"nope"`, "-": `"-"`, "--": `"--"`, "": `""`, "---port=1": `"---port"`,
-		"-=": `"-"`, "-secert=hunter2": `"-secert"`, "-PORT=1": `"-PORT"`, "-portx": `"-portx"`,
+	for arg, want := range map[string]string{
+		"-nope": `unknown flag "-nope"`, "--nope": `unknown flag "--nope"`, "nope": `unexpected argument "nope"`,
+		"-": `unexpected argument "-"`, "--": `unexpected argument "--"`, "": `unexpected argument ""`, "---port=1": `unknown flag "---port"`,
+		"-=": `unexpected argument "-="`, "-secert=hunter2": `unknown flag "-secert"`, "-PORT=1": `unknown flag "-PORT"`, "-portx": `unknown flag "-portx"`,
 	} {
-		expectUsageError(t, []string{arg}, nil, shown+": no such flag; -help lists them")
+		expectUsageError(t, []string{arg}, nil, want)
 	}
-	expectUsageError(t, []string{"-debug", "true"}, nil, `"true": no such flag`)
 	if _, _, stderr := program([]string{"-secert=hunter2"}, nil); strings.Contains(stderr, "hunter2") {
 		t.Errorf("what may be a secret is shown: %q", stderr)
 	}
@@ -311,48 +310,201 @@ func TestUnknownFlags(t *testing.T) {
 
 // TestEitherOr: two flags that exclude each other name both origins.
 func TestEitherOr(t *testing.T) {
-	expectUsageError(t, []string{"-secret=a", "-secret-file=b"}, nil, "-secret and -secret-file: give one of the two")
-	expectUsageError(t, []string{"-secret-file=b"}, []string{"PICO_TRACKER__SECRET=a"}, "PICO_TRACKER__SECRET and -secret-file: give one of the two")
-	expectUsageError(t, []string{"-scope=off", "-external-ip=auto"}, nil, "-external-ip does nothing with -scope off: give one of the two")
-	expectUsageError(t, []string{"-whitelist=a", "-blacklist=b"}, nil, "-whitelist and -blacklist: give one of the two")
-	expectUsageError(t, []string{"-w=a"}, []string{"PICO_TRACKER__BLACKLIST=b"}, "-whitelist and PICO_TRACKER__BLACKLIST: give one of the two")
+	expectUsageError(t, []string{"-secret=a", "-secret-file=b"}, nil, "-secret and -secret-file: give only one of them")
+	expectUsageError(t, []string{"-secret-file=b"}, []string{"PICO_TRACKER__SECRET=a"}, "PICO_TRACKER__SECRET and -secret-file: give only one of them")
+	expectUsageError(t, []string{"-scope=off", "-external-ip=auto"}, nil, "-external-ip has no effect with -scope off: give only one of them")
+	expectUsageError(t, []string{"-whitelist=a", "-blacklist=b"}, nil, "-whitelist and -blacklist: give only one of them")
+	expectUsageError(t, []string{"-w=a"}, []string{"PICO_TRACKER__BLACKLIST=b"}, "-whitelist and PICO_TRACKER__BLACKLIST: give only one of them")
 }
 
-// TestHelp: the help goes to standard output, has every flag, its short form,
-// its variable's name and its default, and no value of this run.
+// TestHelp: -help prints every flag, its short form, kind of value, default and
+// group, and nothing of this run. It fits on two screens.
 func TestHelp(t *testing.T) {
 	secret := "hunter2hunter2hunter2hunter2hunter2"
+	help := string(helpText())
 	for _, args := range [][]string{{"-help"}, {"-h"}, {"--help"}, {"-secret", secret, "-help"}, {"-help", "-secret-file=x", "-secret=" + secret}} {
 		code, stdout, stderr := program(args, []string{"PICO_TRACKER__SECRET=" + secret})
-		if code != 0 || stderr != "" || stdout != usage {
-			t.Errorf("%q: exit %d, %q", args, code, stderr)
+		if code != 0 || stderr != "" || stdout != help {
+			t.Errorf("%q: exit %d, %q, %q", args, code, stdout, stderr)
 		}
 	}
-	if strings.Contains(usage, secret) {
-		t.Error("the secret is shown")
+	text := strings.Join(strings.Fields(help), " ")
+	want := []string{
+		"pico-tracker [flags] -plan ", "pico-tracker [flags] -probe ADDRESS ", "pico-tracker -status FILE ",
+		"Serve:", "Access:", "Network:", "Monitor:", "Commands:", "Examples:",
+		"PICO_TRACKER__SECRET_FILE", "DEBUG", "SIGHUP", "SIGUSR1", "Exit codes: 0 success, 1 failure, 2 wrong flag or variable.",
+		"/etc/config/pico-tracker", "/etc/default/pico-tracker", "man pico-tracker", "https://",
+		"1 to 65535 (default 1337)", "(default 0.0.0.0,[::])", "1m to 2h (default 15m)", "1 to 64 (default processors)",
 	}
 	for i := range options {
 		o := &options[i]
-		flag := "  -" + o.name
+		entry := "-" + o.name
 		if o.short != "" {
-			flag += ", -" + o.short
+			entry += ", -" + o.short
 		}
-		if !regexp.MustCompile(`(?m)^` + regexp.QuoteMeta(flag) + `( [A-Z]+)? {1,}\S|^` + regexp.QuoteMeta(flag) + ` [A-Z]+$`).MatchString(usage) {
-			t.Errorf("the help lacks %q", flag)
+		if o.value != "" {
+			entry += " " + o.value
 		}
-		if o.set == nil || o.wants == "" {
+		entry += " " + o.help
+		if o.standard != "" {
+			entry += " (default " + o.standard + ")"
+		}
+		want = append(want, entry)
+		if o.set == nil || o.wants == "" || o.help == "" || strings.HasSuffix(o.help, ".") {
 			t.Errorf("-%s is not complete", o.name)
 		}
-	}
-	for _, want := range []string{"1337", "0.0.0.0,[::]", "15m", "(default 10000)", "PICO_TRACKER__SECRET_FILE", "DEBUG", "1 to 65535", "1m to 2h", "1 to 64"} {
-		if !strings.Contains(strings.Join(strings.Fields(usage), " "), want) {
-			t.Errorf("the help lacks %q", want)
+		if i > 0 && o.group < options[i-1].group {
+			t.Errorf("-%s is not with the other flags of its group", o.name)
 		}
 	}
-	for i, line := range strings.Split(usage, "\n") {
-		if len(line) > 80 {
-			t.Errorf("line %d is %d wide", i+1, len(line))
+	for _, w := range want {
+		if !strings.Contains(text, w) {
+			t.Errorf("the help lacks %q", w)
 		}
+	}
+	lines := strings.Split(strings.TrimSuffix(help, "\n"), "\n")
+	if len(lines) > 80 {
+		t.Errorf("%d lines, want two screens of 40", len(lines))
+	}
+	for i, line := range lines {
+		if len(line) > 80 || strings.HasSuffix(line, " ") {
+			t.Errorf("line %d: %q, %d wide, want at most 80 without blanks at the end", i+1, line, len(line))
+		}
+	}
+}
+
+// TestHelpAlwaysWorks, whatever else is wrong.
+func TestHelpAlwaysWorks(t *testing.T) {
+	broken := []string{"PICO_TRACKER__PORT=abc", "PICO_TRACKER__NONSENSE=1", "PICO_TRACKER__DEBUG=app:*", "DEBUG=app:*"}
+	for _, c := range []struct {
+		args    []string
+		version bool
+	}{
+		{args: []string{"-help"}},
+		{args: []string{"-p", "abc", "-help"}},
+		{args: []string{"-nonsense", "-help"}},
+		{args: []string{"nonsense", "-h"}},
+		{args: []string{"-h", "-p"}},
+		{args: []string{"-whitelist", "-help"}},
+		{args: []string{"-plan", "-status", "x", "-help"}},
+		{args: []string{"-help", "-version"}},
+		{args: []string{"-v"}, version: true},
+		{args: []string{"-v", "-p", "abc"}, version: true},
+		{args: []string{"-p", "abc", "-version"}, version: true},
+	} {
+		want := string(helpText())
+		if c.version {
+			want = "pico-tracker " + version + "\n"
+		}
+		if code, stdout, stderr := program(c.args, broken); code != 0 || stdout != want || stderr != "" {
+			t.Errorf("%q: exit %d, %q, %q", c.args, code, stdout, stderr)
+		}
+	}
+	// What stands behind -secret is the secret.
+	if _, stdout, _ := program([]string{"-secret", "-help", "-memory=1M"}, nil); stdout != "" {
+		t.Errorf("-secret -help: %q", stdout)
+	}
+}
+
+// TestMessages: what is wrong, where, and what would be right.
+func TestMessages(t *testing.T) {
+	const listen = "want IP addresses separated by commas, for example 192.168.1.1,[fd00::1]"
+	const external = "want a public IPv4 address, a public IPv6 address, both with a comma, auto, or the path of a file (with a /)"
+	const interval = "want a time from 1m to 2h, for example 15m or 900s"
+	const probe = "want HOST, HOST:PORT, [HOST]:PORT, udp://HOST:PORT/announce, or self"
+	for _, c := range []struct {
+		name string
+		args string // separated by blanks
+		env  string
+		want string
+	}{
+		{name: "memory without a unit", args: "-memory 16", want: `-memory "16": too small (16 bytes; did you mean 16M?); want at least 5M for this configuration`},
+		{name: "memory too small", args: "-memory 1M", want: `-memory "1M": too small; want at least 5M for this configuration`},
+		{name: "memory too small, variable", env: "PICO_TRACKER__MEMORY=100K", want: `PICO_TRACKER__MEMORY "100K": too small; want at least 5M for this configuration`},
+		{name: "number as argument", args: "1337", want: `unexpected argument "1337"; want flags, for example -port 1337`},
+		{name: "word as argument", args: "start", want: `unexpected argument "start"; want flags, for example -port 1337`},
+		{name: "value of a boolean", args: "-d maybe", want: `unexpected argument "maybe" after -debug, which takes no value (-debug=false switches it off)`},
+		{name: "second value", args: "-port 1 2", want: `unexpected argument "2" after the value of -port; want one value, then flags`},
+		{name: "secret with a blank", args: "-secret hunter 2", want: `unexpected argument after -secret; put quotes around a value with spaces`},
+		{name: "capitals", args: "-Port 1", want: `unknown flag "-Port"; did you mean -port?`},
+		{name: "letters exchanged", args: "--prot=1", want: `unknown flag "--prot"; did you mean -port?`},
+		{name: "letter missing", args: "-whitelst x", want: `unknown flag "-whitelst"; did you mean -whitelist?`},
+		{name: "underscore", args: "-white_list=x", want: `unknown flag "-white_list"; did you mean -whitelist?`},
+		{name: "beginning of a flag", args: "-mem 16M", want: `unknown flag "-mem"; did you mean -memory?`},
+		{name: "unknown", args: "-foo", want: `unknown flag "-foo"; -help lists the flags`},
+		{name: "secret misspelled", args: "-secert=hunter2", want: `unknown flag "-secert"; did you mean -secret?`},
+		{name: "value missing at the end", args: "-port", want: `-port: the value is missing; want a port number from 1 to 65535`},
+		{name: "value missing before a flag", args: "-whitelist -debug", want: `-whitelist: the value is missing before "-debug"; want the path of a file`},
+		{name: "listen with a port", args: "-listen 127.0.0.1:1337", want: `-listen "127.0.0.1:1337": the port goes into -port; ` + listen},
+		{name: "listen with a port, IPv6", args: "-listen [::1]:1337", want: `-listen "[::1]:1337": the port goes into -port; ` + listen},
+		{name: "listen on a name", args: "-listen localhost", want: `-listen "localhost": a name is no address; an interface goes into -interface; ` + listen},
+		{name: "listen on an interface", args: "-listen eth0", want: `-listen "eth0": a name is no address; an interface goes into -interface; ` + listen},
+		{name: "listen everywhere", args: "-listen *", want: `-listen "*": 0.0.0.0,[::] stands for all addresses; ` + listen},
+		{name: "listen on no address", args: "-listen 192.168.1.256", want: `-listen "192.168.1.256": ` + listen},
+		{name: "listen on a link", args: "-listen fe80::1", want: `-listen: fe80::1 needs the name of its interface, for example fe80::1%eth0`},
+		{name: "interval without a unit", args: "-interval 900", want: `-interval "900": the unit is missing (did you mean 900s?); ` + interval},
+		{name: "interval in days", args: "-interval 1d", want: `-interval "1d": ` + interval},
+		{name: "two commands", args: "-plan -status x", want: `-plan and -status: give only one command`},
+		{name: "two other commands", args: "-probe self -plan", want: `-plan and -probe: give only one command`},
+		{name: "scrape without probe", args: "-probe-scrape " + probedHash, want: `-probe-scrape needs -probe ADDRESS`},
+		{name: "announce without probe", args: "-probe-announce " + probedHash, want: `-probe-announce needs -probe ADDRESS`},
+		{name: "private public address", args: "-external-ip 192.168.1.1", want: `-external-ip "192.168.1.1": 192.168.1.1 is a private or reserved address; ` + external},
+		{name: "two public addresses", args: "-external-ip 203.0.113.1,203.0.113.2", want: `-external-ip "203.0.113.1,203.0.113.2": two IPv4 addresses; ` + external},
+		{name: "public address without scopes", args: "-external-ip auto -scope off", want: `-external-ip has no effect with -scope off: give only one of them`},
+		{name: "probe of HTTP", args: "-probe http://127.0.0.1:1337/announce", want: `-probe "http://127.0.0.1:1337/announce": only UDP trackers can be probed; ` + probe},
+		{name: "probe of WebTorrent", args: "-probe wss://foo", want: `-probe "wss://foo": only UDP trackers can be probed; ` + probe},
+		{name: "probe of a port too large", args: "-probe 127.0.0.1:99999", want: `-probe "127.0.0.1:99999": the port must be a number from 1 to 65535; ` + probe},
+		{name: "probe without a host", args: "-probe udp://:1337", want: `-probe "udp://:1337": ` + probe},
+		{name: "probe of a port alone", args: "-probe 1337", want: `-probe "1337": ` + probe},
+		{name: "escapes in a value", args: "-port \x1b[31m", want: `-port "\x1b[31m": want a port number from 1 to 65535`},
+		{name: "unknown variable", env: "PICO_TRACKER__NONSENSE=1", want: `"PICO_TRACKER__NONSENSE": unknown variable; -help lists the flags`},
+		{name: "misspelled variable", env: "PICO_TRACKER__WHITE_LIST=/etc/list", want: `"PICO_TRACKER__WHITE_LIST": unknown variable; did you mean PICO_TRACKER__WHITELIST?`},
+		{name: "letters of a variable exchanged", env: "PICO_TRACKER__PROT=6969", want: `"PICO_TRACKER__PROT": unknown variable; did you mean PICO_TRACKER__PORT?`},
+		{name: "variable in lower case", env: "PICO_TRACKER__port=6969", want: `"PICO_TRACKER__port": unknown variable; did you mean PICO_TRACKER__PORT?`},
+		{name: "variable of a command", env: "PICO_TRACKER__PROBE=self", want: `PICO_TRACKER__PROBE: there is no such variable; -probe is a flag only`},
+		{name: "variable of the help", env: "PICO_TRACKER__HELP=1", want: `PICO_TRACKER__HELP: there is no such variable; -help is a flag only`},
+		{name: "debug by variable", env: "PICO_TRACKER__DEBUG=app:*", want: `PICO_TRACKER__DEBUG "app:*": want true or false`},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			args := strings.Fields(c.args)
+			code, stdout, stderr := program(args, []string{c.env, "PICO_TRACKER__WORKERS=1"})
+			if code != 2 || stdout != "" || !strings.HasSuffix(stderr, "[ERROR] "+c.want+"\n") || strings.Count(stderr, "[ERROR]") != 1 {
+				t.Errorf("%q %q: exit %d, %q, %q\nwant exit 2, %q", args, c.env, code, stdout, stderr, c.want)
+			}
+		})
+	}
+}
+
+// TestVariablesNearlyOurs: a variable that is nearly ours gets a warning, except
+// if Docker or Kubernetes set it for a service.
+func TestVariablesNearlyOurs(t *testing.T) {
+	for _, c := range []struct{ env, want string }{
+		{env: "PICO_TRACKER_PORT=6969", want: `"PICO_TRACKER_PORT" is ignored; did you mean PICO_TRACKER__PORT?`},
+		{env: "pico_tracker__port=6969", want: `"pico_tracker__port" is ignored; did you mean PICO_TRACKER__PORT?`},
+		{env: "PICO_TRACKER_SECRET_FILE=/x", want: `"PICO_TRACKER_SECRET_FILE" is ignored; did you mean PICO_TRACKER__SECRET_FILE?`},
+		{env: "PICOTRACKER_WHITE_LIST=/x", want: `"PICOTRACKER_WHITE_LIST" is ignored; did you mean PICO_TRACKER__WHITELIST?`},
+		{env: "PICO_TRACKER_PORT=tcp://10.0.0.1:1337"},
+		{env: "PICO_TRACKER_PORT=udp://172.17.0.2:1337"},
+		{env: "PICO_TRACKER_SERVICE_PORT=1337"},
+		{env: "PICO_TRACKER_PORT_1337_UDP_PORT=1337"},
+		{env: "PICO_TRACKER_VERSION=1.2.3"},
+		{env: "PICO_TRACKER_PORT="},
+		{env: "PICO_TRACKER__NONSENSE="},
+		{env: "PORT=6969"},
+	} {
+		t.Run(c.env, func(t *testing.T) {
+			got, err := parseConfig(nil, []string{c.env})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if warnings := strings.Join(got.warnings, "\n"); warnings != c.want || got.port != 1337 {
+				t.Errorf("warnings %q, port %d; want %q, 1337", warnings, got.port, c.want)
+			}
+		})
+	}
+	code, _, stderr := program([]string{"-plan"}, []string{"PICO_TRACKER_PORT=6969"})
+	if want := "[WARN] \"PICO_TRACKER_PORT\" is ignored; did you mean PICO_TRACKER__PORT?\n"; code != 0 || stderr != want {
+		t.Errorf("exit %d, %q, want 0, %q", code, stderr, want)
 	}
 }
 
@@ -396,22 +548,22 @@ func TestSecretFile(t *testing.T) {
 		}
 	}
 	writeFile(t, path, " \n")
-	expectFailure(t, []string{"-secret-file", path}, nil, "-secret-file "+path+": the file is empty")
-	expectFailure(t, nil, []string{"PICO_TRACKER__SECRET_FILE=" + path}, "PICO_TRACKER__SECRET_FILE "+path+": the file is empty")
+	expectFailure(t, []string{"-secret-file", path}, nil, "-secret-file "+strconv.Quote(path)+": the file is empty")
+	expectFailure(t, nil, []string{"PICO_TRACKER__SECRET_FILE=" + path}, "PICO_TRACKER__SECRET_FILE "+strconv.Quote(path)+": the file is empty")
 	if err := os.Remove(path); err != nil {
 		t.Fatal(err)
 	}
-	expectFailure(t, []string{"-secret-file", path}, nil, "-secret-file "+path+": ")
-	expectFailure(t, []string{"-secret-file", filepath.Dir(path)}, nil, "-secret-file "+filepath.Dir(path)+": ")
+	expectFailure(t, []string{"-secret-file", path}, nil, "-secret-file "+strconv.Quote(path)+": no such file")
+	expectFailure(t, []string{"-secret-file", filepath.Dir(path)}, nil, "-secret-file "+strconv.Quote(filepath.Dir(path))+": this is not a regular file")
 }
 
-// TestSigningKey: without a secret there is another one each time, and a
-// warning; a short one works and warns; neither is shown.
+// TestSigningKey: without a secret there is another one each time; a short
+// one works and warns; neither is shown.
 func TestSigningKey(t *testing.T) {
 	key := func(secret string, want ...string) string {
 		t.Helper()
 		var lines logLines
-		c := &config{}
+		c := &config{origins: map[string]string{"secret": "-secret"}}
 		if secret != "" {
 			c.secret = []byte(secret)
 		}
@@ -422,12 +574,13 @@ func TestSigningKey(t *testing.T) {
 		lines.expectLines(t, want...)
 		return string(k)
 	}
-	first, second := key("", "[WARN] no -secret: "), key("", "[WARN] no -secret: ")
+	const random = "[INFO] no -secret: made a random one; set -secret-file to keep clients connected over a restart"
+	first, second := key("", random), key("", random)
 	if first == second {
 		t.Error("two random secrets are equal")
 	}
 	short, long := strings.Repeat("k", 31), strings.Repeat("k", 32)
-	if key(short, "[WARN] the secret has 31 characters") == key(long) {
+	if key(short, "[WARN] -secret: the secret has 31 characters and is easy to guess; use 32 or more") == key(long) {
 		t.Error("two secrets give one key")
 	}
 	if k := key(long); k != key(long) || strings.Contains(k, "kkkk") {
@@ -438,8 +591,8 @@ func TestSigningKey(t *testing.T) {
 // TestMemoryTooSmall: what is too little names its origin and how much is
 // enough; that much is enough.
 func TestMemoryTooSmall(t *testing.T) {
-	expectUsageError(t, []string{"-memory", "1M", "-workers=1"}, nil, "-memory 1M: too little; at least ")
-	expectUsageError(t, []string{"-workers=1"}, []string{"PICO_TRACKER__MEMORY=100K"}, "PICO_TRACKER__MEMORY 100K: too little; at least ")
+	expectUsageError(t, []string{"-memory", "1M", "-workers=1"}, nil, `-memory "1M": too small; want at least `)
+	expectUsageError(t, []string{"-workers=1"}, []string{"PICO_TRACKER__MEMORY=100K"}, `PICO_TRACKER__MEMORY "100K": too small; want at least `)
 
 	for _, sockets := range []int{1, 2, 4, 16, 128} {
 		for _, list := range []*listEstimate{nil, {}, {hashes: 25000}, {hashes: 2500000}, {hashes: 1000, directory: true}} {
@@ -473,7 +626,7 @@ func TestPlanMemoryHugeList(t *testing.T) {
 				list := &listEstimate{hashes: size / minListLine, directory: directory}
 				l, err := planMemory(total, 2, list)
 				if err != nil {
-					if !strings.Contains(err.Error(), "too little") {
+					if !strings.Contains(err.Error(), "want at least") {
 						t.Errorf("a list of %d bytes: %v", size, err)
 					}
 					continue

@@ -12,6 +12,7 @@
 //	status      -status: figures for people
 //	probe       -probe: asks any UDP tracker
 //	memory_plan how -memory is divided
+//	help        what -help prints
 //	config      flags and environment
 //	maintenance the loop that sweeps, reloads and reports
 //	worker      the loop that receives, answers and sends
@@ -32,6 +33,7 @@
 //	scope       how far an address can be reached
 //	pool        the slab and its blocks
 //	stats       counters
+//	suggest     the name that a misspelled one means
 //	text        text helpers
 //
 // # Memory

@@ -50,16 +50,56 @@ func main() {
 	os.Exit(run(signals, os.Args[1:], os.Environ(), os.Stdout, os.Stderr))
 }
 
-// run is the program: it serves until told to stop by a signal, and returns
-// the exit code. SIGHUP has the access list read, SIGUSR1 a summary logged.
+// stopWait is how long the program may take to end after SIGTERM or SIGINT. A
+// hung network mount or a log that nobody reads may hold it up. Tests shorten it.
+var stopWait = 4 * time.Second
+
+// run is the program. It returns the exit code.
 func run(signals <-chan os.Signal, args, env []string, stdout, stderr io.Writer) int {
 	log := newLogger(stdout, stderr, env)
+	ended := make(chan int, 3)
+	var over atomic.Bool
+	defer over.Store(true)
+	passed := make(chan os.Signal, cap(signals)+1)
+	go func() { ended <- execute(passed, ended, log, args, env, stdout) }()
+	for stopping := false; ; {
+		select {
+		case code := <-ended:
+			return code
+		case sig := <-signals:
+			select {
+			case passed <- sig:
+			default: // nobody has read the ones before
+			}
+			if sig == syscall.SIGHUP || sig == summarySignal || stopping {
+				continue
+			}
+			stopping = true
+			go func() {
+				time.Sleep(stopWait)
+				if over.Load() {
+					return
+				}
+				go log.Error("not stopped within ", decimal(uint64(stopWait/time.Second)), " seconds: ending now")
+				time.Sleep(stopWait / 16) // a log that nobody reads must not hold up the end
+				ended <- exitFailure
+			}()
+		}
+	}
+}
+
+// execute does what the command line says and returns the exit code. A code in
+// ended also ends the program.
+func execute(signals <-chan os.Signal, ended chan<- int, log *logger.Logger, args, env []string, stdout io.Writer) int {
 	c, err := parseConfig(args, env)
 	if err == nil {
 		log.Verbose = c.debug
+		for _, w := range c.warnings {
+			log.Warn(w)
+		}
 		switch {
 		case c.help:
-			_, err = io.WriteString(stdout, usage)
+			_, err = stdout.Write(helpText())
 		case c.version:
 			_, err = io.WriteString(stdout, "pico-tracker "+version+"\n")
 		case c.plan:
@@ -69,8 +109,8 @@ func run(signals <-chan os.Signal, args, env []string, stdout, stderr io.Writer)
 			}
 		case c.probe != "":
 			go func() {
-				<-signals // who asked has had enough of waiting
-				os.Exit(exitFailure)
+				<-signals // the user does not want to wait any longer
+				ended <- exitFailure
 			}()
 			err = probe(c, stdout)
 		case c.status != "":
@@ -119,15 +159,23 @@ func start(signals <-chan os.Signal, c *config, manager *sdnotify.Notifier, log 
 	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
 	clk := clock{time.Now()}
 	log.Info("pico-tracker ", version)
-	key, err := signingKey(c, log)
-	if err != nil {
-		return err
+	var stats *sys.AtomicFile
+	if c.stats != "" {
+		stats = sys.NewAtomicFile(c.stats)
+		if stats.Check() == sys.ErrNotRegular {
+			return usageError(c.origins["stats"] + " " + stats.Name() + ": " + sys.ErrNotRegular.Error() + "; want the path of a file that may be replaced")
+		}
 	}
 	var l memoryPlan
+	var err error
 	if sig := await(signals, func() { l, err = c.memoryPlan() }); sig != nil {
 		log.Info("stopping: ", sig.String())
 		return nil
 	}
+	if err != nil {
+		return err
+	}
+	key, err := signingKey(c, log)
 	if err != nil {
 		return err
 	}
@@ -168,10 +216,10 @@ func start(signals <-chan os.Signal, c *config, manager *sdnotify.Notifier, log 
 		defer external.close()
 	}
 	if c.externalAuto && ln == nil {
-		return usageError(c.origins["external-ip"] + " auto: not on this system; want addresses")
+		return usageError(c.origins["external-ip"] + " \"auto\": not supported on this system; want addresses")
 	}
 	log.Info("memory ", sizeText(l.total), ": up to ", strconv.Itoa(t.store.maxTorrents()), " torrents or ",
-		strconv.Itoa(t.store.maxPeers()), " peers; ", strconv.Itoa(c.workers), " workers, interval ",
+		strconv.Itoa(t.store.maxPeers()), " peers; ", counted(uint64(c.workers), "worker"), ", interval ",
 		ageText(c.interval))
 
 	m := &maintenance{tracker: t, list: list, external: external, port: c.port, workers: workers, clock: clk, log: log, manager: manager,
@@ -185,9 +233,7 @@ func start(signals <-chan os.Signal, c *config, manager *sdnotify.Notifier, log 
 	runtime.ReadMemStats(&ms)
 	defer debug.SetMemoryLimit(debug.SetMemoryLimit(int64(ms.Sys-ms.HeapReleased) + 512<<10))
 
-	if c.stats != "" {
-		m.stats = sys.NewAtomicFile(c.stats)
-	}
+	m.stats = stats
 	return serveAll(signals, m, ln, log)
 }
 
@@ -244,6 +290,9 @@ func serveAll(signals <-chan os.Signal, m *maintenance, ln *links, log *logger.L
 		case sig := <-signals:
 			switch sig {
 			case syscall.SIGHUP:
+				if m.list == nil {
+					log.Info("SIGHUP: nothing to reload, because there is no -whitelist or -blacklist")
+				}
 				hup.Store(true)
 			case summarySignal:
 				ask.Store(true)
@@ -275,7 +324,11 @@ func serveAll(signals <-chan os.Signal, m *maintenance, ln *links, log *logger.L
 	return err
 }
 
-// signingKey is the key of the connection IDs.
+// minSecret is how many characters a good secret has. A shorter one works, with
+// a warning, because it worked in the tracker that this one replaces.
+const minSecret = 32
+
+// signingKey returns the key of the connection IDs.
 func signingKey(c *config, log *logger.Logger) ([]byte, error) {
 	secret, err := c.readSecret()
 	if err != nil {
@@ -287,9 +340,13 @@ func signingKey(c *config, log *logger.Logger) ([]byte, error) {
 		if err := sys.Random(secret); err != nil {
 			return nil, err
 		}
-		log.Warn("no -secret: connection IDs do not survive a restart, nor hold on another instance")
-	case len(secret) < 32:
-		log.Warn("the secret has ", strconv.Itoa(len(secret)), " characters: fewer than 32 are easier to guess")
+		log.Info("no -secret: made a random one; set -secret-file to keep clients connected over a restart")
+	case len(secret) < minSecret:
+		origin := c.origins["secret"]
+		if origin == "" {
+			origin = c.origins["secret-file"]
+		}
+		log.Warn(origin, ": the secret has ", counted(uint64(len(secret)), "character"), " and is easy to guess; use ", strconv.Itoa(minSecret), " or more")
 	}
 	return deriveKey(secret), nil
 }
@@ -390,9 +447,11 @@ func listen(c *config, batch int, log *logger.Logger) ([]*udp.Socket, error) {
 			switch {
 			case n > 0:
 			case s.InterfaceMissing():
-				log.Warn("listening on ", name, " once the interface is there")
+				log.Warn("waiting for the interface ", addr.Zone, ": not listening on ", name, " yet")
 			case s.Freebound():
-				log.Warn("listening on ", name, " once an interface has the address")
+				log.Warn("waiting for the address ", addr.String(), ": no interface has it, not listening on ", name, " yet")
+			case addr.Is6() && addr.IsUnspecified():
+				log.Info("listening on ", name, " (IPv6 only), receive buffer ", sizeText(s.ReceiveBuffer()))
 			default:
 				log.Info("listening on ", name, ", receive buffer ", sizeText(s.ReceiveBuffer()))
 			}

@@ -116,11 +116,11 @@ func (m *maintenance) watchFull(now moment) {
 	case !m.full && refusals > 0 && m.refused == now.mono:
 		m.full = true
 		torrents, peers := s.totals()
-		m.log.Warn("full: ", strconv.Itoa(torrents), " torrents, ", strconv.Itoa(peers[0]+peers[1]+peers[2]+peers[3]),
-			" peers; newcomers get peers but are not stored until there is room (-memory)")
+		m.log.Warn("full: ", counted(uint64(torrents), "torrent"), ", ", counted(uint64(peers[0]+peers[1]+peers[2]+peers[3]), "peer"),
+			"; new peers get an answer but are not stored until there is room (-memory)")
 	case m.full && now.mono-m.refused >= fullAfter:
 		m.full = false
-		m.log.Info("no longer full: newcomers are stored again")
+		m.log.Info("no longer full: new peers are stored again")
 	}
 }
 
@@ -185,7 +185,7 @@ func (m *maintenance) purge(now moment) {
 	}
 	m.list.discardOld()
 	if removed > 0 {
-		m.log.Info(m.list.kind(), ": ", strconv.Itoa(removed), " torrents removed")
+		m.log.Info(m.list.kind(), ": ", counted(uint64(removed), "torrent"), " removed")
 	}
 }
 
@@ -248,12 +248,12 @@ func (m *maintenance) writeReport(now moment) {
 	case err != nil:
 		m.report.unstored++
 		if !m.failed {
-			m.log.Warn("stats: ", err.Error(), "; it is tried again each time (-stats)")
+			m.log.Warn("-stats ", m.stats.Name(), ": ", err.Error(), "; trying again every ", ageText(m.statsInterval))
 		}
 		m.failed = true
 	case m.failed:
 		m.failed = false
-		m.log.Info("stats: written again")
+		m.log.Info("-stats ", m.stats.Name(), ": written again")
 	}
 }
 

@@ -95,13 +95,13 @@ func TestFullIsLoggedOnce(t *testing.T) {
 		k.watchFull(moment{mono: now})
 		got, want := out.String(), ""
 		if now >= 51 {
-			want = "[WARN] full: 0 torrents, 0 peers; newcomers"
+			want = "[WARN] full: 0 torrents, 0 peers; new peers"
 		}
 		if !strings.HasPrefix(got, want) || want == "" && got != "" {
 			t.Fatalf("at %d s the log says %q", now, got)
 		}
 		lines := strings.Count(got, "\n")
-		if now >= 51 && now < 99+fullAfter && lines != 1 || now >= 99+fullAfter && (lines != 2 || !strings.HasSuffix(got, "[INFO] no longer full: newcomers are stored again\n")) {
+		if now >= 51 && now < 99+fullAfter && lines != 1 || now >= 99+fullAfter && (lines != 2 || !strings.HasSuffix(got, "[INFO] no longer full: new peers are stored again\n")) {
 			t.Fatalf("at %d s the log says %q", now, got)
 		}
 	}

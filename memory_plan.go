@@ -52,7 +52,7 @@ func planMemory(total, sockets int, list *listEstimate) (memoryPlan, error) {
 			continue
 		}
 		if least > total {
-			return l, usageError("too little; at least " + strconv.Itoa(least>>20) + "M for this configuration")
+			return l, usageError("want at least " + strconv.Itoa(least>>20) + "M for this configuration")
 		}
 		return l, nil
 	}
@@ -103,13 +103,18 @@ func (c *config) memoryPlan() (memoryPlan, error) {
 		list = &e
 	}
 	l, err := planMemory(total, c.workers*len(c.listen), list)
-	var mistake usageError
-	if errors.As(err, &mistake) {
-		origin := c.origins["memory"]
-		if origin == "" {
-			origin = "-memory"
+	var tooSmall usageError
+	if errors.As(err, &tooSmall) {
+		origin, shown, hint := "-memory", "auto", ""
+		if c.memory == 0 {
+			hint = " (" + sizeText(total) + ")"
+		} else {
+			origin, shown = c.origins["memory"], c.memoryText
+			if _, err := number(shown, 1, 64<<10); err == nil {
+				hint = " (" + strconv.Itoa(total) + " bytes; did you mean " + shown + "M?)"
+			}
 		}
-		err = usageError(origin + " " + sizeText(total) + ": " + string(mistake))
+		err = usageError(origin + " " + strconv.Quote(shown) + ": too small" + hint + "; " + string(tooSmall))
 	}
 	return l, err
 }

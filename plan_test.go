@@ -100,7 +100,7 @@ func TestPlanNeedsNoTracker(t *testing.T) {
 	if b >= a || len(with) != len(without)+1 {
 		t.Errorf("with a list %v, without %v", with, without)
 	}
-	expectUsageError(t, []string{"-plan", "-memory=1M", "-workers=1"}, nil, "-memory 1M: too little; at least ")
+	expectUsageError(t, []string{"-plan", "-memory=1M", "-workers=1"}, nil, `-memory "1M": too small; want at least `)
 }
 
 func planOf(t *testing.T, args ...string) string {

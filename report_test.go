@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -235,14 +236,14 @@ func TestReportWarnsOnce(t *testing.T) {
 		for i := 0; i < 3; i++ {
 			k.writeReport(moment{})
 		}
-		lines.expectLines(t, "[WARN] stats: ")
+		lines.expectLines(t, "[WARN] -stats "+strconv.Quote(path)+": no such file or directory; trying again every ")
 		if err := os.Mkdir(dir, 0o755); err != nil {
 			t.Fatal(err)
 		}
 		for i := 0; i < 3; i++ {
 			k.writeReport(moment{})
 		}
-		lines.expectLines(t, "[INFO] stats: written again")
+		lines.expectLines(t, "[INFO] -stats "+strconv.Quote(path)+": written again")
 		b, err := os.ReadFile(path)
 		if err != nil || sum(string(b), "stats_write_failures_total") != uint64(3*(round+1)) {
 			t.Errorf("%v:\n%s", err, b)
@@ -270,7 +271,7 @@ func TestProgramSummary(t *testing.T) {
 	c.announce(fields{left: 1})
 	p.log.take()
 	p.signals <- summarySignal
-	p.await("[INFO] up ", "; 1 torrents; memory ", "[INFO] datagrams received 2 + 0", "connects 1 + 0", "announces 1 + 0", "leechers 1 + 0", "seeders 0 + 0")
+	p.await("[INFO] up ", "; 1 torrent; memory ", "[INFO] datagrams received 2 + 0", "connects 1 + 0", "announces 1 + 0", "leechers 1 + 0", "seeders 0 + 0")
 	if n := len(p.log.take()); n > 10 {
 		t.Errorf("%d lines", n)
 	}

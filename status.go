@@ -3,8 +3,8 @@ package main
 import (
 	"errors"
 	"io"
-	"io/fs"
 	"os"
+	"strconv"
 	"strings"
 	"time"
 
@@ -24,6 +24,9 @@ type reading struct {
 }
 
 func readReport(path string) (r reading, err error) {
+	if err := sys.CheckRegular(path); err != nil {
+		return r, err
+	}
 	f, err := sys.Open(path)
 	if err != nil {
 		return r, err
@@ -37,25 +40,46 @@ func readReport(path string) (r reading, err error) {
 	return r, err
 }
 
-// version is the tracker's.
+// version returns the version of the tracker. It is quoted if a terminal might
+// take it for more than text.
 func (r *reading) version() string {
 	_, v, _ := strings.Cut(r.text, prefix+`build_info{version="`)
 	v, _, _ = strings.Cut(v, `"`)
+	v = v[:min(len(v), 64)]
+	for i := range len(v) {
+		if v[i] < ' ' || v[i] > '~' {
+			return strconv.QuoteToASCII(v)
+		}
+	}
 	return v
+}
+
+// health says in plain words whether the tracker is well: now, or since the
+// report before.
+func (r *reading) health(then *reading) string {
+	text := counted(sum(r.text, "torrents"), "torrent") + ", " + counted(sum(r.text, "peers"), "peer")
+	lost := func(r *reading) uint64 { return sum(r.text, "kernel_drops_total", `"buffer"`) }
+	switch {
+	case sum(r.text, "full") > 0:
+		return "full: " + text + "; new peers are not stored (-memory)"
+	case then.text != "" && lost(r) > lost(then):
+		return "overloaded: " + text + "; requests are lost because the receive buffer is too small (-workers)"
+	}
+	return "healthy: " + text
 }
 
 // age is how old the report is, and an error where that is too much.
 func (r *reading) age(now int64) (seconds, error) {
 	every := seconds(sum(r.text, "stats_interval_seconds"))
 	if every == 0 {
-		return 0, errors.New("no report of pico-tracker")
+		return 0, errors.New("not a -stats file of pico-tracker")
 	}
 	age := seconds(max(0, now-r.written.Seconds)) // a clock may have been set
 	if age <= staleAfter*every {
 		return age, nil
 	}
-	return age, errors.New("written " + ageText(age) + " ago, and due every " + ageText(every) +
-		": the tracker does not run, or can't write it")
+	return age, errors.New("out of date: written " + ageText(age) + " ago, but due every " + ageText(every) +
+		"; the tracker does not run, or cannot write the file")
 }
 
 // status shows the reports in a file: as they change on a terminal, until a
@@ -74,15 +98,15 @@ func status(signals <-chan os.Signal, path string, stdout io.Writer, terminal bo
 	}
 	for {
 		r, err := readReport(path)
-		if errors.Is(err, fs.ErrNotExist) {
-			err = errors.New("no such file: does a tracker run with -stats " + path + "?")
+		if err == sys.ErrNoFile {
+			err = errors.New("no such file; start the tracker with -stats " + strconv.Quote(path))
 		}
 		age := seconds(0)
 		if err == nil {
 			age, err = r.age(time.Now().Unix())
 		}
 		if err != nil {
-			return errors.New(path + ": " + err.Error())
+			return errors.New("-status " + strconv.Quote(path) + ": " + err.Error())
 		}
 		if r.written != last.written {
 			before, last = last, r
@@ -113,20 +137,22 @@ func screen(now, then *reading, age seconds, terminal bool) []byte {
 		end = "\x1b[K\n" // nothing behind the line
 	}
 	up := sum(now.text, "uptime_seconds")
-	elapsed, of := up, " since the start"
+	elapsed, of := up, "since the start"
 	if before := sum(then.text, "uptime_seconds"); before > 0 && before < up {
 		elapsed = up - before
-		of = " of the last " + ageText(seconds(elapsed))
+		of = "of the last " + ageText(seconds(elapsed))
 	} else {
 		then = &reading{}
 	}
+	w.add(now.health(then))
+	w.add(end)
 	w.add("pico-tracker ")
 	w.add(now.version())
 	w.add(", up ")
 	w.add(ageText(seconds(up)))
-	w.add("; figures of ")
+	w.add("; written ")
 	w.add(ageText(age))
-	w.add(" ago, rates")
+	w.add(" ago; rates ")
 	w.add(of)
 	w.add(end)
 	w.add(end)

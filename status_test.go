@@ -44,7 +44,7 @@ func TestStatus(t *testing.T) {
 	}
 	got := squeeze(out.String())
 	for _, want := range []string{
-		"pico-tracker v1.2.3, up 1d1h; figures of ", "s ago, rates since the start\n",
+		"pico-tracker v1.2.3, up 1d1h; written ", "s ago; rates since the start\n",
 		"\n IPv4 a second IPv6 a second\n",
 		"\nannounces 900k 10.0 0 0\n",
 		"\n of new peers 900k 10.0 0 0\n",
@@ -83,7 +83,7 @@ func TestStatusRates(t *testing.T) {
 	shown := string(screen(after, before, 0, true))
 	got := squeeze(shown)
 	for _, want := range []string{"rates of the last 15s\x1b[K\n", "\nannounces 1050k 10010 0 0\x1b[K\n",
-		"FULL: newcomers are not stored"} {
+		"FULL: new peers are not stored"} {
 		if !strings.Contains(got, want) {
 			t.Errorf("no %q in:\n%s", want, got)
 		}
@@ -96,6 +96,61 @@ func TestStatusRates(t *testing.T) {
 	}
 }
 
+// TestStatusHealth: the first line says in plain words whether all is well.
+func TestStatusHealth(t *testing.T) {
+	text := func(r *report) *reading {
+		p := &sheet{}
+		p.fill(r)
+		return &reading{text: string(p.text)}
+	}
+	for _, c := range []struct {
+		name   string
+		change func(before, now *report)
+		want   string
+	}{
+		{name: "healthy", change: func(_, _ *report) {}, want: "healthy: 12 torrents, 3 peers"},
+		{name: "one of each", change: func(_, now *report) { now.torrents, now.families[1].seeders = 1, 1 }, want: "healthy: 1 torrent, 1 peer"},
+		{name: "full", change: func(_, now *report) { now.full = true }, want: "full: 12 torrents, 3 peers; new peers are not stored (-memory)"},
+		{name: "losing requests", change: func(before, now *report) { now.families[0].overflowed = before.families[0].overflowed + 1 },
+			want: "overloaded: 12 torrents, 3 peers; requests are lost because the receive buffer is too small (-workers)"},
+		{name: "lost requests before", change: func(before, now *report) { before.families[0].overflowed, now.families[0].overflowed = 5, 5 },
+			want: "healthy: 12 torrents, 3 peers"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			before, now := testReport(), testReport()
+			for _, r := range []*report{before, now} {
+				r.families[1].seeders = 3
+				r.families[0].kernel, r.families[0].sorted = true, true
+			}
+			now.uptime += 15
+			c.change(before, now)
+			shown := string(screen(text(now), text(before), 0, false))
+			if got, _, _ := strings.Cut(shown, "\n"); got != c.want {
+				t.Errorf("got %q, want %q", got, c.want)
+			}
+		})
+	}
+}
+
+// TestStatusQuotes what a terminal would obey.
+func TestStatusQuotes(t *testing.T) {
+	for _, c := range []struct{ version, want string }{
+		{version: "v1.2.3-4-g0123456789ab+dirty", want: "v1.2.3-4-g0123456789ab+dirty"},
+		{version: "\x1b[2J\x1b]0;title\a", want: `"\x1b[2J\x1b]0;title\a"`},
+		{version: "\u009b2J", want: `"\u009b2J"`},
+		{version: strings.Repeat("x", 60000), want: strings.Repeat("x", 64)},
+	} {
+		r := testReport()
+		r.version = c.version
+		p := &sheet{}
+		p.fill(r)
+		shown := string(screen(&reading{text: string(p.text)}, &reading{}, 0, false))
+		if !strings.Contains(shown, "\npico-tracker "+c.want+", up ") || strings.ContainsAny(shown, "\x1b\a") || strings.Contains(shown, "\u009b") {
+			t.Errorf("version %q: got %q, want %q in it", c.version[:min(20, len(c.version))], shown[:min(300, len(shown))], c.want)
+		}
+	}
+}
+
 // TestStatusFails with words and an exit code for each reason.
 func TestStatusFails(t *testing.T) {
 	dir := t.TempDir()
@@ -105,21 +160,21 @@ func TestStatusFails(t *testing.T) {
 		t.Helper()
 		var out, log bytes.Buffer
 		code := 1
-		if strings.HasPrefix(want, "-status") {
+		if strings.Contains(want, "value is missing") || strings.Contains(want, ": want") {
 			code = 2
 		}
 		if got := run(nil, args, nil, &out, &log); got != code || !strings.Contains(log.String(), want) || out.Len() > 0 {
 			t.Errorf("%q: exit %d, %s%s", args, got, log.String(), out.String())
 		}
 	}
-	fails("no such file: does a tracker run with -stats "+path, "-status", path)
-	fails("no report of pico-tracker", "-status", junk)
-	fails("-status: value is missing", "-status")
+	fails(`-status "`+path+`": no such file; start the tracker with -stats "`+path+`"`, "-status", path)
+	fails(`junk": not a -stats file of pico-tracker`, "-status", junk)
+	fails("-status: the value is missing", "-status")
 	fails(`-status "": want`, "-status=")
 	statusReport(t, path, testReport(), 2*time.Hour)
-	fails(path+": written 2h0m ago, and due every 15s", "-status", path)
+	fails(path+`": out of date: written 2h0m ago, but due every 15s`, "-status", path)
 	statusReport(t, path, testReport(), 50*time.Second)
-	fails("ago, and due every 15s", "-status", path)
+	fails("ago, but due every 15s", "-status", path)
 }
 
 func TestShort(t *testing.T) {

@@ -205,7 +205,7 @@ func TestBare(t *testing.T) {
 		{without: "/proc"},
 		{without: "/dev"},
 		{without: "writing"},
-		{without: "two processors", says: "; 1 workers"},
+		{without: "two processors", says: "; 1 worker,"},
 		{without: "/proc,/dev,writing,two processors,recvmmsg,sendmmsg,SO_REUSEPORT,filter,IPv6,advice,time counters", says: "no IPv6", no6: true},
 	} {
 		t.Run(c.without, func(t *testing.T) {

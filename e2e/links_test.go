@@ -254,7 +254,7 @@ func TestListenEarly(t *testing.T) {
 	host := l.host("tracker", dual)
 	const early4, early6 = "198.18.0.201", "2001:db8::201"
 	tr := host.tracker("-listen", early4+",["+early6+"],fe80::77%eth0")
-	tr.awaitLog("once an interface has the address")
+	tr.awaitLog("no interface has it")
 	asker := l.host("asker", dual)
 	for range 2 {
 		host.give("eth0", early4+"/24")

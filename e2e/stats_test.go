@@ -346,7 +346,7 @@ func TestStatusOnTerminal(t *testing.T) {
 			}
 		}
 	}()
-	want := regexp.MustCompile(`(?s)^\x1b\[Hpico-tracker e2e, up .*rates of the last [1-9].*\nannounces +1 .*1 torrents; memory `)
+	want := regexp.MustCompile(`(?s)^\x1b\[Hhealthy: 1 torrent, .*\npico-tracker e2e, up .*rates of the last [1-9].*\nannounces +1 .*1 torrent; memory `)
 	late := time.After(patience)
 	for shown := ""; !want.MatchString(shown); {
 		select {
@@ -408,7 +408,7 @@ func TestTwoPipes(t *testing.T) {
 			t.Errorf("on standard error: %q", line)
 		}
 	}
-	if !strings.Contains(calm.String(), "[INFO] stopped") || !strings.Contains(grave.String(), "no -secret") {
+	if !strings.Contains(calm.String(), "[INFO] stopped") || !strings.Contains(grave.String(), "waiting for the interface absent") {
 		t.Errorf("%q and %q", calm.String(), grave.String())
 	}
 }

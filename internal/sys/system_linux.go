@@ -154,6 +154,14 @@ func Stat(path string) (FileState, error) {
 	return stateOf(&st), err
 }
 
+// IsRegular reports whether path, or the file that it links to, is a regular
+// file.
+func IsRegular(path string) (bool, error) {
+	var st unix.Stat_t
+	err := unix.Stat(path, &st)
+	return st.Mode&unix.S_IFMT == unix.S_IFREG, err
+}
+
 func stateOf(st *unix.Stat_t) FileState {
 	sec, nsec := st.Mtim.Unix()
 	changedSec, changedNsec := st.Ctim.Unix()
@@ -173,6 +181,9 @@ func NewAtomicFile(path string) *AtomicFile {
 // Write makes b the content of the file, which everybody may read. It does not
 // wait until a disk has it: the next one comes soon, and flash wears.
 func (r *AtomicFile) Write(b []byte) error {
+	if err := r.Check(); err != nil {
+		return err
+	}
 	r.unlink(r.temporary) // what a power cut left, or a stranger put in the way
 	const flags = unix.O_WRONLY | unix.O_CREAT | unix.O_EXCL | unix.O_CLOEXEC
 	fd, _, errno := unix.Syscall6(unix.SYS_OPENAT, atFDCWD, uintptr(unsafe.Pointer(&r.temporary[0])), flags, 0o600, 0, 0)
@@ -213,7 +224,34 @@ func writeAll(fd int, b []byte) error {
 }
 
 // Remove removes the file.
-func (r *AtomicFile) Remove() { r.unlink(r.path) }
+func (r *AtomicFile) Remove() {
+	if r.Check() == nil {
+		r.unlink(r.path)
+	}
+}
+
+// Check returns ErrNotRegular if the path is something else than a regular file or
+// nothing: to replace a device would destroy it. The file is opened only to look
+// at it; a kernel before Linux 3.6 cannot do that, and is believed.
+func (r *AtomicFile) Check() error {
+	fd, _, errno := unix.Syscall6(unix.SYS_OPENAT, atFDCWD, uintptr(unsafe.Pointer(&r.path[0])), unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0, 0, 0)
+	if errno == unix.ENOENT {
+		return nil
+	}
+	if errno != 0 {
+		return errno
+	}
+	var st unix.Stat_t
+	err := unix.Fstat(int(fd), &st)
+	unix.Close(int(fd))
+	if err == nil && st.Mode&unix.S_IFMT != unix.S_IFREG {
+		return ErrNotRegular
+	}
+	return nil
+}
+
+// Name returns the path of the file, quoted.
+func (r *AtomicFile) Name() string { return strconv.Quote(string(r.path[:len(r.path)-1])) }
 
 func (r *AtomicFile) unlink(name []byte) {
 	_, _, _ = unix.Syscall(unix.SYS_UNLINKAT, atFDCWD, uintptr(unsafe.Pointer(&name[0])), 0)

@@ -5,6 +5,7 @@ package sys
 import (
 	"crypto/rand"
 	"os"
+	"strconv"
 )
 
 // MemoryLimit is how many bytes the process may use; here it is unknown.
@@ -44,6 +45,13 @@ func Stat(path string) (FileState, error) {
 	return stateOf(os.Stat(path))
 }
 
+// IsRegular reports whether path, or the file that it links to, is a regular
+// file.
+func IsRegular(path string) (bool, error) {
+	fi, err := os.Stat(path)
+	return err == nil && fi.Mode().IsRegular(), err
+}
+
 func stateOf(fi os.FileInfo, err error) (FileState, error) {
 	if err != nil {
 		return FileState{}, err
@@ -59,6 +67,9 @@ type AtomicFile struct{ path string }
 func NewAtomicFile(path string) *AtomicFile { return &AtomicFile{path} }
 
 func (r *AtomicFile) Write(b []byte) error {
+	if err := r.Check(); err != nil {
+		return err
+	}
 	temporary := r.path + ".new"
 	os.Remove(temporary) // what a power cut left, or a stranger put in the way
 	f, err := os.OpenFile(temporary, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
@@ -82,7 +93,24 @@ func (r *AtomicFile) Write(b []byte) error {
 }
 
 // Remove removes the file.
-func (r *AtomicFile) Remove() { os.Remove(r.path) }
+func (r *AtomicFile) Remove() {
+	if r.Check() == nil {
+		os.Remove(r.path)
+	}
+}
+
+// Check returns ErrNotRegular if the path is something else than a regular file
+// or nothing: to replace a device would destroy it.
+func (r *AtomicFile) Check() error {
+	fi, err := os.Lstat(r.path)
+	if err == nil && !fi.Mode().IsRegular() {
+		return ErrNotRegular
+	}
+	return nil
+}
+
+// Name returns the path of the file, quoted.
+func (r *AtomicFile) Name() string { return strconv.Quote(r.path) }
 
 // What standard output and standard error are is not known here.
 func IsTerminal() bool      { return false }

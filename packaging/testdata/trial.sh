@@ -42,7 +42,7 @@ cat >>"$settings" <<-END
 	PICO_TRACKER__EXTERNAL_IP=auto
 END
 try "restarts" systemctl restart pico-tracker
-try "waits for an interface" await logged "0.0.0.0%late0:6969 once the interface is there"
+try "waits for an interface" await logged "waiting for the interface late0: not listening on 0.0.0.0%late0:6969"
 try "has netlink" await logged "external IPv4 address: none"
 ! logged "netlink" || echo "FAILED it says that it has no netlink"
 try "has its new port" answers 6969

@@ -1,0 +1,63 @@
+package main
+
+import "strings"
+
+// This file finds the name that a misspelled one means.
+
+// nearest returns the index of the name that is name, or is most like it, or -1.
+// Case, dashes and underscores do not count.
+func nearest(name string, known []string) int {
+	name = letters(name)
+	mistakes := 0
+	switch {
+	case len(name) > 5:
+		mistakes = 2
+	case len(name) > 2: // a short name is like many others
+		mistakes = 1
+	}
+	for n := 0; n <= mistakes; n++ {
+		for i, k := range known {
+			if within(n, name, letters(k)) {
+				return i
+			}
+		}
+	}
+	for i, k := range known {
+		if len(name) > 2 && strings.HasPrefix(letters(k), name) {
+			return i
+		}
+	}
+	return -1
+}
+
+// letters returns a name in lower case without dashes and underscores.
+func letters(name string) string {
+	var b []byte
+	for i := range len(name) {
+		switch c := name[i]; {
+		case c == '-' || c == '_':
+		case 'A' <= c && c <= 'Z':
+			b = append(b, c+'a'-'A')
+		default:
+			b = append(b, c)
+		}
+	}
+	return string(b)
+}
+
+// within reports whether n mistakes or fewer make a out of b. A mistake is a
+// character that is missing, too many or another one, or two that changed
+// places.
+func within(n int, a, b string) bool {
+	for a != "" && b != "" && a[0] == b[0] {
+		a, b = a[1:], b[1:]
+	}
+	if a == "" || b == "" {
+		return len(a)+len(b) <= n
+	}
+	if n == 0 {
+		return false
+	}
+	return within(n-1, a[1:], b) || within(n-1, a, b[1:]) || within(n-1, a[1:], b[1:]) ||
+		len(a) > 1 && len(b) > 1 && a[0] == b[1] && a[1] == b[0] && within(n-1, a[2:], b[2:])
+}
