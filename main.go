@@ -75,13 +75,14 @@ func run(signals <-chan os.Signal, args, env []string, stdout, stderr io.Writer)
 				continue
 			}
 			stopping = true
+			wait := stopWait
 			go func() {
-				time.Sleep(stopWait)
+				time.Sleep(wait)
 				if over.Load() {
 					return
 				}
-				go log.Error("not stopped within ", decimal(uint64(stopWait/time.Second)), " seconds: ending now")
-				time.Sleep(stopWait / 16) // a log that nobody reads must not hold up the end
+				go log.Error("not stopped within ", decimal(uint64(wait/time.Second)), " seconds: ending now")
+				time.Sleep(wait / 16) // a log that nobody reads must not hold up the end
 				ended <- exitFailure
 			}()
 		}

@@ -54,7 +54,7 @@ func probe(c *config, stdout io.Writer) error {
 			break
 		}
 	}
-	return errors.New("probe " + c.probe + failures)
+	return errors.New("probe " + strconv.Quote(c.probe) + failures)
 }
 
 // probeTargets are the addresses to try, one at least, and the port.

@@ -34,12 +34,29 @@ func (l *Logger) line(w io.Writer, v level, parts []string) {
 	}
 	b = append(b, v.word...)
 	for _, p := range parts {
-		b = append(b, p...)
+		b = appendPrintable(b, p)
 	}
 	b = append(b, '\n')
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	_, _ = w.Write(b) // there is nowhere to say that it failed
+}
+
+// appendPrintable appends s with its control characters as \xNN. The name of a
+// file or an interface, or the text of another tracker, must not steer the
+// terminal that shows the log.
+func appendPrintable(b []byte, s string) []byte {
+	const digits = "0123456789abcdef"
+	for i := range len(s) {
+		c := s[i]
+		// U+0080 to U+009F are control characters of two bytes.
+		if c < ' ' || c == 0x7f || c == 0xc2 && i+1 < len(s) && s[i+1] < 0xa0 {
+			b = append(b, '\\', 'x', digits[c>>4], digits[c&15])
+		} else {
+			b = append(b, c)
+		}
+	}
+	return b
 }
 
 func (l *Logger) infoWriter() io.Writer {
