@@ -137,8 +137,8 @@ func TestZeroAllocs(t *testing.T) {
 			{name: "announce, full", want: announcedFull,
 				prepare: func(s *service) { fillStore(s, a) },
 				request: func(s *service) []byte { return fields{id: s.id(a), hash: 1 << 30, port: 1}.bytes() }},
-			{name: "announce, its source has its share", want: announcedShare,
-				prepare: func(s *service) { s.store.share.max = 0 },
+			{name: "announce, its source has its share", want: announcedQuota,
+				prepare: func(s *service) { s.store.quota.max = 0 },
 				request: func(s *service) []byte { return fields{id: s.id(a), port: 1}.bytes() }},
 			{name: "scrape", want: scraped,
 				prepare: func(s *service) { fillSwarm(s, a, 300) },
@@ -217,13 +217,13 @@ func TestZeroAllocs(t *testing.T) {
 		}
 		refuse := func(h *bep15.InfoHash) bool { return h[3]&1 == 0 }
 		n := testing.AllocsPerRun(1, func() {
-			for i := uint32(1); i < s.store.pool.end(); i++ {
+			for i := uint32(1); i < s.store.pool.highWater(); i++ {
 				s.store.purge(i, s.now.mono, refuse)
 			}
 			refuse = func(h *bep15.InfoHash) bool { return false }
 		})
 		// The functions that it hands down may escape: a reload is rare.
-		if limit := float64(4 * s.store.pool.end()); n > limit {
+		if limit := float64(4 * s.store.pool.highWater()); n > limit {
 			t.Errorf("%v allocations, over %v", n, limit)
 		}
 		if n, _ := s.store.totals(); n != 0 {

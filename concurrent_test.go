@@ -38,7 +38,7 @@ func TestConcurrent(t *testing.T) {
 				}
 			}
 			writeFile(t, list.path, text[0])
-			reload(k, moment{})
+			reload(k, timestamp{})
 
 			var clock atomic.Uint32
 			var running sync.WaitGroup
@@ -60,10 +60,10 @@ func TestConcurrent(t *testing.T) {
 				close(finished)
 			}()
 			for i := 0; ; i++ {
-				k.tick(moment{mono: seconds(clock.Add(2))})
+				k.tick(timestamp{mono: seconds(clock.Add(2))})
 				if i%50 == 0 {
 					writeFile(t, list.path, text[i/50&1]+strings.Repeat("#", i/50+1))
-					reload(k, moment{mono: seconds(clock.Load())})
+					reload(k, timestamp{mono: seconds(clock.Load())})
 				}
 				select {
 				case <-finished:
@@ -84,7 +84,7 @@ func TestConcurrent(t *testing.T) {
 			checkInvariants(t, st)
 			// With everything refused, everything is given back.
 			writeFile(t, list.path, "# none")
-			reload(k, moment{mono: seconds(clock.Load())})
+			reload(k, timestamp{mono: seconds(clock.Load())})
 			checkInvariants(t, st)
 			if n, _ := st.totals(); n != 0 || st.pool.used != 0 {
 				t.Errorf("%d torrents, %d pages are left", n, st.pool.used)
@@ -96,12 +96,12 @@ func TestConcurrent(t *testing.T) {
 // converse sends requests of a thousand clients about a thousand torrents, one
 // of which is large.
 func converse[K peerKey](tr *tracker, n, requests int, clock *atomic.Uint32, met *[numVerdicts]int) {
-	d := testDesk(tr, nil, moment{})
-	rng := random{state: uint64(n)}
+	d := testDesk(tr, nil, timestamp{})
+	rng := splitMix64{state: uint64(n)}
 	dst := make([]byte, 0, maxReply)
 	var key K
 	for i := 0; i < requests; i++ {
-		now := moment{mono: seconds(clock.Load()), wall: testWall}
+		now := timestamp{mono: seconds(clock.Load()), wall: testWall}
 		for j := range 4 {
 			key[j] = byte(rng.below(6)) // networks
 		}
@@ -122,8 +122,8 @@ func converse[K peerKey](tr *tracker, n, requests int, clock *atomic.Uint32, met
 			req = f.bytes()
 		}
 		hash := testHash(torrent)
-		tr.store.expect([]uint64{tr.store.hash.sum(hash[:]), rng.next()})
-		d.cookies.expect(rng.next())
+		tr.store.prefetchTorrents([]uint64{tr.store.hash.sum(hash[:]), rng.next()})
+		d.cookies.prefetch(rng.next())
 		out, v := handle(d, dst, req, &key, 0, now)
 		met[v]++
 		if (v == announced || v == announcedNew) && (len(out)-bep15.AnnounceReplySize)%len(key) != 0 {

@@ -30,8 +30,8 @@ func deriveKey(secret []byte) []byte {
 	return key[:]
 }
 
-// moment is the time of a batch.
-type moment struct {
+// timestamp is the time of a batch.
+type timestamp struct {
 	mono seconds // since the start of the process
 	wall uint32  // seconds since 1970, as IDs are dated
 }
@@ -43,7 +43,7 @@ type cookies struct {
 
 	// steady: nobody else knows the key, so IDs need no date that others
 	// agree on, and setting the wall clock is nothing to them.
-	steady bool
+	monotonicDates bool
 
 	// A board without a battery starts in 1970 and jumps when the time
 	// arrives. offset is wall minus mono; for the life of an ID after a
@@ -54,7 +54,7 @@ type cookies struct {
 	oldOffset uint32
 	oldUntil  seconds
 
-	seen []verified
+	verifiedCache []verified
 }
 
 // verified is an ID that was found good, or issued, lately. It stays true for
@@ -65,16 +65,16 @@ type verified struct {
 }
 
 // newCookies makes a signer that remembers 1<<bits IDs.
-func newCookies(key []byte, bits int, now moment) *cookies {
+func newCookies(key []byte, bits int, now timestamp) *cookies {
 	return &cookies{
-		mac:    hmac256.New(key),
-		offset: now.wall - uint32(now.mono),
-		seen:   make([]verified, 1<<bits),
+		mac:           hmac256.New(key),
+		offset:        now.wall - uint32(now.mono),
+		verifiedCache: make([]verified, 1<<bits),
 	}
 }
 
-// sign is the signature for an IP address of 4 or 16 bytes, never 0.
-func (c *cookies) sign(ip []byte, wall uint32) uint32 {
+// signature is the signature for an IP address of 4 or 16 bytes, never 0.
+func (c *cookies) signature(ip []byte, wall uint32) uint32 {
 	n := copy(c.in[:], ip)
 	binary.BigEndian.PutUint32(c.in[n:], wall)
 	sum := c.mac.Sum(c.in[:n+4])
@@ -88,7 +88,7 @@ func (c *cookies) sign(ip []byte, wall uint32) uint32 {
 // slot is where an ID is remembered. The signature's bits are as good as
 // random.
 func (c *cookies) slot(id uint64) *verified {
-	return &c.seen[uint32(id)&uint32(len(c.seen)-1)]
+	return &c.verifiedCache[uint32(id)&uint32(len(c.verifiedCache)-1)]
 }
 
 func (c *cookies) remember(id uint64, ip []byte) {
@@ -98,49 +98,49 @@ func (c *cookies) remember(id uint64, ip []byte) {
 }
 
 // issue makes the ID for ip.
-func (c *cookies) issue(ip []byte, now moment) uint64 {
+func (c *cookies) issue(ip []byte, now timestamp) uint64 {
 	// A request must not begin like a reply, not even where it is 1970.
-	wall := max(c.date(now), bep15.ActionError+1)
-	id := uint64(wall)<<32 | uint64(c.sign(ip, wall))
+	wall := max(c.idDate(now), bep15.ActionError+1)
+	id := uint64(wall)<<32 | uint64(c.signature(ip, wall))
 	c.remember(id, ip)
 	return id
 }
 
-// expect has the processor fetch what valid reads of that ID.
-func (c *cookies) expect(id uint64) {
+// prefetch has the processor fetch what valid reads of that ID.
+func (c *cookies) prefetch(id uint64) {
 	prefetch.Lines(unsafe.Pointer(c.slot(id)), unsafe.Sizeof(verified{}))
 }
 
 // valid says whether id was issued to ip, by us or by who shares the secret,
 // in the last two minutes.
-func (c *cookies) valid(id uint64, ip []byte, now moment) bool {
-	date := c.date(now)
+func (c *cookies) valid(id uint64, ip []byte, now timestamp) bool {
+	date := c.idDate(now)
 	wall := uint32(id >> 32)
-	if !timely(wall, date) && !(now.mono < c.oldUntil && timely(wall, uint32(now.mono)+c.oldOffset)) {
+	if !unexpired(wall, date) && !(now.mono < c.oldUntil && unexpired(wall, uint32(now.mono)+c.oldOffset)) {
 		return false
 	}
 	v := c.slot(id)
 	if v.id == id && id != 0 && string(v.ip[:len(ip)]) == string(ip) {
 		return true
 	}
-	if subtle.ConstantTimeEq(int32(c.sign(ip, wall)), int32(uint32(id))) == 0 {
+	if subtle.ConstantTimeEq(int32(c.signature(ip, wall)), int32(uint32(id))) == 0 {
 		return false
 	}
 	c.remember(id, ip)
 	return true
 }
 
-// timely says whether an ID of that date is neither expired nor from the
+// unexpired says whether an ID of that date is neither expired nor from the
 // future.
-func timely(wall, now uint32) bool {
+func unexpired(wall, now uint32) bool {
 	age := int32(now - wall)
 	return age >= -cookieSkew && age <= cookieLife
 }
 
-// date is what IDs are dated with now. It notices that the wall clock has
+// idDate is what IDs are dated with now. It notices that the wall clock has
 // jumped.
-func (c *cookies) date(now moment) uint32 {
-	if c.steady {
+func (c *cookies) idDate(now timestamp) uint32 {
+	if c.monotonicDates {
 		return uint32(now.mono) + c.offset
 	}
 	offset := now.wall - uint32(now.mono)

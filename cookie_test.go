@@ -36,7 +36,7 @@ func (zeroHash) Sum([]byte) (zero [32]byte) { return zero }
 // TestIDNeverZero: rTorrent refuses 0, whatever the hash and the date.
 func TestIDNeverZero(t *testing.T) {
 	for _, wall := range []uint32{0, 1, testWall, 1<<32 - 1} {
-		now := moment{wall: wall}
+		now := timestamp{wall: wall}
 		c := newCookies(nil, 4, now)
 		c.mac = zeroHash{}
 		ip := netip.MustParseAddr("192.0.2.1").AsSlice()
@@ -44,7 +44,7 @@ func TestIDNeverZero(t *testing.T) {
 		if id == 0 || uint32(id) == 0 || !c.valid(id, ip, now) {
 			t.Errorf("at %d: ID %x", wall, id)
 		}
-		clear(c.seen)
+		clear(c.verifiedCache)
 		if !c.valid(id, ip, now) || c.valid(id&^(1<<32-1), ip, now) || c.valid(0, ip, now) {
 			t.Errorf("at %d: 0 is taken for an ID, or %x is not", wall, id)
 		}
@@ -54,10 +54,10 @@ func TestIDNeverZero(t *testing.T) {
 // TestRememberedIDs: however few IDs a signer remembers, it decides as one that
 // remembers none.
 func TestRememberedIDs(t *testing.T) {
-	now := moment{wall: testWall}
+	now := timestamp{wall: testWall}
 	key := deriveKey([]byte("k"))
 	c, plain := newCookies(key, 0, now), newCookies(key, 0, now)
-	rng := random{state: 1}
+	rng := splitMix64{state: 1}
 	type issued struct {
 		id uint64
 		ip [4]byte
@@ -66,8 +66,8 @@ func TestRememberedIDs(t *testing.T) {
 	for i := 0; i < 3000; i++ {
 		now.mono += seconds(rng.below(2))
 		now.wall += rng.below(2)
-		c.date(now)
-		plain.date(now)
+		c.idDate(now)
+		plain.idDate(now)
 		var ip [4]byte
 		binary.BigEndian.PutUint32(ip[:], rng.below(4))
 		if rng.below(3) == 0 {
@@ -78,7 +78,7 @@ func TestRememberedIDs(t *testing.T) {
 		if len(all) > 0 {
 			id = all[len(all)-1-int(rng.below(uint32(min(200, len(all)))))].id
 		}
-		clear(plain.seen)
+		clear(plain.verifiedCache)
 		if got, want := c.valid(id, ip[:], now), plain.valid(id, ip[:], now); got != want {
 			t.Fatalf("step %d: ID %x of %v: %v, want %v", i, id, ip, got, want)
 		}
@@ -90,16 +90,16 @@ func TestRememberedIDs(t *testing.T) {
 func TestSteadyIDs(t *testing.T) {
 	for _, before := range []uint32{0, 3, 10, testWall, 1<<32 - 60} {
 		for _, after := range []uint32{0, 10, testWall - 3600, testWall - 60, testWall - 11, testWall, testWall + 200, 1<<32 - 5} {
-			now := moment{mono: 3, wall: before}
+			now := timestamp{mono: 3, wall: before}
 			c := newCookies(deriveKey([]byte("k")), 4, now)
-			c.steady = true
+			c.monotonicDates = true
 			ip := netip.MustParseAddr("192.0.2.1").AsSlice()
 			now.mono += 50
 			now.wall += 50
 			id, issued := c.issue(ip, now), now.mono
 			now.wall = after
 			for ; now.mono < issued+4000; now.mono, now.wall = now.mono+1, now.wall+1 {
-				clear(c.seen)
+				clear(c.verifiedCache)
 				if got, want := c.valid(id, ip, now), now.mono <= issued+cookieLife; got != want {
 					t.Fatalf("from %d to %d: accepted %v, %d s after it was issued", before, after, got, now.mono-issued)
 				}
@@ -112,13 +112,13 @@ func TestSteadyIDs(t *testing.T) {
 // minutes, but when its date comes again. This is what SECURITY.md says of it.
 func TestClockSetBack(t *testing.T) {
 	for _, back := range []uint32{11, 60, 200, 3600} {
-		now := moment{mono: 1000, wall: testWall}
+		now := timestamp{mono: 1000, wall: testWall}
 		c := newCookies(deriveKey([]byte("k")), 4, now)
 		ip := netip.MustParseAddr("192.0.2.1").AsSlice()
 		id := c.issue(ip, now)
 		now.wall -= back
 		for age := uint32(0); age < 8000; age++ {
-			clear(c.seen)
+			clear(c.verifiedCache)
 			again := age+cookieSkew >= back && age <= back+cookieLife
 			if got, want := c.valid(id, ip, now), age < cookieLife || again; got != want {
 				t.Fatalf("set back by %d: accepted %v after %d s", back, got, age)

@@ -156,7 +156,7 @@ func benchmarkHandle[K peerKey](b *testing.B, family string, world, inside func(
 	run("action=sign/family="+family, 1,
 		func(_ *service, d *handler, _ [][]byte, keys []K) func(int) verdict {
 			return func(i int) verdict {
-				d.cookies.sign(address(&keys[0]), uint32(i))
+				d.cookies.signature(address(&keys[0]), uint32(i))
 				return connected
 			}
 		}, connected)

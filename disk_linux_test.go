@@ -48,9 +48,9 @@ func TestReloadGivesBack(t *testing.T) {
 // zeroes.
 func TestTrimGivesBack(t *testing.T) {
 	s := newTestStore(t, 400, 1)
-	var rng random
+	var rng splitMix64
 	for i := 0; i < 20000; i++ {
-		announce(s, &visit{hash: testHash(i)}, testKey4(i), &rng, nil)
+		announce(s, &announceParams{hash: testHash(i)}, testKey4(i), &rng, nil)
 	}
 	resident := func() (n int) {
 		for i := 1; i < len(s.pool.pages); i++ {

@@ -26,13 +26,14 @@
 //	whitelist   the access list
 //	listfile    reads list files, .torrent files and directories of them
 //	one_address notices a proxy in front of the tracker
-//	torrents    from info hash to swarm: the table, its records, the sweep
-//	share       how much of the store one source has
+//	store       from info hash to swarm: the table, its records, the sweep
+//	source_quota how much of the store one source may use
 //	choice      which peers go into a reply
 //	peers       peers packed into fixed-size blocks
 //	scope       how far an address can be reached
 //	pool        the slab and its blocks
 //	stats       counters
+//	rand        random numbers for choices that need no secrecy
 //	suggest     the name that a misspelled one means
 //	text        text helpers
 //

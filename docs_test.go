@@ -68,7 +68,7 @@ func TestMemoryDocument(t *testing.T) {
 	}
 	var leaves []string
 	for c := classLeaf; c <= maxLeaf; c++ {
-		leaves = append(leaves, fmt.Sprint(c.units()*unit))
+		leaves = append(leaves, fmt.Sprint(c.units()*granule))
 	}
 	for what, size := range map[string]any{
 		"page": pageSize, "page's entry in the table of pages": unsafe.Sizeof(page{}),

@@ -65,7 +65,7 @@ func TestFilter(t *testing.T) {
 		with(good, 0, 0, 0, 0, 0), with(good, 0, 0, 0, 0, 3), with(good, 0, 0, 0, 0, 4), with(good, 0, 0xff, 0xff, 0xff, 0xff), with(good, 0, 0x80, 0, 0, 0),
 		with(make([]byte, 1200), 0, 4), make([]byte, 16), bytes.Repeat([]byte{0xff}, 16),
 	}
-	rng := random{state: 5}
+	rng := splitMix64{state: 5}
 	for i := 0; i < 200; i++ {
 		req := make([]byte, rng.below(40))
 		for j := range req {
@@ -76,7 +76,7 @@ func TestFilter(t *testing.T) {
 		}
 		packets = append(packets, req)
 	}
-	d := testDesk(newService(t).tracker, nil, moment{})
+	d := testDesk(newService(t).tracker, nil, timestamp{})
 	for _, l := range loopbacks {
 		for _, ip := range []string{l.addr, l.wildcard} {
 			s, port := openFree(t, ip, 8)
@@ -84,7 +84,7 @@ func TestFilter(t *testing.T) {
 			c := dialClient(t, l.addr, port)
 			for i, req := range packets {
 				d.errors.rows[0], d.connects.rows[0] = limitRow{}, limitRow{}
-				_, v := handle(d, make([]byte, 0, maxReply), req[:min(len(req), maxRequest)], testKey4(i), 0, moment{mono: 1, wall: testWall})
+				_, v := handle(d, make([]byte, 0, maxReply), req[:min(len(req), maxRequest)], testKey4(i), 0, timestamp{mono: 1, wall: testWall})
 				pass := v != dropShort && v != dropReply && v != dropAction && v != dropMagic
 				var want [][]byte
 				if pass {

@@ -40,7 +40,7 @@ func worldHosts() (hosts []host) {
 
 func newWorld(t *testing.T, pages int, share uint32) *world {
 	s := newServiceOf(t, pages, "secret")
-	s.store.share.max = share
+	s.store.quota.max = share
 	for _, d := range []*handler{s.v4, s.v6} {
 		d.cookies = newCookies(deriveKey([]byte("secret")), 2, s.now)
 		d.connects = newLimiter(64, 4, limitWindow, testKey())
@@ -217,17 +217,17 @@ func (w *world) run(data []byte) {
 			w.pass(1)
 			if b := next(); b >= 0xe0 {
 				w.now.wall += uint32(b)<<24 | uint32(next())
-				w.jumped = !w.v4.cookies.steady
+				w.jumped = !w.v4.cookies.monotonicDates
 			}
 		case 14:
-			now, ttl := w.now.mono, w.ttl(w.store.pool.fill())
-			for p := uint32(1); p < w.store.pool.end(); p++ {
+			now, ttl := w.now.mono, w.ttl(w.store.pool.fillLevel())
+			for p := uint32(1); p < w.store.pool.highWater(); p++ {
 				w.store.sweep(p, now, ttl)
 			}
 		case 15:
 			refused := byte(next() % 16)
 			w.store.admit = func(h *bep15.InfoHash) bool { return h[3] != refused }
-			for p := uint32(1); p < w.store.pool.end(); p++ {
+			for p := uint32(1); p < w.store.pool.highWater(); p++ {
 				w.store.purge(p, w.now.mono, w.store.admit)
 			}
 		}
@@ -271,7 +271,7 @@ func FuzzHandle(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, data []byte, how uint8) {
 		w := newWorld(t, []int{1, 2, 8}[how%3], []uint32{1000, 4}[how/3%2])
-		w.v4.cookies.steady, w.v6.cookies.steady = how/6%2 == 1, how/6%2 == 1
+		w.v4.cookies.monotonicDates, w.v6.cookies.monotonicDates = how/6%2 == 1, how/6%2 == 1
 		w.run(data)
 	})
 }
@@ -288,7 +288,7 @@ func TestHandleSequences(t *testing.T) {
 		data := make([]byte, 3000)
 		rand.New(rand.NewSource(int64(n))).Read(data)
 		w := newWorld(t, 1+n%3, []uint32{1000, 3}[n%2])
-		w.v4.cookies.steady, w.v6.cookies.steady = n%4 < 2, n%4 < 2
+		w.v4.cookies.monotonicDates, w.v6.cookies.monotonicDates = n%4 < 2, n%4 < 2
 		w.run(data)
 		for v, n := range w.verdicts {
 			met[v] += n

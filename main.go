@@ -319,7 +319,7 @@ func serveAll(signals <-chan os.Signal, m *maintenance, ln *links, log *logger.L
 		c := w.published.load()
 		total.add(&c)
 	}
-	sum := total.total()
+	sum := total.sum()
 	log.Info("stopped: ", decimal(sum.datagrams), " datagrams, ", decimal(sum.in), " bytes in, ",
 		decimal(sum.out), " out, ", decimal(total.sendFailed), " replies that the system refused to send")
 	return err
@@ -380,7 +380,7 @@ func noMemory(c *config, l *memoryPlan, err error) error {
 }
 
 // newHandler makes a worker's handler.
-func newHandler(t *tracker, c *config, l *memoryPlan, key []byte, now moment) (*handler, error) {
+func newHandler(t *tracker, c *config, l *memoryPlan, key []byte, now timestamp) (*handler, error) {
 	seed := make([]byte, 80)
 	if err := sys.Random(seed); err != nil {
 		return nil, err
@@ -392,9 +392,9 @@ func newHandler(t *tracker, c *config, l *memoryPlan, key []byte, now moment) (*
 		networks: newLimiter(l.limits, max(networkConnects, c.connectLimit), limitWindow, siphash.NewKey(seed[16:])),
 		errors:   newLimiter(l.limits, networkErrors, limitWindow, siphash.NewKey(seed[32:])),
 		repeats:  newLimiter(l.limits, repeatedErrors, limitWindow, siphash.NewKey(seed[48:])),
-		rng:      random{binary.LittleEndian.Uint64(seed[64:])},
+		rng:      splitMix64{binary.LittleEndian.Uint64(seed[64:])},
 	}
-	d.cookies.steady = c.secret == nil && c.secretFile == ""
+	d.cookies.monotonicDates = c.secret == nil && c.secretFile == ""
 	return d, nil
 }
 

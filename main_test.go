@@ -316,8 +316,8 @@ func TestStopAnswers(t *testing.T) {
 		case <-time.After(deadline):
 			t.Fatal("it goes on")
 		}
-		want := count{11, 11 * 16, 11 * 16}
-		if c := w.published.load(); c.verdicts[connected] != want || c.total() != want || c.sendFailed != 0 {
+		want := traffic{11, 11 * 16, 11 * 16}
+		if c := w.published.load(); c.verdicts[connected] != want || c.sum() != want || c.sendFailed != 0 {
 			t.Errorf("counted: %+v", c)
 		}
 		sock.Close()
@@ -493,13 +493,13 @@ func TestDesks(t *testing.T) {
 			t.Fatal(err)
 		}
 		t.Cleanup(func() { closeStore(tr.store) })
-		keys[tr.store.hash.key], keys[tr.store.peerHash.key], keys[tr.store.share.hash] = true, true, true
+		keys[tr.store.hash.key], keys[tr.store.peerHash.key], keys[tr.store.quota.hash] = true, true, true
 		for range 2 {
-			d, err := newHandler(tr, c, &l, deriveKey([]byte("k")), moment{})
+			d, err := newHandler(tr, c, &l, deriveKey([]byte("k")), timestamp{})
 			if err != nil {
 				t.Fatal(err)
 			}
-			bytes := len(d.cookies.seen) * int(unsafe.Sizeof(verified{}))
+			bytes := len(d.cookies.verifiedCache) * int(unsafe.Sizeof(verified{}))
 			for _, lim := range []*limiter{d.connects, d.networks, d.errors, d.repeats} {
 				keys[lim.hash] = true
 				bytes += len(lim.rows) * limitRowBytes
@@ -507,8 +507,8 @@ func TestDesks(t *testing.T) {
 			if want := l.perWorker - socketStack - l.batch*datagramSizes.DatagramBytes(); bytes != want {
 				t.Errorf("the tables of a worker take %d bytes, set aside are %d", bytes, want)
 			}
-			if shared := c.secret != nil || c.secretFile != ""; d.cookies.steady == shared {
-				t.Errorf("secret %q, file %q: IDs are dated by the steady clock: %v", c.secret, c.secretFile, d.cookies.steady)
+			if shared := c.secret != nil || c.secretFile != ""; d.cookies.monotonicDates == shared {
+				t.Errorf("secret %q, file %q: IDs are dated by the steady clock: %v", c.secret, c.secretFile, d.cookies.monotonicDates)
 			}
 		}
 	}
@@ -535,7 +535,7 @@ func TestTableSizes(t *testing.T) {
 		"| connects by network | each socket | 12.8 |" + limits,
 		"| error replies by network | each socket | 12.8 |" + limits,
 		"| IDs found good lately | each socket | 24 |" + ids,
-		fmt.Sprintf("| stored peers by network | one | none | %[1]d KiB | %[1]d KiB | %[1]d KiB |", unsafe.Sizeof(share{}.rows)>>10),
+		fmt.Sprintf("| stored peers by network | one | none | %[1]d KiB | %[1]d KiB | %[1]d KiB |", unsafe.Sizeof(sourceQuota{}.rows)>>10),
 	} {
 		if !strings.Contains(string(text), row+"\n") {
 			t.Errorf("SECURITY.md has not the line\n%s", row)

@@ -64,12 +64,12 @@ const (
 )
 
 // tick does a second's share of the work.
-func (m *maintenance) tick(now moment) {
+func (m *maintenance) tick(now timestamp) {
 	s := m.tracker.store
 	started := time.Now()
-	end := s.pool.end()
-	ttl := m.tracker.ttl(s.pool.fill())
-	for n := (end + uint32(m.tracker.pass()) - 1) / uint32(m.tracker.pass()); n > 0; n-- {
+	end := s.pool.highWater()
+	ttl := m.tracker.ttl(s.pool.fillLevel())
+	for n := (end + uint32(m.tracker.sweepPeriod()) - 1) / uint32(m.tracker.sweepPeriod()); n > 0; n-- {
 		if m.cursor++; m.cursor >= end {
 			m.cursor = 1
 			if end <= 1 {
@@ -83,7 +83,7 @@ func (m *maintenance) tick(now moment) {
 	}
 	m.swept += time.Since(started)
 	s.trim(now.mono, idleBefore, trimPages)
-	if !m.small && !s.pool.enlarge(hugeChunks) {
+	if !m.small && !s.pool.collapseHuge(hugeChunks) {
 		m.small = true // no huge pages here
 	}
 	m.watchFull(now)
@@ -102,7 +102,7 @@ func (m *maintenance) tick(now moment) {
 
 // watchFull logs when newcomers begin to be turned away for lack of room, and
 // when there is room again.
-func (m *maintenance) watchFull(now moment) {
+func (m *maintenance) watchFull(now timestamp) {
 	var refusals uint64
 	for _, w := range m.workers {
 		c := w.published.load()
@@ -125,7 +125,7 @@ func (m *maintenance) watchFull(now moment) {
 }
 
 // watchAddresses logs once that all peers have one address.
-func (m *maintenance) watchAddresses(now moment) {
+func (m *maintenance) watchAddresses(now timestamp) {
 	if m.proxied || now.mono-m.scanned < scanEvery {
 		return
 	}
@@ -150,7 +150,7 @@ func (m *maintenance) watchAddresses(now moment) {
 func addressText[K peerKey](k *K) string {
 	key := *k
 	if scopeOf(&key) == scopeLink {
-		unbind(&key)
+		stripLinkID(&key)
 	}
 	return ipaddr.Addr{IP: string(address(&key))}.String()
 }
@@ -173,13 +173,13 @@ func (m *maintenance) reloaded() {
 }
 
 // purge removes the torrents that the new access list does not allow.
-func (m *maintenance) purge(now moment) {
+func (m *maintenance) purge(now timestamp) {
 	s := m.tracker.store
 	removed := 0
-	s.still.Store(true)
-	defer s.still.Store(false)
-	s.sync()
-	for i := uint32(1); i < s.pool.end(); i++ {
+	s.compactionPaused.Store(true)
+	defer s.compactionPaused.Store(false)
+	s.quiesce()
+	for i := uint32(1); i < s.pool.highWater(); i++ {
 		removed += s.purge(i, now.mono, m.list.admits)
 		runtime.Gosched()
 	}
@@ -218,7 +218,7 @@ func (m *maintenance) petWatchdog() {
 	alive := true
 	for _, w := range m.workers {
 		c := w.published.load()
-		if taken := c.total().datagrams; taken != w.taken {
+		if taken := c.sum().datagrams; taken != w.taken {
 			w.taken = taken
 		} else if w.sock.Waiting() {
 			alive = false
@@ -231,7 +231,7 @@ func (m *maintenance) petWatchdog() {
 
 // writeReport counts, says what there is to say of it in the log, and writes the
 // report.
-func (m *maintenance) writeReport(now moment) {
+func (m *maintenance) writeReport(now timestamp) {
 	m.closing.Lock()
 	defer m.closing.Unlock()
 	if m.closed {
@@ -258,7 +258,7 @@ func (m *maintenance) writeReport(now moment) {
 }
 
 // count brings the report up to date.
-func (m *maintenance) count(now moment) {
+func (m *maintenance) count(now timestamp) {
 	r, s := &m.report, m.tracker.store
 	r.uptime, r.every = now.mono, m.statsInterval
 	for i := range r.families {
@@ -332,7 +332,7 @@ func (m *maintenance) externalAddress(v6 bool) string {
 }
 
 // logThrottled logs what strangers have caused.
-func (m *maintenance) logThrottled(now moment) {
+func (m *maintenance) logThrottled(now timestamp) {
 	a, b := &m.report.families[0], &m.report.families[1]
 	all := a.counters
 	all.add(&b.counters)
@@ -342,7 +342,7 @@ func (m *maintenance) logThrottled(now moment) {
 		filtered = 0 // who knows why
 	}
 	for i, count := range [numNews]uint64{v[errorConnects].datagrams, v[dropConnects].datagrams, v[dropErrors].datagrams,
-		v[announcedShare].datagrams, filtered, a.overflowed + b.overflowed, all.sendFailed} {
+		v[announcedQuota].datagrams, filtered, a.overflowed + b.overflowed, all.sendFailed} {
 		more, in := m.news[i].Next(count, uint32(now.mono))
 		if more == 0 {
 			continue

@@ -47,18 +47,18 @@ func TestOneAddressIsLoggedOnce(t *testing.T) {
 			for i := range c.torrents {
 				for p := range c.ports {
 					for _, key := range c.keys(byte(p)) {
-						v := visit{hash: testHash(i), flags: meta(p & 1)}
+						v := announceParams{hash: testHash(i), flags: meta(p & 1)}
 						switch k := key.(type) {
 						case *key4:
-							announce(st, &v, k, &random{}, nil)
+							announce(st, &v, k, &splitMix64{}, nil)
 						case *key6:
-							announce(st, &v, k, &random{}, nil)
+							announce(st, &v, k, &splitMix64{}, nil)
 						}
 					}
 				}
 			}
 			for now := seconds(0); now < 5*scanEvery; now++ {
-				m.watchAddresses(moment{mono: now})
+				m.watchAddresses(timestamp{mono: now})
 				if now < scanEvery && out.Len() > 0 {
 					t.Fatalf("at %d s the log says %q", now, out.String())
 				}
@@ -92,7 +92,7 @@ func TestFullIsLoggedOnce(t *testing.T) {
 			c.verdicts[announcedFull].datagrams += 1000
 			w.published.publish(&c)
 		}
-		k.watchFull(moment{mono: now})
+		k.watchFull(timestamp{mono: now})
 		got, want := out.String(), ""
 		if now >= 51 {
 			want = "[WARN] full: 0 torrents, 0 peers; new peers"

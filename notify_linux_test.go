@@ -60,7 +60,7 @@ func TestWatchdogSeesStuckWorker(t *testing.T) {
 	}
 	look("a datagram waits", false)
 	look("and still does", false)
-	counts.note(connected, 16, 16)
+	counts.record(connected, 16, 16)
 	stuck.published.publish(&counts)
 	look("it waits, but others were taken", true)
 	look("and no more", false)

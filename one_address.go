@@ -51,19 +51,19 @@ func (c *addressScan) addPort(port [2]byte) {
 // each family, and manyPorts ports. The scan takes a shard's lock for one page at
 // a time, and no longer than it takes to find a second address.
 func (s *store) oneAddress(now seconds) (c addressScan, ok bool) {
-	if s.share.sources() > 2 {
+	if s.quota.sources() > 2 {
 		return c, false
 	}
-	for i := uint32(1); i < s.pool.end() && !c.two; i++ {
+	for i := uint32(1); i < s.pool.highWater() && !c.two; i++ {
 		s.eachBlock(i, now, func(sh *shard, class class, r ref) {
 			if class == classTorrent {
 				if t := sh.torrent(r); !t.spilled {
-					scanPeers(&c, &c.v4, &c.found[0], inline[key4](&t.body))
-					scanPeers(&c, &c.v6, &c.found[1], inline[key6](&t.body))
+					scanPeers(&c, &c.v4, &c.found[0], inlinePeers[key4](&t.peerData))
+					scanPeers(&c, &c.v6, &c.found[1], inlinePeers[key6](&t.peerData))
 				}
 				return
 			}
-			if l := at[leaf](s.pool, r); l.set < leechers6 {
+			if l := block[leaf](s.pool, r); l.set < leechers6 {
 				scanPeers(&c, &c.v4, &c.found[0], peersOf[key4](l, int(l.n)))
 			} else {
 				scanPeers(&c, &c.v6, &c.found[1], peersOf[key6](l, int(l.n)))

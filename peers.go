@@ -106,9 +106,9 @@ func setOf[K peerKey](m meta) int {
 	return i + int(m&metaSeeder)
 }
 
-// body is the part of a torrent record that holds its peers: up to four of
+// peerData is the part of a torrent record that holds its peers: up to four of
 // IPv4, or one of IPv6 and up to two of IPv4; beyond that, four sets.
-type body struct {
+type peerData struct {
 	_       [0]uint32 // the sets are words, which MIPS wants aligned
 	spilled bool      // data holds sets; otherwise n4 and n6 peers
 	n4, n6  uint8
@@ -118,11 +118,11 @@ type body struct {
 // mixed stands for the scope of a set whose peers are of several, or of links.
 const mixed = scopeLink
 
-// kind is the scope of the peers of set i, or mixed. It means nothing while
+// scopeOfSet is the scope of the peers of set i, or mixed. It means nothing while
 // the set is empty.
-func (b *body) kind(i int) scope { return scope(b.data[0] >> (2 * uint(i)) & 3) }
+func (b *peerData) scopeOfSet(i int) scope { return scope(b.data[0] >> (2 * uint(i)) & 3) }
 
-func (b *body) setKind(i int, k scope) {
+func (b *peerData) setScopeOfSet(i int, k scope) {
 	at := 2 * uint(i)
 	b.data[0] = b.data[0]&^(3<<at) | byte(k)<<at
 }
@@ -163,19 +163,19 @@ const maxLevels = 64 / 3
 
 // Layouts are the same on every processor; a node fills one cache line.
 var (
-	_ [7]byte                = [unsafe.Sizeof(peer[key4]{})]byte{}
-	_ [19]byte               = [unsafe.Sizeof(peer[key6]{})]byte{}
-	_ [8]byte                = [unsafe.Sizeof(leaf{})]byte{}
-	_ [lineUnits * unit]byte = [unsafe.Sizeof(node{})]byte{}
-	_ [36]byte               = [unsafe.Sizeof(body{})]byte{}
-	_ [maxPeers]byte         = [(1024 - unsafe.Sizeof(leaf{})) / unsafe.Sizeof(peer[key4]{})]byte{}
-	_ [numSets]byte          = [unsafe.Sizeof(body{}.data) / unsafe.Sizeof(set{})]byte{}
-	_ [4]byte                = [numScopes]byte{}
+	_ [7]byte                   = [unsafe.Sizeof(peer[key4]{})]byte{}
+	_ [19]byte                  = [unsafe.Sizeof(peer[key6]{})]byte{}
+	_ [8]byte                   = [unsafe.Sizeof(leaf{})]byte{}
+	_ [lineUnits * granule]byte = [unsafe.Sizeof(node{})]byte{}
+	_ [36]byte                  = [unsafe.Sizeof(peerData{})]byte{}
+	_ [maxLeafPeers]byte        = [(1024 - unsafe.Sizeof(leaf{})) / unsafe.Sizeof(peer[key4]{})]byte{}
+	_ [numSets]byte             = [unsafe.Sizeof(peerData{}.data) / unsafe.Sizeof(set{})]byte{}
+	_ [4]byte                   = [numScopes]byte{}
 )
 
 // leafCap is how many peers a leaf of class c holds: 8 to 145, or 2 to 53.
 func leafCap[K peerKey](c class) int {
-	return (int(c.units())*unit - int(unsafe.Sizeof(leaf{}))) / int(unsafe.Sizeof(peer[K]{}))
+	return (int(c.units())*granule - int(unsafe.Sizeof(leaf{}))) / int(unsafe.Sizeof(peer[K]{}))
 }
 
 // leafClass is the smallest class that holds n peers.
@@ -192,8 +192,8 @@ func peersOf[K peerKey](l *leaf, n int) []peer[K] {
 	return unsafe.Slice((*peer[K])(unsafe.Add(unsafe.Pointer(l), unsafe.Sizeof(leaf{}))), n)
 }
 
-// inline is the peers of one family in the record itself.
-func inline[K peerKey](b *body) []peer[K] {
+// inlinePeers is the peers of one family in the record itself.
+func inlinePeers[K peerKey](b *peerData) []peer[K] {
 	p, n := &b.data[0], b.n4
 	if isV6[K]() {
 		p, n = &b.data[v6At], b.n6
@@ -204,20 +204,20 @@ func inline[K peerKey](b *body) []peer[K] {
 // fitsInline says whether that many peers have room in the record.
 func fitsInline(n4, n6 uint32) bool { return n6 == 0 && n4 <= 4 || n6 == 1 && n4 <= 2 }
 
-func (b *body) sets() *[numSets]set { return (*[numSets]set)(unsafe.Pointer(&b.data[setsAt])) }
+func (b *peerData) sets() *[numSets]set { return (*[numSets]set)(unsafe.Pointer(&b.data[setsAt])) }
 
 // counts is the number of peers in each set, wherever they are kept.
-func (b *body) counts() (c [numSets]uint32) {
+func (b *peerData) counts() (c [numSets]uint32) {
 	if b.spilled {
 		for i, s := range b.sets() {
 			c[i] = s.n
 		}
 		return c
 	}
-	for _, pe := range inline[key4](b) {
+	for _, pe := range inlinePeers[key4](b) {
 		c[setOf[key4](pe.meta)]++
 	}
-	for _, pe := range inline[key6](b) {
+	for _, pe := range inlinePeers[key6](b) {
 		c[setOf[key6](pe.meta)]++
 	}
 	return c
@@ -234,7 +234,7 @@ func (h *tableHash) sum(b []byte) uint64 { return h.key.Sum(b) &^ h.ignored }
 
 // swarm is a torrent's peers with what it takes to change them.
 type swarm struct {
-	*body
+	*peerData
 	self  ref // the torrent record
 	arena *arena
 	hash  *tableHash
@@ -242,21 +242,21 @@ type swarm struct {
 	stamp meta // of now
 }
 
-func (w *swarm) leaf(r ref) *leaf { return at[leaf](w.arena.pool, r) }
-func (w *swarm) node(r ref) *node { return at[node](w.arena.pool, r&^nodeFlag) }
+func (w *swarm) leaf(r ref) *leaf { return block[leaf](w.arena.pool, r) }
+func (w *swarm) node(r ref) *node { return block[node](w.arena.pool, r&^nodeFlag) }
 
 // hashPeer is the hash by which a peer is found in set i.
 func hashPeer[K peerKey](w *swarm, i int, key *K) uint64 {
 	h := w.hash.sum(bytesOf(key))
-	if w.kind(i) == mixed {
-		h = uint64(branch(scopeOf(key)))<<61 | h>>3
+	if w.scopeOfSet(i) == mixed {
+		h = uint64(scopeIndex(scopeOf(key)))<<61 | h>>3
 	}
 	return h
 }
 
-// branch is the reference that leads to the peers of a scope in the root of a
+// scopeIndex is the reference that leads to the peers of a scope in the root of a
 // set that is mixed: 0, 1, 2 and 4. The first half has all that are not global.
-func branch(s scope) int { return 1 << s >> 1 }
+func scopeIndex(s scope) int { return 1 << s >> 1 }
 
 // path is the way from the root of a set to a leaf.
 type path struct {
@@ -282,27 +282,27 @@ func (w *swarm) walk(p *path, i int, hash uint64) {
 	p.leaf = r
 }
 
-// span is the run of a node's references that a leaf of that depth on the way
+// refRange is the run of a node's references that a leaf of that depth on the way
 // of p fills: its node, the first, and how many. p.len must not be 0.
-func (w *swarm) span(p *path, depth uint8) (nd *node, first, n int) {
+func (w *swarm) refRange(p *path, depth uint8) (nd *node, first, n int) {
 	n = 8 >> depth
 	return w.node(p.nodes[p.len-1]), p.index(p.len-1) &^ (n - 1), n
 }
 
-// point makes what a leaf of that depth fills refer to r.
-func (w *swarm) point(p *path, depth uint8, r ref) {
+// setRefs makes what a leaf of that depth fills refer to r.
+func (w *swarm) setRefs(p *path, depth uint8, r ref) {
 	if p.len == 0 {
 		p.set.root = r
 		return
 	}
-	nd, first, n := w.span(p, depth)
+	nd, first, n := w.refRange(p, depth)
 	for i := first; i < first+n; i++ {
 		nd.refs[i] = r
 	}
 }
 
-// count adds d to the counts on the way to a leaf of that depth.
-func (w *swarm) count(p *path, depth uint8, d int) {
+// addToCounts adds d to the counts on the way to a leaf of that depth.
+func (w *swarm) addToCounts(p *path, depth uint8, d int) {
 	p.set.n += uint32(d)
 	if p.len == 0 {
 		return
@@ -310,12 +310,12 @@ func (w *swarm) count(p *path, depth uint8, d int) {
 	for i := 0; i < p.len-1; i++ {
 		w.node(p.nodes[i]).counts[p.index(i)] += uint32(d)
 	}
-	nd, first, _ := w.span(p, depth)
+	nd, first, _ := w.refRange(p, depth)
 	nd.counts[first] += uint32(d)
 }
 
-// vacant says that the references from first to first+n are empty.
-func (nd *node) vacant(first, n int) bool {
+// empty says that the references from first to first+n are empty.
+func (nd *node) empty(first, n int) bool {
 	for _, r := range nd.refs[first : first+n] {
 		if r != 0 {
 			return false
@@ -348,51 +348,51 @@ func (w *swarm) freeLeaf(r ref) {
 // takes them from anywhere. Where it doesn't, a word is four loads, and one byte
 // of an address is looked at first.
 
-// wordsAnywhere says whether the compiler makes one load of a word that may not
+// unalignedWords says whether the compiler makes one load of a word that may not
 // be aligned.
-const wordsAnywhere = runtime.GOARCH == "amd64" || runtime.GOARCH == "arm64" || runtime.GOARCH == "386" ||
+const unalignedWords = runtime.GOARCH == "amd64" || runtime.GOARCH == "arm64" || runtime.GOARCH == "386" ||
 	runtime.GOARCH == "loong64" || runtime.GOARCH == "ppc64le" || runtime.GOARCH == "s390x"
 
-func same4(a, b *key4) bool { return (wordsAnywhere || a[3] == b[3]) && equal4(a, b) }
+func sameKey4(a, b *key4) bool { return (unalignedWords || a[3] == b[3]) && equalKey4(a, b) }
 
-func equal4(a, b *key4) bool {
+func equalKey4(a, b *key4) bool {
 	return binary.LittleEndian.Uint32(a[:]) == binary.LittleEndian.Uint32(b[:]) &&
 		binary.LittleEndian.Uint16(a[4:]) == binary.LittleEndian.Uint16(b[4:])
 }
 
-func same6(a, b *key6) bool { return (wordsAnywhere || a[15] == b[15]) && equal6(a, b) }
+func sameKey6(a, b *key6) bool { return (unalignedWords || a[15] == b[15]) && equalKey6(a, b) }
 
-// equal6 begins with the half of an address that differs most.
-func equal6(a, b *key6) bool {
+// equalKey6 begins with the half of an address that differs most.
+func equalKey6(a, b *key6) bool {
 	return binary.LittleEndian.Uint64(a[8:]) == binary.LittleEndian.Uint64(b[8:]) &&
 		binary.LittleEndian.Uint64(a[:]) == binary.LittleEndian.Uint64(b[:]) &&
 		binary.LittleEndian.Uint16(a[16:]) == binary.LittleEndian.Uint16(b[16:])
 }
 
-func same[K peerKey](a, b *K) bool {
+func sameKey[K peerKey](a, b *K) bool {
 	if isV6[K]() {
-		return same6((*key6)(unsafe.Pointer(a)), (*key6)(unsafe.Pointer(b)))
+		return sameKey6((*key6)(unsafe.Pointer(a)), (*key6)(unsafe.Pointer(b)))
 	}
-	return same4((*key4)(unsafe.Pointer(a)), (*key4)(unsafe.Pointer(b)))
+	return sameKey4((*key4)(unsafe.Pointer(a)), (*key4)(unsafe.Pointer(b)))
 }
 
-// as is peers as what they are; T must be peer[K].
-func as[T any, K peerKey](peers []peer[K]) []T {
+// castPeers is peers as what they are; T must be peer[K].
+func castPeers[T any, K peerKey](peers []peer[K]) []T {
 	return unsafe.Slice((*T)(unsafe.Pointer(unsafe.SliceData(peers))), len(peers))
 }
 
 // scan is the position of key among peers, or -1.
 func scan[K peerKey](peers []peer[K], key *K) int {
 	if isV6[K]() {
-		return scan6(as[peer[key6]](peers), (*key6)(unsafe.Pointer(key)))
+		return scan6(castPeers[peer[key6]](peers), (*key6)(unsafe.Pointer(key)))
 	}
-	return scan4(as[peer[key4]](peers), (*key4)(unsafe.Pointer(key)))
+	return scan4(castPeers[peer[key4]](peers), (*key4)(unsafe.Pointer(key)))
 }
 
 func scan4(peers []peer[key4], key *key4) int {
 	last := key[3]
 	for i := range peers {
-		if k := &peers[i].key; k[3] == last && equal4(k, key) {
+		if k := &peers[i].key; k[3] == last && equalKey4(k, key) {
 			return i
 		}
 	}
@@ -402,16 +402,16 @@ func scan4(peers []peer[key4], key *key4) int {
 func scan6(peers []peer[key6], key *key6) int {
 	last := key[15]
 	for i := range peers {
-		if k := &peers[i].key; k[15] == last && equal6(k, key) {
+		if k := &peers[i].key; k[15] == last && equalKey6(k, key) {
 			return i
 		}
 	}
 	return -1
 }
 
-// firstOf is the place of the first peer of that scope, or a wider one, among
+// searchScope is the place of the first peer of that scope, or a wider one, among
 // peers in the order of their scopes.
-func firstOf[K peerKey](peers []peer[K], s scope) int {
+func searchScope[K peerKey](peers []peer[K], s scope) int {
 	low, high := 0, len(peers)
 	for low < high {
 		mid := (low + high) / 2
@@ -427,7 +427,7 @@ func firstOf[K peerKey](peers []peer[K], s scope) int {
 // rankOf is the rank in set i of the first peer of that scope, or a wider one.
 func rankOf[K peerKey](w *swarm, i int, s scope) uint32 {
 	set := &w.sets()[i]
-	kind := w.kind(i)
+	kind := w.scopeOfSet(i)
 	switch {
 	case set.n == 0 || s == 0:
 		return 0
@@ -438,7 +438,7 @@ func rankOf[K peerKey](w *swarm, i int, s scope) uint32 {
 	}
 	r, rank := set.root, uint32(0)
 	if r&nodeFlag != 0 {
-		nd, at := w.node(r), branch(s)
+		nd, at := w.node(r), scopeIndex(s)
 		// Only the first leaf can have peers before and behind that place.
 		if r = nd.refs[0]; r == 0 || r&nodeFlag != 0 || nd.refs[at] != r {
 			for _, n := range nd.counts[:at] {
@@ -448,12 +448,12 @@ func rankOf[K peerKey](w *swarm, i int, s scope) uint32 {
 		}
 	}
 	l := w.leaf(r)
-	return uint32(firstOf(peersOf[K](l, int(l.n)), s))
+	return uint32(searchScope(peersOf[K](l, int(l.n)), s))
 }
 
-// find is the stored peer in set i, or nil. Only a set with nodes has the key
+// findPeer is the stored peer in set i, or nil. Only a set with nodes has the key
 // hashed.
-func find[K peerKey](w *swarm, i int, key *K) *peer[K] {
+func findPeer[K peerKey](w *swarm, i int, key *K) *peer[K] {
 	s := &w.sets()[i]
 	r := s.root
 	if r&nodeFlag != 0 {
@@ -466,7 +466,7 @@ func find[K peerKey](w *swarm, i int, key *K) *peer[K] {
 	}
 	l := w.leaf(r)
 	if prefetch.Enabled {
-		prefetch.Lines(unsafe.Pointer(l), min(uintptr(maxLeaf.units())*unit, unsafe.Sizeof(*l)+uintptr(s.n)*unsafe.Sizeof(peer[K]{})))
+		prefetch.Lines(unsafe.Pointer(l), min(uintptr(maxLeaf.units())*granule, unsafe.Sizeof(*l)+uintptr(s.n)*unsafe.Sizeof(peer[K]{})))
 	}
 	peers := peersOf[K](l, int(l.n))
 	if j := scan(peers, key); j >= 0 {
@@ -475,30 +475,30 @@ func find[K peerKey](w *swarm, i int, key *K) *peer[K] {
 	return nil
 }
 
-// update refreshes a stored peer with the flags of m. It returns found false
+// updatePeer refreshes a stored peer with the flags of m. It returns found false
 // where there is none, and downloaded true the first time that the peer comes
 // with metaCompleted.
-func update[K peerKey](w *swarm, key *K, m meta) (found, downloaded bool) {
+func updatePeer[K peerKey](w *swarm, key *K, m meta) (found, downloaded bool) {
 	m |= w.stamp
 	role := m & metaSeeder
 	if !w.spilled {
-		peers := inline[K](w.body)
+		peers := inlinePeers[K](w.peerData)
 		j := scan(peers, key)
 		return j >= 0, j >= 0 && peers[j].refresh(m, role)
 	}
 	i := setOf[K](m)
-	if pe := find(w, i, key); pe != nil {
+	if pe := findPeer(w, i, key); pe != nil {
 		return true, pe.refresh(m, role)
 	}
-	pe := find(w, i^1, key)
+	pe := findPeer(w, i^1, key)
 	if pe == nil {
 		return false, false
 	}
 	// Its role has changed. Where there is no room to move it, it stays in
 	// its old one rather than be lost.
 	downloaded = pe.refresh(m, role^metaSeeder)
-	if add(w, i, peer[K]{*key, pe.meta ^ metaSeeder}) {
-		remove(w, i^1, key)
+	if addToSet(w, i, peer[K]{*key, pe.meta ^ metaSeeder}) {
+		removeFromSet(w, i^1, key)
 	}
 	return true, downloaded
 }
@@ -511,9 +511,9 @@ func (pe *peer[K]) refresh(m, role meta) bool {
 	return first
 }
 
-// insert stores a peer that is not there. It returns false when the pool is
+// insertPeer stores a peer that is not there. It returns false when the pool is
 // full, and has changed nothing then.
-func insert[K peerKey](w *swarm, pe peer[K]) bool {
+func insertPeer[K peerKey](w *swarm, pe peer[K]) bool {
 	if !w.spilled {
 		n4, n6 := w.n4+1, w.n6
 		if isV6[K]() {
@@ -521,40 +521,40 @@ func insert[K peerKey](w *swarm, pe peer[K]) bool {
 		}
 		if fitsInline(uint32(n4), uint32(n6)) {
 			w.n4, w.n6 = n4, n6
-			peers := inline[K](w.body)
+			peers := inlinePeers[K](w.peerData)
 			peers[len(peers)-1] = pe
 			return true
 		}
 		if !w.spill() {
 			return false
 		}
-		if !add(w, setOf[K](pe.meta), pe) {
+		if !addToSet(w, setOf[K](pe.meta), pe) {
 			w.unspill()
 			return false
 		}
 		return true
 	}
-	return add(w, setOf[K](pe.meta), pe)
+	return addToSet(w, setOf[K](pe.meta), pe)
 }
 
 // spill moves the peers of the record into sets. It returns false when the
 // pool is full, and has changed nothing then.
 func (w *swarm) spill() bool {
-	old := *w.body
-	*w.body = body{spilled: true}
-	if addAll(w, inline[key4](&old)) && addAll(w, inline[key6](&old)) {
+	old := *w.peerData
+	*w.peerData = peerData{spilled: true}
+	if addAllToSets(w, inlinePeers[key4](&old)) && addAllToSets(w, inlinePeers[key6](&old)) {
 		return true
 	}
 	for _, s := range w.sets() {
 		w.freeLeaf(s.root)
 	}
-	*w.body = old
+	*w.peerData = old
 	return false
 }
 
-func addAll[K peerKey](w *swarm, peers []peer[K]) bool {
+func addAllToSets[K peerKey](w *swarm, peers []peer[K]) bool {
 	for _, pe := range peers {
-		if !add(w, setOf[K](pe.meta), pe) {
+		if !addToSet(w, setOf[K](pe.meta), pe) {
 			return false
 		}
 	}
@@ -572,7 +572,7 @@ func (w *swarm) unspill() {
 			return // the next removal flattens it
 		}
 	}
-	b := body{}
+	b := peerData{}
 	for i := range s {
 		if s[i].root == 0 {
 			continue
@@ -580,26 +580,26 @@ func (w *swarm) unspill() {
 		l := w.leaf(s[i].root)
 		if i < leechers6 {
 			b.n4 += l.n
-			copy(inline[key4](&b)[b.n4-l.n:], peersOf[key4](l, int(l.n)))
+			copy(inlinePeers[key4](&b)[b.n4-l.n:], peersOf[key4](l, int(l.n)))
 		} else {
 			b.n6 += l.n
-			copy(inline[key6](&b)[b.n6-l.n:], peersOf[key6](l, int(l.n)))
+			copy(inlinePeers[key6](&b)[b.n6-l.n:], peersOf[key6](l, int(l.n)))
 		}
 		w.freeLeaf(s[i].root)
 	}
-	*w.body = b
+	*w.peerData = b
 }
 
-// add puts a peer that is not there into set i. It returns false when the
+// addToSet puts a peer that is not there into set i. It returns false when the
 // pool is full; the set then holds what it held.
-func add[K peerKey](w *swarm, i int, pe peer[K]) bool {
+func addToSet[K peerKey](w *swarm, i int, pe peer[K]) bool {
 	var p path
 	s := scopeOf(&pe.key)
-	if !w.mix(i, s) {
+	if !w.makeMixed(i, s) {
 		return false
 	}
 	w.walk(&p, i, hashPeer(w, i, &pe.key))
-	if p.leaf == 0 && !hang[K](w, &p, i) {
+	if p.leaf == 0 && !attachLeaf[K](w, &p, i) {
 		return false
 	}
 	for {
@@ -608,37 +608,37 @@ func add[K peerKey](w *swarm, i int, pe peer[K]) bool {
 		if n < leafCap[K](l.class) {
 			l.n++
 			peers, at := peersOf[K](l, n+1), n
-			if w.kind(i) == mixed {
-				at = firstOf(peers[:n], s+1)
+			if w.scopeOfSet(i) == mixed {
+				at = searchScope(peers[:n], s+1)
 				copy(peers[at+1:], peers[at:n])
 			}
 			peers[at] = pe
-			w.count(&p, l.depth, 1)
+			w.addToCounts(&p, l.depth, 1)
 			return true
 		}
 		if l.class < maxLeaf {
-			if !resize[K](w, &p, n+1) {
+			if !resizeLeaf[K](w, &p, n+1) {
 				return false
 			}
 			continue
 		}
-		if !split[K](w, &p) {
+		if !splitLeaf[K](w, &p) {
 			return false
 		}
 		w.walk(&p, i, p.hash)
-		if p.leaf == 0 && !hang[K](w, &p, i) {
+		if p.leaf == 0 && !attachLeaf[K](w, &p, i) {
 			return false
 		}
 	}
 }
 
-// mix makes set i fit for a peer of that scope. It returns false when the pool
+// makeMixed makes set i fit for a peer of that scope. It returns false when the pool
 // is full, and has changed nothing then.
-func (w *swarm) mix(i int, s scope) bool {
-	set, kind := &w.sets()[i], w.kind(i)
+func (w *swarm) makeMixed(i int, s scope) bool {
+	set, kind := &w.sets()[i], w.scopeOfSet(i)
 	switch {
 	case set.n == 0:
-		w.setKind(i, s)
+		w.setScopeOfSet(i, s)
 		return true
 	case kind == s || kind == mixed:
 		return true
@@ -651,42 +651,42 @@ func (w *swarm) mix(i int, s scope) bool {
 		}
 		nd := w.node(r)
 		*nd = node{}
-		nd.refs[branch(kind)], nd.counts[branch(kind)] = set.root, set.n
+		nd.refs[scopeIndex(kind)], nd.counts[scopeIndex(kind)] = set.root, set.n
 		set.root = r | nodeFlag
 	}
-	w.setKind(i, mixed)
+	w.setScopeOfSet(i, mixed)
 	return true
 }
 
-// unmix makes set i one of a single scope again, if it is.
-func unmix[K peerKey](w *swarm, i int) {
+// makeUniform makes set i one of a single scope again, if it is.
+func makeUniform[K peerKey](w *swarm, i int) {
 	set := &w.sets()[i]
-	if set.n == 0 || w.kind(i) != mixed {
+	if set.n == 0 || w.scopeOfSet(i) != mixed {
 		return
 	}
 	if set.root&nodeFlag == 0 {
 		l := w.leaf(set.root)
 		peers := peersOf[K](l, int(l.n))
 		if s := scopeOf(&peers[0].key); s == scopeOf(&peers[len(peers)-1].key) {
-			w.setKind(i, s)
+			w.setScopeOfSet(i, s)
 		}
 		return
 	}
 	nd := w.node(set.root)
 	for s := scopeHost; s < numScopes; s++ {
 		// What hangs there may be a leaf: the next removal flattens it.
-		if at := branch(s); nd.counts[at] == set.n && nd.refs[at]&nodeFlag != 0 {
+		if at := scopeIndex(s); nd.counts[at] == set.n && nd.refs[at]&nodeFlag != 0 {
 			w.arena.release(set.root&^nodeFlag, classNode, w.now)
 			set.root = nd.refs[at]
-			w.setKind(i, s)
+			w.setScopeOfSet(i, s)
 			return
 		}
 	}
 }
 
-// hang puts an empty leaf where p ends without one, over as many vacant
+// attachLeaf puts an empty leaf where p ends without one, over as many vacant
 // references as belong together.
-func hang[K peerKey](w *swarm, p *path, i int) bool {
+func attachLeaf[K peerKey](w *swarm, p *path, i int) bool {
 	r, l := newLeaf[K](w, i, 1)
 	if l == nil {
 		return false
@@ -694,21 +694,21 @@ func hang[K peerKey](w *swarm, p *path, i int) bool {
 	if p.len > 0 {
 		l.depth = 3
 		for l.depth > 0 {
-			nd, first, n := w.span(p, l.depth-1)
-			if !nd.vacant(first, n) {
+			nd, first, n := w.refRange(p, l.depth-1)
+			if !nd.empty(first, n) {
 				break
 			}
 			l.depth--
 		}
 	}
-	w.point(p, l.depth, r)
+	w.setRefs(p, l.depth, r)
 	p.leaf = r
 	return true
 }
 
-// resize moves the leaf of p into a block for n peers. It returns false when
+// resizeLeaf moves the leaf of p into a block for n peers. It returns false when
 // the pool is full.
-func resize[K peerKey](w *swarm, p *path, n int) bool {
+func resizeLeaf[K peerKey](w *swarm, p *path, n int) bool {
 	old := w.leaf(p.leaf)
 	r, l := newLeaf[K](w, int(old.set), n)
 	if l == nil {
@@ -716,16 +716,16 @@ func resize[K peerKey](w *swarm, p *path, n int) bool {
 	}
 	l.n, l.depth = old.n, old.depth
 	copy(peersOf[K](l, int(l.n)), peersOf[K](old, int(old.n)))
-	w.point(p, l.depth, r)
+	w.setRefs(p, l.depth, r)
 	w.freeLeaf(p.leaf)
 	p.leaf = r
 	return true
 }
 
-// split divides the leaf of p by the next bit of the hash, below a new node
+// splitLeaf divides the leaf of p by the next bit of the hash, below a new node
 // where its own node has no bit left. It returns false when the pool is full
 // or the hash is used up, and has changed nothing then.
-func split[K peerKey](w *swarm, p *path) bool {
+func splitLeaf[K peerKey](w *swarm, p *path) bool {
 	old := w.leaf(p.leaf)
 	deeper := p.len == 0 || old.depth == 3
 	level, depth := p.len-1, old.depth
@@ -733,7 +733,7 @@ func split[K peerKey](w *swarm, p *path) bool {
 		level, depth = p.len, 0
 	}
 	most := maxLevels
-	if w.kind(int(old.set)) != mixed {
+	if w.scopeOfSet(int(old.set)) != mixed {
 		most-- // it may yet go below another node
 	}
 	if level == most {
@@ -742,7 +742,7 @@ func split[K peerKey](w *swarm, p *path) bool {
 
 	bit := 63 - 3*uint(level) - uint(depth)
 	peers := peersOf[K](old, int(old.n))
-	var upper [maxPeers]bool
+	var upper [maxLeafPeers]bool
 	var sizes [2]int
 	for i := range peers {
 		upper[i] = hashPeer(w, int(old.set), &peers[i].key)>>bit&1 != 0
@@ -785,9 +785,9 @@ func split[K peerKey](w *swarm, p *path) bool {
 	if deeper {
 		nd = w.node(top)
 		*nd = node{}
-		w.point(p, old.depth, top|nodeFlag)
+		w.setRefs(p, old.depth, top|nodeFlag)
 	} else {
-		nd, first, n = w.span(p, depth)
+		nd, first, n = w.refRange(p, depth)
 	}
 	w.freeLeaf(p.leaf)
 	for h := range halves {
@@ -803,45 +803,45 @@ func split[K peerKey](w *swarm, p *path) bool {
 	return true
 }
 
-// maxPeers is how many peers the largest leaf holds.
-const maxPeers = 145
+// maxLeafPeers is how many peers the largest leaf holds.
+const maxLeafPeers = 145
 
-// remove takes the peer key out of set i, where it is.
-func remove[K peerKey](w *swarm, i int, key *K) {
+// removeFromSet takes the peer key out of set i, where it is.
+func removeFromSet[K peerKey](w *swarm, i int, key *K) {
 	var p path
 	w.walk(&p, i, hashPeer(w, i, key))
-	cull(w, &p, func(pe *peer[K]) bool { return same(&pe.key, key) })
+	removeIf(w, &p, func(pe *peer[K]) bool { return sameKey(&pe.key, key) })
 }
 
-// cull removes those peers from the leaf of p for which gone returns true, and
+// removeIf removes those peers from the leaf of p for which gone returns true, and
 // from the neighbours that are merged with it. What is left is moved to a
 // smaller block where that pays.
-func cull[K peerKey](w *swarm, p *path, gone func(*peer[K]) bool) {
-	defer unmix[K](w, int(w.leaf(p.leaf).set))
+func removeIf[K peerKey](w *swarm, p *path, gone func(*peer[K]) bool) {
+	defer makeUniform[K](w, int(w.leaf(p.leaf).set))
 	for {
 		l := w.leaf(p.leaf)
-		n := keep(peersOf[K](l, int(l.n)), gone)
+		n := filterInPlace(peersOf[K](l, int(l.n)), gone)
 		if n == int(l.n) {
 			break
 		}
-		w.count(p, l.depth, n-int(l.n))
+		w.addToCounts(p, l.depth, n-int(l.n))
 		l.n = uint8(n)
 		if n == 0 {
 			w.prune(p)
 			return
 		}
-		for p.len > 0 && merge[K](w, p) {
+		for p.len > 0 && mergeLeaf[K](w, p) {
 		}
 	}
 	// One step down is not worth a move: the next peer would take it back.
 	if l := w.leaf(p.leaf); leafClass[K](int(l.n))+1 < l.class {
-		resize[K](w, p, int(l.n))
+		resizeLeaf[K](w, p, int(l.n))
 	}
 }
 
-// keep moves the peers that are not gone to the front, in their order, and says
+// filterInPlace moves the peers that are not gone to the front, in their order, and says
 // how many they are.
-func keep[K peerKey](peers []peer[K], gone func(*peer[K]) bool) (n int) {
+func filterInPlace[K peerKey](peers []peer[K], gone func(*peer[K]) bool) (n int) {
 	for j := range peers {
 		if gone(&peers[j]) {
 			continue
@@ -858,23 +858,23 @@ func keep[K peerKey](peers []peer[K], gone func(*peer[K]) bool) (n int) {
 func (w *swarm) prune(p *path) {
 	depth := w.leaf(p.leaf).depth
 	w.freeLeaf(p.leaf)
-	w.point(p, depth, 0)
+	w.setRefs(p, depth, 0)
 	for p.len > 0 {
 		top := p.nodes[p.len-1] &^ nodeFlag
-		if !w.node(top).vacant(0, 8) {
+		if !w.node(top).empty(0, 8) {
 			return
 		}
 		w.arena.release(top, classNode, w.now)
 		p.len--
-		w.point(p, 3, 0) // a node hangs from one reference
+		w.setRefs(p, 3, 0) // a node hangs from one reference
 	}
 }
 
-// merge makes one step towards a flatter tree: the leaf of p takes the place
+// mergeLeaf makes one step towards a flatter tree: the leaf of p takes the place
 // of its node, or the room and the peers of its neighbour while both together
 // fill less than three quarters of a leaf. It returns false where there is
 // nothing to gain, or the pool is full.
-func merge[K peerKey](w *swarm, p *path) bool {
+func mergeLeaf[K peerKey](w *swarm, p *path) bool {
 	l := w.leaf(p.leaf)
 	if l.depth == 0 {
 		w.arena.release(p.nodes[p.len-1]&^nodeFlag, classNode, w.now)
@@ -882,17 +882,17 @@ func merge[K peerKey](w *swarm, p *path) bool {
 		if p.len > 0 {
 			l.depth = 3
 		}
-		w.point(p, l.depth, p.leaf)
+		w.setRefs(p, l.depth, p.leaf)
 		return true
 	}
-	nd, mine, n := w.span(p, l.depth)
+	nd, mine, n := w.refRange(p, l.depth)
 	other := mine ^ n
 	r := nd.refs[other]
 	if r&nodeFlag != 0 {
 		return false
 	}
 	if r == 0 {
-		if !nd.vacant(other, n) {
+		if !nd.empty(other, n) {
 			return false
 		}
 	} else {
@@ -902,7 +902,7 @@ func merge[K peerKey](w *swarm, p *path) bool {
 			return false
 		}
 		if total > leafCap[K](l.class) {
-			if !resize[K](w, p, total) {
+			if !resizeLeaf[K](w, p, total) {
 				return false
 			}
 			l = w.leaf(p.leaf)
@@ -918,30 +918,30 @@ func merge[K peerKey](w *swarm, p *path) bool {
 	}
 	nd.counts[mine], nd.counts[other] = 0, 0
 	l.depth--
-	w.point(p, l.depth, p.leaf)
+	w.setRefs(p, l.depth, p.leaf)
 	nd.counts[min(mine, other)] = uint32(l.n)
 	return true
 }
 
-// leave removes a peer, in whichever role it is stored.
-func leave[K peerKey](w *swarm, key *K) bool {
+// removePeer removes a peer, in whichever role it is stored.
+func removePeer[K peerKey](w *swarm, key *K) bool {
 	if !w.spilled {
-		return cullInline(w, func(pe *peer[K]) bool { return same(&pe.key, key) }) > 0
+		return removeInlineIf(w, func(pe *peer[K]) bool { return sameKey(&pe.key, key) }) > 0
 	}
 	for i := setOf[K](0); i <= setOf[K](metaSeeder); i++ {
-		if find(w, i, key) != nil {
-			remove(w, i, key)
+		if findPeer(w, i, key) != nil {
+			removeFromSet(w, i, key)
 			return true
 		}
 	}
 	return false
 }
 
-// cullInline removes the peers of the record for which gone returns true, and
+// removeInlineIf removes the peers of the record for which gone returns true, and
 // says how many.
-func cullInline[K peerKey](w *swarm, gone func(*peer[K]) bool) int {
-	peers := inline[K](w.body)
-	n := keep(peers, gone)
+func removeInlineIf[K peerKey](w *swarm, gone func(*peer[K]) bool) int {
+	peers := inlinePeers[K](w.peerData)
+	n := filterInPlace(peers, gone)
 	if isV6[K]() {
 		w.n6 = uint8(n)
 	} else {
@@ -950,12 +950,12 @@ func cullInline[K peerKey](w *swarm, gone func(*peer[K]) bool) int {
 	return len(peers) - n
 }
 
-// dismantle removes up to n leaves with all their peers, each of which gone
+// freeLeaves removes up to n leaves with all their peers, each of which gone
 // is told of, and says whether nothing is left.
-func (w *swarm) dismantle(n int, gone4 func(*peer[key4]) bool, gone6 func(*peer[key6]) bool) bool {
+func (w *swarm) freeLeaves(n int, gone4 func(*peer[key4]) bool, gone6 func(*peer[key6]) bool) bool {
 	if !w.spilled {
-		cullInline(w, gone4)
-		cullInline(w, gone6)
+		removeInlineIf(w, gone4)
+		removeInlineIf(w, gone6)
 		return true
 	}
 	for i := range w.sets() {
@@ -966,21 +966,21 @@ func (w *swarm) dismantle(n int, gone4 func(*peer[key4]) bool, gone6 func(*peer[
 			n--
 			r, _, _ := w.locate(&w.sets()[i], 0)
 			if i < leechers6 {
-				cullLeaf(w, r, gone4)
+				removeFromLeafIf(w, r, gone4)
 			} else {
-				cullLeaf(w, r, gone6)
+				removeFromLeafIf(w, r, gone6)
 			}
 		}
 	}
 	return true
 }
 
-// cullLeaf is cull for a leaf that is known by its block.
-func cullLeaf[K peerKey](w *swarm, r ref, gone func(*peer[K]) bool) {
+// removeFromLeafIf is cull for a leaf that is known by its block.
+func removeFromLeafIf[K peerKey](w *swarm, r ref, gone func(*peer[K]) bool) {
 	l := w.leaf(r)
 	var p path
 	w.walk(&p, int(l.set), hashPeer(w, int(l.set), &peersOf[K](l, 1)[0].key))
-	cull(w, &p, gone)
+	removeIf(w, &p, gone)
 }
 
 // locate finds the peer of that rank: its leaf, its place there, and how many

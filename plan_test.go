@@ -68,10 +68,10 @@ func TestPlan(t *testing.T) {
 func fill(t *testing.T, l *memoryPlan, p population) int {
 	t.Helper()
 	s := newTestStore(t, l.pages, l.shards)
-	var rng random
+	var rng splitMix64
 	for n := 0; ; n++ {
-		v := visit{hash: testHash(n / p.peers), now: 5, flags: meta(n%2) * metaSeeder}
-		var o outcome
+		v := announceParams{hash: testHash(n / p.peers), now: 5, flags: meta(n%2) * metaSeeder}
+		var o announceResult
 		if p.v6 {
 			_, _, o = announce(s, &v, testKey6(n), &rng, nil)
 		} else {
@@ -80,8 +80,8 @@ func fill(t *testing.T, l *memoryPlan, p population) int {
 			_, _, o = announce(s, &v, &key, &rng, nil)
 		}
 		switch o {
-		case outcomeAdded:
-		case outcomeFull:
+		case resultAdded:
+		case resultFull:
 			return n
 		default:
 			t.Fatalf("peer %d: outcome %d", n, o)

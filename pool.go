@@ -13,9 +13,9 @@ import (
 // size classes while they are in use. It does not know what a block holds.
 
 const (
-	unit     = 16   // bytes: the granularity of a ref
+	granule  = 16   // bytes: the granularity of a ref
 	pageSize = 4096 // bytes: what moves between the pool and a size class
-	pageUnit = pageSize / unit
+	pageUnit = pageSize / granule
 )
 
 // seconds is a time since the start of the process, by the monotonic clock.
@@ -37,7 +37,7 @@ const (
 )
 
 // lineUnits is a cache line: what a torrent record and a node take.
-const lineUnits = 64 / unit
+const lineUnits = 64 / granule
 
 // leafUnits are the sizes of the leaf classes in units, each chosen to leave
 // little of a page over. The steps between 512 and 1024 bytes are what keeps a
@@ -84,22 +84,22 @@ type pool struct {
 	mem   []byte
 	pages []page
 
-	mu       sync.Mutex
-	fresh    uint32 // pages from here on were never used
-	warm     uint32 // list of returned pages that are still resident
-	cold     uint32 // list of returned pages that the system has back
-	cursor   uint32 // where the next release goes on
-	chunks   []chunk
-	large    uint32 // the chunk to look at next for a huge page
-	used     int    // pages lent
-	peak     int    // the most that were ever lent at once
-	resident int    // pages lent or warm
+	mu        sync.Mutex
+	unused    uint32 // pages from here on were never used
+	idle      uint32 // list of returned pages that are still resident
+	released  uint32 // list of returned pages that the system has back
+	cursor    uint32 // where the next release goes on
+	chunks    []chunk
+	nextChunk uint32 // the chunk to look at next for a huge page
+	used      int    // pages lent
+	peak      int    // the most that were ever lent at once
+	resident  int    // pages lent or warm
 }
 
 // chunk is a part of the slab that may become a huge page.
 type chunk struct {
-	cold uint16 // pages of it that the system has back
-	huge bool
+	released uint16 // pages of it that the system has back
+	huge     bool
 }
 
 // pageBytes is what a page costs in all.
@@ -119,7 +119,7 @@ func newPool(n int) (*pool, error) {
 		mem:    mem,
 		pages:  unsafe.Slice((*page)(unsafe.Pointer(&table[0])), n+1),
 		chunks: make([]chunk, len(mem)/sys.HugePage+2),
-		fresh:  1,
+		unused: 1,
 	}, nil
 }
 
@@ -133,24 +133,24 @@ func (p *pool) chunkOf(i uint32) *chunk {
 // chunkPages is how many pages of the pool a huge page has.
 const chunkPages = sys.HugePage / pageSize
 
-// enlarge makes huge pages of up to n chunks of which every page is resident:
+// collapseHuge makes huge pages of up to n chunks of which every page is resident:
 // a large store then misses the processor's address caches far less, and
 // nothing becomes resident that was not. Only one may call it or release at a
 // time. It says whether it is worth calling again.
-func (p *pool) enlarge(n int) bool {
+func (p *pool) collapseHuge(n int) bool {
 	base := uintptr(unsafe.Pointer(&p.mem[0])) / pageSize
 	skip := uint32((chunkPages - base%chunkPages) % chunkPages) // to the first whole chunk
 	for ; n > 0; n-- {
-		first := skip + p.large*chunkPages
-		if end := p.end(); first+chunkPages > end || first+chunkPages > uint32(len(p.pages)) {
-			p.large = 0
+		first := skip + p.nextChunk*chunkPages
+		if end := p.highWater(); first+chunkPages > end || first+chunkPages > uint32(len(p.pages)) {
+			p.nextChunk = 0
 			return true
 		}
-		p.large++
+		p.nextChunk++
 		p.mu.Lock()
 		c := p.chunkOf(first)
 		// Page 0 is never resident.
-		ready := first > 0 && !c.huge && c.cold == 0
+		ready := first > 0 && !c.huge && c.released == 0
 		p.mu.Unlock()
 		if ready {
 			if !sys.CollapseHuge(p.mem[int(first)*pageSize : int(first+chunkPages)*pageSize]) {
@@ -167,35 +167,35 @@ func (p *pool) enlarge(n int) bool {
 // capacity is how many pages can be lent.
 func (p *pool) capacity() int { return len(p.pages) - 1 }
 
-// at is the block r as a T: the only way into the slab.
-func at[T any](p *pool, r ref) *T {
-	return (*T)(unsafe.Pointer(&p.mem[int(r)*unit]))
+// block is the block r as a T: the only way into the slab.
+func block[T any](p *pool, r ref) *T {
+	return (*T)(unsafe.Pointer(&p.mem[int(r)*granule]))
 }
 
 // copyBlock copies block from of class c to block to.
 func copyBlock(p *pool, to, from ref, c class) {
-	n := int(c.units()) * unit
-	copy(p.mem[int(to)*unit:int(to)*unit+n], p.mem[int(from)*unit:int(from)*unit+n])
+	n := int(c.units()) * granule
+	copy(p.mem[int(to)*granule:int(to)*granule+n], p.mem[int(from)*granule:int(from)*granule+n])
 }
 
-// take lends a page. It returns 0 when the pool is full. Pages that are
+// allocPage lends a page. It returns 0 when the pool is full. Pages that are
 // resident already come first, so that the process is never larger than what
 // it held at its peak.
-func (p *pool) take(owner uint32) uint32 {
+func (p *pool) allocPage(owner uint32) uint32 {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	i := p.warm
+	i := p.idle
 	switch {
 	case i != 0:
-		p.unlink(&p.warm, i)
-	case p.cold != 0:
-		i = p.cold
-		p.unlink(&p.cold, i)
-		p.chunkOf(i).cold--
+		p.unlink(&p.idle, i)
+	case p.released != 0:
+		i = p.released
+		p.unlink(&p.released, i)
+		p.chunkOf(i).released--
 		p.resident++
-	case int(p.fresh) < len(p.pages):
-		i = p.fresh
-		p.fresh++
+	case int(p.unused) < len(p.pages):
+		i = p.unused
+		p.unused++
 		p.resident++
 	default:
 		return 0
@@ -206,14 +206,14 @@ func (p *pool) take(owner uint32) uint32 {
 	return i
 }
 
-// give takes a page back.
-func (p *pool) give(i uint32, now seconds) {
+// freePage takes a page back.
+func (p *pool) freePage(i uint32, now seconds) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	pg := &p.pages[i]
 	pg.owner.Store(0)
 	pg.freed = now
-	p.link(&p.warm, i)
+	p.link(&p.idle, i)
 	p.used--
 }
 
@@ -239,8 +239,8 @@ func (p *pool) unlink(head *uint32, i uint32) {
 	}
 }
 
-// fill is how many of 1024 parts of the pool are lent.
-func (p *pool) fill() int {
+// fillLevel is how many of 1024 parts of the pool are lent.
+func (p *pool) fillLevel() int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return int(int64(p.used) * 1024 / int64(p.capacity()))
@@ -253,26 +253,26 @@ func (p *pool) usage() (used, peak, resident int) {
 	return p.used, p.peak, p.resident
 }
 
-// end is the first page that was never lent: where a walk over all may stop.
-func (p *pool) end() uint32 {
+// highWater is the first page that was never lent: where a walk over all may stop.
+func (p *pool) highWater() uint32 {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.fresh
+	return p.unused
 }
 
-// warmIdle says that page i is resident, with the pool, and has been for age
+// isIdle says that page i is resident, with the pool, and has been for age
 // seconds.
-func (p *pool) warmIdle(i uint32, now, age seconds) bool {
+func (p *pool) isIdle(i uint32, now, age seconds) bool {
 	pg := &p.pages[i]
 	// Who freed it may have seen a later time than now.
-	return i < p.fresh && pg.owner.Load() == 0 && pg.freed != releasedMark && int32(now-pg.freed) >= int32(age)
+	return i < p.unused && pg.owner.Load() == 0 && pg.freed != releasedMark && int32(now-pg.freed) >= int32(age)
 }
 
-// reduce notes that the system has page i back, and that its chunk is no huge
+// noteReleased notes that the system has page i back, and that its chunk is no huge
 // page any more.
-func (p *pool) reduce(i uint32) {
+func (p *pool) noteReleased(i uint32) {
 	c := p.chunkOf(i)
-	c.cold++
+	c.released++
 	if !c.huge {
 		return
 	}
@@ -293,7 +293,7 @@ func (p *pool) release(now, age seconds, n int) {
 	for ; n > 0; n-- {
 		p.mu.Lock()
 		first := p.cursor
-		if first+group > p.fresh || first >= uint32(len(p.pages)) {
+		if first+group > p.unused || first >= uint32(len(p.pages)) {
 			p.cursor = 0
 			p.mu.Unlock()
 			return
@@ -302,16 +302,16 @@ func (p *pool) release(now, age seconds, n int) {
 		idle := true
 		for i := first; i < first+group && idle; i++ {
 			// Page 0 is never lent and never touched.
-			idle = i == 0 && group > 1 || i != 0 && p.warmIdle(i, now, age)
+			idle = i == 0 && group > 1 || i != 0 && p.isIdle(i, now, age)
 		}
 		if idle {
 			for i := first; i < first+group; i++ {
 				if i != 0 {
-					p.unlink(&p.warm, i)
-					p.link(&p.cold, i)
+					p.unlink(&p.idle, i)
+					p.link(&p.released, i)
 					p.pages[i].freed = releasedMark
 					p.resident--
-					p.reduce(i)
+					p.noteReleased(i)
 				}
 			}
 			sys.Discard(p.mem[int(first)*pageSize : int(first+group)*pageSize])
@@ -326,7 +326,7 @@ type arena struct {
 	pool    *pool
 	shard   int
 	partial [numClasses]uint32
-	loose   uint32 // classes, a bit each, that have given blocks back
+	sparse  uint32 // classes, a bit each, that have given blocks back
 }
 
 // alloc returns a block of class c with whatever was in it, or 0 when the
@@ -335,7 +335,7 @@ func (a *arena) alloc(c class) ref {
 	p := a.pool
 	i := a.partial[c]
 	if i == 0 {
-		if i = p.take(ownerTag(a.shard, c)); i == 0 {
+		if i = p.allocPage(ownerTag(a.shard, c)); i == 0 {
 			return 0
 		}
 		p.pages[i].free = allFree(c)
@@ -365,24 +365,24 @@ func (a *arena) release(r ref, c class, now seconds) {
 	pg.free |= bit
 	if pg.free == allFree(c) {
 		p.unlink(&a.partial[c], i)
-		p.give(i, now)
+		p.freePage(i, now)
 		return
 	}
-	a.loose |= 1 << c
+	a.sparse |= 1 << c
 }
 
-// tighten empties the pages of loose classes: of two that have free blocks,
+// compact empties the pages of loose classes: of two that have free blocks,
 // the emptier gives its blocks to the other, so that what a class holds is no
 // more than a page above what it needs. move must copy a block to one that it
 // takes from the arena and forget the old one, or refuse; it is called at most
 // n times. Whoever calls may hold no reference to a block across it.
-func (a *arena) tighten(n int, now seconds, move func(c class, r ref) bool) {
+func (a *arena) compact(n int, now seconds, move func(c class, r ref) bool) {
 	p := a.pool
-	for a.loose != 0 && n > 0 {
-		c := class(bits.TrailingZeros32(a.loose))
+	for a.sparse != 0 && n > 0 {
+		c := class(bits.TrailingZeros32(a.sparse))
 		i := a.partial[c]
 		if i == 0 || p.pages[i].next == 0 {
-			a.loose &^= 1 << c
+			a.sparse &^= 1 << c
 			continue
 		}
 		if next := p.pages[i].next; bits.OnesCount64(p.pages[next].free) > bits.OnesCount64(p.pages[i].free) {
@@ -400,12 +400,12 @@ func (a *arena) tighten(n int, now seconds, move func(c class, r ref) bool) {
 			}
 		}
 		if pg.free == allFree(c) {
-			p.give(i, now)
+			p.freePage(i, now)
 			continue
 		}
 		p.link(&a.partial[c], i)
 		if !moved {
-			a.loose &^= 1 << c
+			a.sparse &^= 1 << c
 		}
 	}
 }

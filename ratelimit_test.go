@@ -56,7 +56,7 @@ func TestLimiterModel(t *testing.T) {
 		count int
 	}
 	model := map[uint32]window{}
-	rng := random{state: 7}
+	rng := splitMix64{state: 7}
 	now := seconds(0)
 	for i := 0; i < 20000; i++ {
 		now += seconds(rng.below(2))
@@ -86,7 +86,7 @@ func TestLimiterUnderFlood(t *testing.T) {
 		spoofed = 20000
 	}
 	l := newLimiter(1<<12, limit, window, testKey()) // 320 entries
-	rng := random{state: 3}
+	rng := splitMix64{state: 3}
 	const greedy, honest = 20, 50
 	allowed := [greedy]int{}
 	windows := 3

@@ -88,7 +88,7 @@ func (p *sheet) fill(r *report) {
 		"Datagrams that the kernel handed over: connects, announces, scrapes, errors and drops together.")
 	for i := range r.families {
 		if f := p.of(r, i); f != nil {
-			p.sample(f.total().datagrams)
+			p.sample(f.sum().datagrams)
 		}
 	}
 	p.verdicts(r, "connects_total", "Connects that were answered.", "connect", outcomeAnswered, "result")

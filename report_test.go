@@ -181,7 +181,7 @@ func most() *report {
 			seeders: math.MaxInt, leechers: math.MaxInt, expired: math.MaxUint64, purged: math.MaxUint64}
 		f.sendFailed = math.MaxUint64
 		for v := range f.verdicts {
-			f.verdicts[v] = count{math.MaxUint64, math.MaxUint64, math.MaxUint64}
+			f.verdicts[v] = traffic{math.MaxUint64, math.MaxUint64, math.MaxUint64}
 		}
 	}
 	return r
@@ -234,14 +234,14 @@ func TestReportWarnsOnce(t *testing.T) {
 	k, lines := showKeeper(t, path)
 	for round := 0; round < 2; round++ {
 		for i := 0; i < 3; i++ {
-			k.writeReport(moment{})
+			k.writeReport(timestamp{})
 		}
 		lines.expectLines(t, "[WARN] -stats "+strconv.Quote(path)+": no such file or directory; trying again every ")
 		if err := os.Mkdir(dir, 0o755); err != nil {
 			t.Fatal(err)
 		}
 		for i := 0; i < 3; i++ {
-			k.writeReport(moment{})
+			k.writeReport(timestamp{})
 		}
 		lines.expectLines(t, "[INFO] -stats "+strconv.Quote(path)+": written again")
 		b, err := os.ReadFile(path)
@@ -256,9 +256,9 @@ func TestReportWarnsOnce(t *testing.T) {
 	if err := os.Mkdir(dir, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	k.writeReport(moment{})
+	k.writeReport(timestamp{})
 	k.close()
-	k.writeReport(moment{})
+	k.writeReport(timestamp{})
 	if left, err := os.ReadDir(dir); err != nil || len(left) != 0 {
 		t.Errorf("left behind: %v, %v", left, err)
 	}
@@ -289,7 +289,7 @@ func TestStrangersDontFillTheLog(t *testing.T) {
 		}
 		c.sendFailed += 1e6
 		w.published.publish(&c)
-		k.writeReport(moment{mono: now})
+		k.writeReport(timestamp{mono: now})
 	}
 	got := lines.take()
 	if reasons := len(newsNames) - 2; len(got) > 32*reasons || len(got) < 24*reasons { // 2 are the kernel's

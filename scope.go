@@ -66,13 +66,13 @@ func scope6(a *[18]byte) scope {
 	return scopeGlobal
 }
 
-// nobody4 says whether no host can have this address: 0/8, multicast, what is
+// isMartian4 says whether no host can have this address: 0/8, multicast, what is
 // reserved, broadcast.
-func nobody4(a *[6]byte) bool { return a[0] == 0 || a[0] >= 224 }
+func isMartian4(a *[6]byte) bool { return a[0] == 0 || a[0] >= 224 }
 
-// nobody6 is nobody4 for IPv6: multicast, ::, and IPv4 addresses in one of
+// isMartian6 is nobody4 for IPv6: multicast, ::, and IPv4 addresses in one of
 // their two disguises (::/96, ::ffff:0:0/96), which no packet should have.
-func nobody6(a *[18]byte) bool {
+func isMartian6(a *[18]byte) bool {
 	if a[0] == 0xff {
 		return true
 	}
@@ -87,17 +87,17 @@ func nobody6(a *[18]byte) bool {
 func isGlobal(ip string) bool {
 	if len(ip) == 4 {
 		a := [6]byte([]byte(ip + "\x00\x00"))
-		return !nobody4(&a) && scope4(&a) == scopeGlobal
+		return !isMartian4(&a) && scope4(&a) == scopeGlobal
 	}
 	a := [18]byte([]byte(ip + "\x00\x00"))
-	return !nobody6(&a) && scope6(&a) == scopeGlobal
+	return !isMartian6(&a) && scope6(&a) == scopeGlobal
 }
 
-// settled4 makes of the address that a packet on a link came from the one that
+// normalizeSource4 makes of the address that a packet on a link came from the one that
 // is kept. It returns false where no host can have it, and where the link's
 // number is too large to be kept.
-func settled4(a *[6]byte, link uint32) bool {
-	if nobody4(a) {
+func normalizeSource4(a *[6]byte, link uint32) bool {
+	if isMartian4(a) {
 		return false
 	}
 	if scope4(a) == scopeLink {
@@ -107,9 +107,9 @@ func settled4(a *[6]byte, link uint32) bool {
 	return true
 }
 
-// settled6 is settled4 for IPv6.
-func settled6(a *[18]byte, link uint32) bool {
-	if nobody6(a) {
+// normalizeSource6 is settled4 for IPv6.
+func normalizeSource6(a *[18]byte, link uint32) bool {
+	if isMartian6(a) {
 		return false
 	}
 	if scope6(a) == scopeLink {
@@ -118,14 +118,14 @@ func settled6(a *[18]byte, link uint32) bool {
 	return true
 }
 
-// unbind4 and unbind6 make of a link's address that is kept the one that it
+// stripLinkID4 and unbind6 make of a link's address that is kept the one that it
 // was.
-func unbind4(a *[6]byte)  { a[0], a[1] = 169, 254 }
-func unbind6(a *[18]byte) { a[4], a[5], a[6], a[7] = 0, 0, 0, 0 }
+func stripLinkID4(a *[6]byte)  { a[0], a[1] = 169, 254 }
+func stripLinkID6(a *[18]byte) { a[4], a[5], a[6], a[7] = 0, 0, 0, 0 }
 
-// external is the addresses under which the world knows this network, without
+// externalAddrs is the addresses under which the world knows this network, without
 // a port; zeros where there is none.
-type external struct {
+type externalAddrs struct {
 	v4 [6]byte
 	v6 [18]byte
 }

@@ -51,7 +51,7 @@ func TestWhoGetsWhom(t *testing.T) {
 		"global":  {"global"},
 	}
 	bothFamilies(t, func(t *testing.T, v6 bool) {
-		for asker, seen := range reached {
+		for requester, seen := range reached {
 			for peer := range reached {
 				for other := range reached {
 					for _, n := range []int{1, 30, 200} {
@@ -67,7 +67,7 @@ func TestWhoGetsWhom(t *testing.T) {
 								want += n
 							}
 						}
-						h := residents[asker](999, v6)
+						h := residents[requester](999, v6)
 						f := leech(h)
 						f.want, f.event = 200, 0
 						got := s.announce(h, f)
@@ -76,11 +76,11 @@ func TestWhoGetsWhom(t *testing.T) {
 							most = 66
 						}
 						if want = min(want, most); len(got.peers) != want {
-							t.Fatalf("%d %s and %s peers: a %s asker gets %d, want %d", n, peer, other, asker, len(got.peers), want)
+							t.Fatalf("%d %s and %s peers: a %s requester gets %d, want %d", n, peer, other, requester, len(got.peers), want)
 						}
 						for _, p := range got.peers {
 							if !slices.ContainsFunc(seen, func(scope string) bool { return p == residents[scope](int(p.Port())-2000, v6) }) {
-								t.Fatalf("a %s asker gets %s", asker, p)
+								t.Fatalf("a %s requester gets %s", requester, p)
 							}
 						}
 						// The counts are of all.
@@ -119,8 +119,8 @@ func TestNearFirst(t *testing.T) {
 			for i := range min(n, 20) {
 				s.list(residents["private"](i, v6), 1, 0)
 			}
-			for _, asker := range []string{"private", "host"} {
-				h := residents[asker](999, v6)
+			for _, requester := range []string{"private", "host"} {
+				h := residents[requester](999, v6)
 				for _, want := range []int{1, 10, 20, 30, 60} {
 					got := s.list(h, 1, int32(want))
 					near := 0
@@ -325,9 +325,9 @@ func TestFewAmongMany(t *testing.T) {
 		many = 5000
 	}
 	s := newTestStore(t, 2000, 1)
-	var rng random
+	var rng splitMix64
 	put := func(key *key4) {
-		if _, _, o := announce(s, &visit{hash: testHash(0)}, key, &rng, nil); o != outcomeAdded {
+		if _, _, o := announce(s, &announceParams{hash: testHash(0)}, key, &rng, nil); o != resultAdded {
 			t.Fatalf("outcome %d", o)
 		}
 	}
@@ -341,10 +341,10 @@ func TestFewAmongMany(t *testing.T) {
 		put(&key)
 	}
 	checkInvariants(t, s)
-	asker, dst := key4{198, 51, 100, 1, 1, 1}, make([]byte, 0, 2000)
-	for _, outside := range []*external{nil, testOutside} {
+	requester, dst := key4{198, 51, 100, 1, 1, 1}, make([]byte, 0, 2000)
+	for _, outside := range []*externalAddrs{nil, testOutside} {
 		for i := range 300 {
-			got, _, _ := announce(s, &visit{hash: testHash(0), want: 50, reach: reachOf(&asker, outside), outside: outside}, &asker, &rng, dst)
+			got, _, _ := announce(s, &announceParams{hash: testHash(0), want: 50, visibility: visibilityOf(&requester, outside), external: outside}, &requester, &rng, dst)
 			if n := len(got) / 6; n != 3 && outside == nil || n < 1 || n > 4 {
 				t.Fatalf("round %d: %d peers", i, n)
 			}
@@ -368,7 +368,7 @@ func TestFewAmongMany(t *testing.T) {
 	}
 }
 
-// TestFairToAll: an asker of each kind gets each of the peers that it may have
+// TestFairToAll: an requester of each kind gets each of the peers that it may have
 // equally often, in swarms of each layout.
 func TestFairToAll(t *testing.T) {
 	rounds := 200
@@ -386,8 +386,8 @@ func TestFairToAll(t *testing.T) {
 		"inline": {1, 1, 1, 1}, "leaf": {20, 20, 20, 20}, "trie": {200, 200, 200, 200}, "large global": {3, 3, 60, 1500}, "large private": {3, 60, 1500, 60},
 	}
 	for layout, n := range sizes {
-		for name, asker := range askers {
-			for _, outside := range []*external{nil, testOutside} {
+		for name, requester := range askers {
+			for _, outside := range []*externalAddrs{nil, testOutside} {
 				// Of how many it is given some: those that come first.
 				few := map[string]int{"global": n[3], "private": n[2], "host": n[1] + n[2], "link": n[0]}[name]
 				if name == "global" && outside != nil {
@@ -399,19 +399,19 @@ func TestFairToAll(t *testing.T) {
 				t.Run(fmt.Sprintf("%s/%s/%v", layout, name, outside != nil), func(t *testing.T) {
 					t.Parallel()
 					s := newTestStore(t, 200, 1)
-					rng := random{state: 7}
+					rng := splitMix64{state: 7}
 					for sc, first := range []key4{{0xe0, 1}, {127}, {10}, {203}} {
 						for i := range n[sc] {
 							k := first
 							k[2], k[3], k[4], k[5] = byte(i>>8), byte(i), 0x40+byte(sc)<<3+byte(i>>8), byte(i) // no port twice
-							announce(s, &visit{hash: testHash(0), flags: meta(i % 4 / 3)}, &k, &rng, nil)
+							announce(s, &announceParams{hash: testHash(0), flags: meta(i % 4 / 3)}, &k, &rng, nil)
 						}
 					}
 					want := max(1, min(few/3, 30))
 					hits, total := map[key4]float64{}, 0.0
 					dst := make([]byte, 0, 2000)
 					for total < float64(rounds*few) {
-						got, _, _ := announce(s, &visit{hash: testHash(0), want: want, stopped: false, reach: reachOf(asker, outside), outside: outside}, asker, &rng, dst)
+						got, _, _ := announce(s, &announceParams{hash: testHash(0), want: want, stopped: false, visibility: visibilityOf(requester, outside), external: outside}, requester, &rng, dst)
 						if len(got) != 6*want {
 							t.Fatalf("%d bytes for %d", len(got), want)
 						}

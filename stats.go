@@ -15,7 +15,7 @@ const (
 	announcedStop           // the peer has gone
 	announcedAbsent         // stopped, and was not stored
 	announcedFull           // answered, but there is no room to store the peer
-	announcedShare          // answered, but its source has stored its share
+	announcedQuota          // answered, but its source has stored its share
 	scraped
 	errorID        // error to an announce: the connection ID is bad or expired
 	errorScrapeID  // the same to a scrape
@@ -50,7 +50,7 @@ var verdictInfo = [numVerdicts]struct{ name, action, outcome, reason string }{
 	announcedStop:   {"announce, stopped", "announce", outcomeAnswered, "stopped"},
 	announcedAbsent: {"announce, stopped: not stored", "announce", outcomeAnswered, "absent"},
 	announcedFull:   {"announce, not stored: full", "announce", outcomeAnswered, "full"},
-	announcedShare:  {"announce, not stored: source has its share", "announce", outcomeAnswered, "share"},
+	announcedQuota:  {"announce, not stored: source has its share", "announce", outcomeAnswered, "share"},
 	scraped:         {"scrape", "scrape", outcomeAnswered, ""},
 	errorID:         {"error: connection ID", "announce", outcomeError, "connection_id"},
 	errorScrapeID:   {"error: connection ID", "scrape", outcomeError, "connection_id"},
@@ -68,10 +68,10 @@ var verdictInfo = [numVerdicts]struct{ name, action, outcome, reason string }{
 	dropRepeats:     {"dropped: repeated after errors", "other", outcomeDropped, "repeated"},
 }
 
-// count is datagrams and their bytes, and those of the replies.
-type count struct{ datagrams, in, out uint64 }
+// traffic is datagrams and their bytes, and those of the replies.
+type traffic struct{ datagrams, in, out uint64 }
 
-func (c *count) add(o count) {
+func (c *traffic) add(o traffic) {
 	c.datagrams += o.datagrams
 	c.in += o.in
 	c.out += o.out
@@ -79,12 +79,12 @@ func (c *count) add(o count) {
 
 // counters are what one worker, or all of them, have done.
 type counters struct {
-	verdicts   [numVerdicts]count
+	verdicts   [numVerdicts]traffic
 	sendFailed uint64 // replies that the kernel refused to send
 }
 
-// note counts a datagram.
-func (c *counters) note(v verdict, in, out int) {
+// record counts a datagram.
+func (c *counters) record(v verdict, in, out int) {
 	n := &c.verdicts[v]
 	n.datagrams++
 	n.in += uint64(in)
@@ -98,8 +98,8 @@ func (c *counters) add(o *counters) {
 	c.sendFailed += o.sendFailed
 }
 
-// total is all that was received.
-func (c *counters) total() (n count) {
+// sum is all that was received.
+func (c *counters) sum() (n traffic) {
 	for _, v := range c.verdicts {
 		n.add(v)
 	}

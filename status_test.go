@@ -25,8 +25,8 @@ func statusReport(t *testing.T, path string, r *report, age time.Duration) {
 func testReport() *report {
 	r := &report{version: "v1.2.3", uptime: 90061, every: 15, torrents: 12, limit: 64 << 20, poolSize: 40 << 20, poolUsed: 1 << 20}
 	r.families[0].sockets, r.families[1].sockets = 1, 1
-	r.families[0].verdicts[announcedNew] = count{900610, 9006100, 100}
-	r.families[1].verdicts[connected] = count{7, 112, 112}
+	r.families[0].verdicts[announcedNew] = traffic{900610, 9006100, 100}
+	r.families[1].verdicts[connected] = traffic{7, 112, 112}
 	r.families[1].seeders = 123456789
 	return r
 }

@@ -10,12 +10,12 @@ import (
 // no room, and says how many.
 func fillUp(t *testing.T, s *store, first int, now seconds) int {
 	t.Helper()
-	var rng random
+	var rng splitMix64
 	for n := 0; ; n++ {
 		i := first + n
-		switch _, _, o := announce(s, &visit{hash: testHash(i), now: now}, testKey4(i), &rng, nil); o {
-		case outcomeAdded:
-		case outcomeFull:
+		switch _, _, o := announce(s, &announceParams{hash: testHash(i), now: now}, testKey4(i), &rng, nil); o {
+		case resultAdded:
+		case resultFull:
 			return n
 		default:
 			t.Fatalf("torrent %d: outcome %d", i, o)
@@ -26,11 +26,11 @@ func fillUp(t *testing.T, s *store, first int, now seconds) int {
 // fillOne stores peers of one swarm until there is no room, and says how many.
 func fillOne(t *testing.T, s *store, torrent, first int, now seconds) int {
 	t.Helper()
-	var rng random
+	var rng splitMix64
 	for n := 0; ; n++ {
-		switch _, _, o := announce(s, &visit{hash: testHash(torrent), now: now}, testKey4(first+n), &rng, nil); o {
-		case outcomeAdded:
-		case outcomeFull:
+		switch _, _, o := announce(s, &announceParams{hash: testHash(torrent), now: now}, testKey4(first+n), &rng, nil); o {
+		case resultAdded:
+		case resultFull:
 			return n
 		default:
 			t.Fatalf("peer %d: outcome %d", first+n, o)
@@ -39,7 +39,7 @@ func fillOne(t *testing.T, s *store, torrent, first int, now seconds) int {
 }
 
 func sweepAll(s *store, now, ttl seconds) {
-	for i := uint32(1); i < s.pool.end(); i++ {
+	for i := uint32(1); i < s.pool.highWater(); i++ {
 		s.sweep(i, now, ttl)
 	}
 }
@@ -57,7 +57,7 @@ func TestNoRot(t *testing.T) {
 	large := fillOne(t, newTestStore(t, pages, 4), 0, 0, 0)
 
 	s := newTestStore(t, pages, 4)
-	var rng random
+	var rng splitMix64
 	now := seconds(0)
 	atLeast := func(what string, n, of int) {
 		t.Helper()
@@ -71,7 +71,7 @@ func TestNoRot(t *testing.T) {
 		now += 20 * testUnit
 		stay := 0
 		for i := 0; i < small; i += 10 {
-			if _, _, o := announce(s, &visit{hash: testHash(i), now: now}, testKey4(i), &rng, nil); o == outcomeRefreshed {
+			if _, _, o := announce(s, &announceParams{hash: testHash(i), now: now}, testKey4(i), &rng, nil); o == resultRefreshed {
 				stay++
 			}
 		}
@@ -110,17 +110,17 @@ func TestSpray(t *testing.T) {
 	const pages, hosts, each = 400, 1000, 10
 	s := newTestStore(t, pages, 4)
 	l := memoryPlan{pages: pages}
-	s.share.max = l.shareOf()
-	var rng random
+	s.quota.max = l.shareOf()
+	var rng splitMix64
 	sprayed, refused, next := 0, 0, 1<<20
 	for i := 0; i < hosts*each; i++ {
 		for j := 0; j < 5; j++ {
 			key := *testKey4(1 << 20)
 			key[4], key[5] = byte(next>>8), byte(next)|1
-			switch _, _, o := announce(s, &visit{hash: testHash(next)}, &key, &rng, nil); o {
-			case outcomeAdded:
+			switch _, _, o := announce(s, &announceParams{hash: testHash(next)}, &key, &rng, nil); o {
+			case resultAdded:
 				sprayed++
-			case outcomeShare:
+			case resultQuota:
 				refused++
 			default:
 				t.Fatalf("spray %d: outcome %d", next, o)
@@ -128,7 +128,7 @@ func TestSpray(t *testing.T) {
 			next++
 		}
 		host := i % hosts
-		if _, _, o := announce(s, &visit{hash: testHash(i)}, testKey4(host), &rng, nil); o != outcomeAdded {
+		if _, _, o := announce(s, &announceParams{hash: testHash(i)}, testKey4(host), &rng, nil); o != resultAdded {
 			t.Fatalf("torrent %d of host %d: outcome %d", i/hosts, host, o)
 		}
 	}

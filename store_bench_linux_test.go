@@ -17,11 +17,11 @@ import (
 // populate puts that many torrents of that many peers each into s.
 func populate(tb testing.TB, s *store, torrents, peers int) {
 	tb.Helper()
-	var rng random
+	var rng splitMix64
 	for i := 0; i < torrents; i++ {
 		for j := 0; j < peers; j++ {
-			v := visit{hash: testHash(i), flags: meta(j % 4 / 3)}
-			if _, _, o := announce(s, &v, testKey4(i*peers+j), &rng, nil); o != outcomeAdded {
+			v := announceParams{hash: testHash(i), flags: meta(j % 4 / 3)}
+			if _, _, o := announce(s, &v, testKey4(i*peers+j), &rng, nil); o != resultAdded {
 				tb.Fatalf("torrent %d, peer %d: outcome %d", i, j, o)
 			}
 		}
@@ -39,19 +39,19 @@ func BenchmarkAnnounce(b *testing.B) {
 		b.Run(fmt.Sprintf("torrents=%d/peers=%d", c.torrents, c.peers), func(b *testing.B) {
 			s := newTestStore(b, pages, 16)
 			populate(b, s, c.torrents, c.peers)
-			for i := 0; i < pages/chunkPages && s.pool.enlarge(1); i++ { // as the keeper does
+			for i := 0; i < pages/chunkPages && s.pool.collapseHuge(1); i++ { // as the keeper does
 			}
 			dst := make([]byte, 0, maxReply)
-			rng := random{state: 1}
+			rng := splitMix64{state: 1}
 			b.ReportAllocs()
 			b.ResetTimer()
 			var hash bep15.InfoHash
-			v := visit{hash: &hash, want: 50, now: 1}
+			v := announceParams{hash: &hash, want: 50, now: 1}
 			for i := 0; i < b.N; i++ {
 				t, p := int(rng.below(uint32(c.torrents))), int(rng.below(uint32(c.peers)))
 				hash = *testHash(t)
 				v.flags = meta(p % 4 / 3)
-				if _, _, o := announce(s, &v, testKey4(t*c.peers+p), &rng, dst); o != outcomeRefreshed {
+				if _, _, o := announce(s, &v, testKey4(t*c.peers+p), &rng, dst); o != resultRefreshed {
 					b.Fatalf("outcome %d", o)
 				}
 			}
@@ -95,9 +95,9 @@ func hold(b *testing.B, kind string, pages int) (held []time.Duration) {
 		f()
 		held = append(held, clock()-start)
 	}
-	var rng random
+	var rng splitMix64
 	join := func(torrent, peer int) {
-		announce(s, &visit{hash: testHash(torrent)}, testKey4(peer), &rng, nil)
+		announce(s, &announceParams{hash: testHash(torrent)}, testKey4(peer), &rng, nil)
 	}
 	switch kind {
 	case "create": // torrents of one peer, until the store is full
@@ -115,7 +115,7 @@ func hold(b *testing.B, kind string, pages int) (held []time.Duration) {
 		for i := 0; i < 1<<24; i++ {
 			join(0, i)
 		}
-		for i := uint32(1); i < s.pool.end(); i++ {
+		for i := uint32(1); i < s.pool.highWater(); i++ {
 			timed(func() { s.sweep(i, 50*testUnit, testUnit) })
 		}
 		if n, _ := s.totals(); n > 0 {
@@ -127,14 +127,14 @@ func hold(b *testing.B, kind string, pages int) (held []time.Duration) {
 		}
 		h := s.hash.sum(testHash(0)[:])
 		sh := s.shardOf(h)
-		r := sh.find(h, testHash(0))
-		s.unlink(sh, r)
+		r := sh.findTorrent(h, testHash(0))
+		s.unlinkTorrent(sh, r)
 		w := s.swarmOf(sh, r, 0)
 		var n uint64
 		gone4 := func(pe *peer[key4]) bool { return s.expire(&n, sourceOf(&pe.key), true) }
 		gone6 := func(pe *peer[key6]) bool { return s.expire(&n, sourceOf(&pe.key), true) }
 		for done := false; !done; {
-			timed(func() { done = w.dismantle(purgeStep, gone4, gone6) })
+			timed(func() { done = w.freeLeaves(purgeStep, gone4, gone6) })
 		}
 		if n != 1<<24 {
 			b.Fatalf("%d peers removed", n)
@@ -153,14 +153,14 @@ func BenchmarkParallel(b *testing.B) {
 	b.ResetTimer()
 	b.RunParallel(func(pb *testing.PB) {
 		dst := make([]byte, 0, maxReply)
-		rng := random{state: worker.Add(1)}
+		rng := splitMix64{state: worker.Add(1)}
 		var hash bep15.InfoHash
-		v := visit{hash: &hash, want: 50, now: 1}
+		v := announceParams{hash: &hash, want: 50, now: 1}
 		for pb.Next() {
 			t, p := int(rng.below(torrents)), int(rng.below(peers))
 			hash = *testHash(t)
 			v.flags = meta(p % 4 / 3)
-			if _, _, o := announce(s, &v, testKey4(t*peers+p), &rng, dst); o != outcomeRefreshed {
+			if _, _, o := announce(s, &v, testKey4(t*peers+p), &rng, dst); o != resultRefreshed {
 				b.Errorf("outcome %d", o)
 				return
 			}

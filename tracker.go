@@ -95,7 +95,7 @@ type tracker struct {
 	// scrape goes by its first one and the others are elsewhere: clients take what
 	// is missing from a reply for unknown, and zeros for a torrent without peers.
 	scrapeLimit int
-	external    atomic.Pointer[external]
+	external    atomic.Pointer[externalAddrs]
 }
 
 // setExternal tells the tracker under which addresses the world knows the
@@ -104,14 +104,14 @@ type tracker struct {
 // goroutine may call it, at any time; the packets that follow are answered by
 // it.
 func (t *tracker) setExternal(v4 [4]byte, v6 [16]byte) {
-	e := &external{}
+	e := &externalAddrs{}
 	if isGlobal(string(v4[:])) {
 		copy(e.v4[:], v4[:])
 	}
 	if isGlobal(string(v6[:])) {
 		copy(e.v6[:], v6[:])
 	}
-	if *e == (external{}) {
+	if *e == (externalAddrs{}) {
 		e = nil
 	}
 	t.external.Store(e)
@@ -122,7 +122,7 @@ func newTracker(s *store, interval seconds) *tracker {
 	t := &tracker{store: s, interval: interval, scopes: true, scrapeLimit: maxScrapeHashes}
 	// The oldest that a sweep can find a peer. Were its stamp to wrap
 	// before, it would live for ever.
-	if t.ttl(0)+2*s.unit+2*t.pass() >= stampSpan*s.unit {
+	if t.ttl(0)+2*s.unit+2*t.sweepPeriod() >= stampSpan*s.unit {
 		panic("tracker: stamps wrap before the sweep has seen them")
 	}
 	return t
@@ -131,9 +131,9 @@ func newTracker(s *store, interval seconds) *tracker {
 // stampUnit is the granularity of peers' ages for an announce interval.
 func stampUnit(interval seconds) seconds { return (interval + 23) / 24 }
 
-// pass is how long the sweep takes to look at every page. What is moved behind
+// sweepPeriod is how long the sweep takes to look at every page. What is moved behind
 // its back it sees one pass later.
-func (t *tracker) pass() seconds { return max(t.interval/16, 4) }
+func (t *tracker) sweepPeriod() seconds { return max(t.interval/16, 4) }
 
 // ttl is the time to live of a peer when that much of the pool, of 1024, is
 // in use.
@@ -153,7 +153,7 @@ type handler struct {
 	networks *limiter // connects by network
 	errors   *limiter // error replies by network
 	repeats  *limiter // error replies by IP, port and info hash
-	rng      random
+	rng      splitMix64
 	count    counters
 }
 
@@ -172,9 +172,9 @@ func address[K peerKey](from *K) []byte {
 	return bytesOf(from)[:len(*from)-2]
 }
 
-// unsettled says whether settled would do something with a source. Most are
+// needsNormalizing says whether settled would do something with a source. Most are
 // plain ones.
-func unsettled[K peerKey](from *K) bool {
+func needsNormalizing[K peerKey](from *K) bool {
 	first := (*from)[0]
 	if isV6[K]() {
 		return first&0xe0 != 0x20
@@ -182,29 +182,29 @@ func unsettled[K peerKey](from *K) bool {
 	return first == 0 || first == 169 || first >= 224
 }
 
-// settled makes of a source on a link the one that is kept, and says whether a
+// normalizeSource makes of a source on a link the one that is kept, and says whether a
 // host can have it.
-func settled[K peerKey](from *K, link uint32) bool {
+func normalizeSource[K peerKey](from *K, link uint32) bool {
 	if isV6[K]() {
-		return settled6((*key6)(unsafe.Pointer(from)), link)
+		return normalizeSource6((*key6)(unsafe.Pointer(from)), link)
 	}
-	return settled4((*key4)(unsafe.Pointer(from)), link)
+	return normalizeSource4((*key4)(unsafe.Pointer(from)), link)
 }
 
 // handle answers a request from an address and UDP port. The reply is appended
 // to dst, which must have room for maxReply bytes; nothing is appended where
 // there is none. link is the number of the link that a link-local source is
 // on.
-func handle[K peerKey](d *handler, dst, req []byte, from *K, link uint32, now moment) ([]byte, verdict) {
+func handle[K peerKey](d *handler, dst, req []byte, from *K, link uint32, now timestamp) ([]byte, verdict) {
 	if len(req) < bep15.HeaderSize {
 		return dst, dropShort
 	}
 	if port := bytesOf(from)[len(*from)-2:]; port[0]|port[1] == 0 {
 		return dst, dropSource
 	}
-	if d.scopes && unsettled(from) {
+	if d.scopes && needsNormalizing(from) {
 		key := *from
-		if !settled(&key, link) {
+		if !normalizeSource(&key, link) {
 			return dst, dropSource
 		}
 		from = &key
@@ -237,7 +237,7 @@ func handle[K peerKey](d *handler, dst, req []byte, from *K, link uint32, now mo
 
 // refuseUnproved appends an error reply of at most limit bytes for a source that
 // has not proved its address, unless the source got enough of them.
-func refuseUnproved[K peerKey](d *handler, dst, req []byte, from *K, text string, limit int, v verdict, now moment) ([]byte, verdict) {
+func refuseUnproved[K peerKey](d *handler, dst, req []byte, from *K, text string, limit int, v verdict, now timestamp) ([]byte, verdict) {
 	if isRepeated(d, req, from, d.repeats.limit, now) {
 		return dst, dropRepeats
 	}
@@ -249,7 +249,7 @@ func refuseUnproved[K peerKey](d *handler, dst, req []byte, from *K, text string
 
 // isRepeated counts an error reply and reports whether its IP, port and info
 // hash already got as many as limit. Each limit has its own count.
-func isRepeated[K peerKey](d *handler, req []byte, from *K, limit uint32, now moment) bool {
+func isRepeated[K peerKey](d *handler, req []byte, from *K, limit uint32, now timestamp) bool {
 	var key [len(key6{}) + 8 + 1]byte
 	n := copy(key[:], bytesOf(from))
 	n += copy(key[n:n+8], req[bep15.HeaderSize:])
@@ -259,14 +259,14 @@ func isRepeated[K peerKey](d *handler, req []byte, from *K, limit uint32, now mo
 
 // refuse appends an error reply for a source that has proved its address,
 // unless the source got enough of them.
-func refuse[K peerKey](d *handler, dst, req []byte, from *K, text string, v verdict, now moment) ([]byte, verdict) {
+func refuse[K peerKey](d *handler, dst, req []byte, from *K, text string, v verdict, now timestamp) ([]byte, verdict) {
 	if isRepeated(d, req, from, provedErrors, now) {
 		return dst, dropRepeats
 	}
 	return bep15.AppendError(dst, bep15.TransactionID(req), text, maxReply), v
 }
 
-func connect[K peerKey](d *handler, dst, req []byte, from *K, now moment) ([]byte, verdict) {
+func connect[K peerKey](d *handler, dst, req []byte, from *K, now timestamp) ([]byte, verdict) {
 	if bep15.ConnectionID(req) != bep15.ProtocolID {
 		return dst, dropMagic
 	}
@@ -280,7 +280,7 @@ func connect[K peerKey](d *handler, dst, req []byte, from *K, now moment) ([]byt
 	return bep15.AppendConnectReply(dst, transaction, d.cookies.issue(address(from), now)), connected
 }
 
-func answerAnnounce[K peerKey](d *handler, dst, req []byte, from *K, now moment) ([]byte, verdict) {
+func answerAnnounce[K peerKey](d *handler, dst, req []byte, from *K, now timestamp) ([]byte, verdict) {
 	transaction := bep15.TransactionID(req)
 	if len(req) < bep15.AnnounceSize {
 		return refuse(d, dst, req, from, textShort, errorMalformed, now)
@@ -293,7 +293,7 @@ func answerAnnounce[K peerKey](d *handler, dst, req []byte, from *K, now moment)
 	if isV6[K]() {
 		limit = maxWant6
 	}
-	v := visit{hash: a.InfoHash, stopped: a.Event == bep15.EventStopped, want: wantedPeers(&a, limit), now: now.mono}
+	v := announceParams{hash: a.InfoHash, stopped: a.Event == bep15.EventStopped, want: wantedPeers(&a, limit), now: now.mono}
 	if a.Left == 0 { // a client that skipped some of the files completes with more: a leecher
 		v.flags = metaSeeder
 		if a.Event == bep15.EventCompleted {
@@ -303,10 +303,10 @@ func answerAnnounce[K peerKey](d *handler, dst, req []byte, from *K, now moment)
 	key := *from
 	copy(bytesOf(&key)[len(key)-2:], a.Port[:])
 	if d.scopes {
-		if v.outside = d.external.Load(); v.outside != nil && outsideOf[K](v.outside) == *new(K) {
-			v.outside = nil // none of this family
+		if v.external = d.external.Load(); v.external != nil && externalOf[K](v.external) == *new(K) {
+			v.external = nil // none of this family
 		}
-		v.reach = reachOf(&key, v.outside)
+		v.visibility = visibilityOf(&key, v.external)
 	}
 
 	start := len(dst)
@@ -314,19 +314,19 @@ func answerAnnounce[K peerKey](d *handler, dst, req []byte, from *K, now moment)
 	interval := uint32(d.interval)
 	result := announced
 	switch o {
-	case outcomeDenied:
+	case resultDenied:
 		return refuse(d, dst, req, from, textDenied, errorDenied, now)
-	case outcomeAdded:
+	case resultAdded:
 		result = announcedNew
-	case outcomeStopped:
+	case resultStopped:
 		result = announcedStop
-	case outcomeAbsent:
+	case resultAbsent:
 		result = announcedAbsent
-	case outcomeFull:
+	case resultFull:
 		result = announcedFull
 		interval = max(interval/4, min(interval, fullInterval))
-	case outcomeShare:
-		result = announcedShare
+	case resultQuota:
+		result = announcedQuota
 	}
 	// Clients spread out because replies differ. No reply is below the
 	// interval: lists of trackers refuse less than 300 seconds.
@@ -345,7 +345,7 @@ func wantedPeers(a *bep15.AnnounceRequest, limit int) int {
 	return min(int(a.NumWant), limit)
 }
 
-func answerScrape[K peerKey](d *handler, dst, req []byte, from *K, now moment) ([]byte, verdict) {
+func answerScrape[K peerKey](d *handler, dst, req []byte, from *K, now timestamp) ([]byte, verdict) {
 	hashes := req[bep15.HeaderSize:]
 	if len(hashes) < len(bep15.InfoHash{}) {
 		return refuse(d, dst, req, from, textNoHash, errorNoHash, now)

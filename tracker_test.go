@@ -27,7 +27,7 @@ type service struct {
 	*tracker
 	t      testing.TB
 	v4, v6 *handler
-	now    moment
+	now    timestamp
 	proved map[netip.Addr]bool // has been sent an ID
 	last   verdict
 	link   uint32 // that the requests of link-local hosts come from
@@ -37,7 +37,7 @@ const testInterval seconds = 900
 
 const testWall = 1_700_000_000
 
-func testDesk(tr *tracker, key []byte, now moment) *handler {
+func testDesk(tr *tracker, key []byte, now timestamp) *handler {
 	seed := bytes.Repeat([]byte{0x3d, 0x91}, 8)
 	return &handler{
 		tracker:  tr,
@@ -58,7 +58,7 @@ func newServiceOf(t testing.TB, pages int, secret string) *service {
 	}
 	t.Cleanup(func() { closeStore(st) })
 	tr := newTracker(st, testInterval)
-	now := moment{mono: 1000, wall: testWall}
+	now := timestamp{mono: 1000, wall: testWall}
 	key := deriveKey([]byte(secret))
 	return &service{
 		tracker: tr,
@@ -257,13 +257,13 @@ func (s *service) id(h host) []byte {
 	if h.Addr().Is6() {
 		key := keyOf[key6](h)
 		if s.scopes {
-			settled(&key, s.link)
+			normalizeSource(&key, s.link)
 		}
 		addr = address(&key)
 	} else {
 		key := keyOf[key4](h)
 		if s.scopes {
-			settled(&key, s.link)
+			normalizeSource(&key, s.link)
 		}
 		addr = address(&key)
 	}
@@ -1002,10 +1002,10 @@ func TestLeechersFirst(t *testing.T) {
 				}
 				s.announce(h, f)
 			}
-			asker := residents["global"](999, v6)
+			requester := residents["global"](999, v6)
 			for _, want := range []int{0, 1, 2, 4, 10, 50, 66} {
 				for range 5 {
-					got := s.list(asker, 0, int32(want))
+					got := s.list(requester, 0, int32(want))
 					leechers := 0
 					for leechers < len(got) && int(got[leechers].Port())-2000 < n.leechers {
 						leechers++
@@ -1018,8 +1018,8 @@ func TestLeechersFirst(t *testing.T) {
 							n.leechers, n.seeders, want, leechers, seeders, wantLeechers, wantSeeders)
 					}
 					slices.SortFunc(got, host.Compare)
-					if slices.Contains(got, asker) || len(slices.Compact(got)) != leechers+seeders {
-						t.Fatalf("a peer is there twice, or is the asker: %v", got)
+					if slices.Contains(got, requester) || len(slices.Compact(got)) != leechers+seeders {
+						t.Fatalf("a peer is there twice, or is the requester: %v", got)
 					}
 				}
 			}
@@ -1146,7 +1146,7 @@ func TestDenied(t *testing.T) {
 }
 
 // TestBothFamilies: a torrent counts the peers of both families, and hands out
-// those of the asker's.
+// those of the requester's.
 func TestBothFamilies(t *testing.T) {
 	s := newService(t)
 	a4, b4 := netip.MustParseAddrPort("192.0.2.1:1001"), netip.MustParseAddrPort("192.0.2.2:1002")
@@ -1247,7 +1247,7 @@ func TestFullTracker(t *testing.T) {
 // any other, and not stored.
 func TestSourceShareAnswered(t *testing.T) {
 	families(t, func(t *testing.T, s *service, a, b, _ host) {
-		s.store.share.max = 3
+		s.store.quota.max = 3
 		for i := 0; i < 5; i++ {
 			f := leech(a)
 			f.hash = i
@@ -1273,8 +1273,8 @@ func TestTTL(t *testing.T) {
 	}
 	families(t, func(t *testing.T, s *service, a, b, _ host) {
 		sweep := func() {
-			for i := uint32(1); i < s.store.pool.end(); i++ {
-				s.store.sweep(i, s.now.mono, s.ttl(s.store.pool.fill()))
+			for i := uint32(1); i < s.store.pool.highWater(); i++ {
+				s.store.sweep(i, s.now.mono, s.ttl(s.store.pool.fillLevel()))
 			}
 		}
 		s.announce(a, leech(a))
@@ -1438,7 +1438,7 @@ func TestWallClockJumps(t *testing.T) {
 	} {
 		t.Run(fmt.Sprintf("%d to %d", jump.before, jump.after), func(t *testing.T) {
 			families(t, func(t *testing.T, _ *service, a, b, _ host) {
-				s := newServiceAt(t, moment{mono: 3, wall: jump.before})
+				s := newServiceAt(t, timestamp{mono: 3, wall: jump.before})
 				first := s.connectID(a)
 				s.pass(50)
 				second := s.connectID(a)
@@ -1476,7 +1476,7 @@ func TestWallClockJumps(t *testing.T) {
 }
 
 // newServiceAt makes a service whose clocks have stood there from the start.
-func newServiceAt(t testing.TB, now moment) *service {
+func newServiceAt(t testing.TB, now timestamp) *service {
 	s := newServiceOf(t, 4, "secret")
 	key := deriveKey([]byte("secret"))
 	s.now = now
@@ -1512,7 +1512,7 @@ func TestSlowDrift(t *testing.T) {
 func TestFirstSecondsOf1970(t *testing.T) {
 	families(t, func(t *testing.T, _ *service, a, _, _ host) {
 		for wall := uint32(0); wall < 8; wall++ {
-			s := newServiceAt(t, moment{wall: wall})
+			s := newServiceAt(t, timestamp{wall: wall})
 			id := s.connectID(a)
 			for i := 0; i < 120; i++ {
 				if !s.accepts(a, id) {

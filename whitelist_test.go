@@ -66,7 +66,7 @@ func reloadList(l *accessList) (installed bool) {
 }
 
 // reload is reloadList for a tracker that serves.
-func reload(m *maintenance, now moment) {
+func reload(m *maintenance, now timestamp) {
 	if reloadList(m.list) {
 		m.purge(now)
 	}
@@ -677,7 +677,7 @@ func FuzzList(f *testing.F) {
 // anything that is faster than a router.
 func BenchmarkListMillionLines(b *testing.B) {
 	const n = 1_000_000
-	rng := random{state: 1}
+	rng := splitMix64{state: 1}
 	text := make([]byte, 0, 41*n)
 	for i := 0; i < n; i++ {
 		var h [24]byte
@@ -705,7 +705,7 @@ func BenchmarkListMillionLines(b *testing.B) {
 // BenchmarkListLookup looks for torrents in a list of a million.
 func BenchmarkListLookup(b *testing.B) {
 	set := make(hashSet, 1_000_000)
-	rng := random{state: 1}
+	rng := splitMix64{state: 1}
 	for i := range set {
 		for j := range set[i] {
 			set[i][j] = byte(rng.next())

@@ -18,9 +18,9 @@ import (
 // clock tells the time since it was made, and the time of day.
 type clock struct{ start time.Time }
 
-func (c clock) now() moment {
+func (c clock) now() timestamp {
 	t := time.Now()
-	return moment{mono: seconds(t.Sub(c.start) / time.Second), wall: uint32(t.Unix())}
+	return timestamp{mono: seconds(t.Sub(c.start) / time.Second), wall: uint32(t.Unix())}
 }
 
 // worker is a socket with the handler that answers for it.
@@ -48,7 +48,7 @@ func answer[K peerKey](w *worker, n int) {
 	s, h := w.sock, w.handler
 	now := w.clock.now()
 	if prefetch.Enabled && n > 1 {
-		w.expect(n)
+		w.prefetchBatch(n)
 	}
 	for i := 0; i < n; i++ {
 		var from K
@@ -58,7 +58,7 @@ func answer[K peerKey](w *worker, n int) {
 		if len(out) > 0 {
 			s.Reply(i, out)
 		}
-		h.count.note(v, len(req), len(out))
+		h.count.record(v, len(req), len(out))
 		if w.log.Verbose {
 			w.log.Debug(source(&from), ": ", verdictInfo[v].name, ", ", strconv.Itoa(len(req)), " bytes in, ", strconv.Itoa(len(out)), " out")
 		}
@@ -70,9 +70,9 @@ func answer[K peerKey](w *worker, n int) {
 	}
 }
 
-// expect has the processor fetch what the announces of a batch read first: all
+// prefetchBatch has the processor fetch what the announces of a batch read first: all
 // at once, where each would have had to wait for its own.
-func (w *worker) expect(n int) {
+func (w *worker) prefetchBatch(n int) {
 	var hashes [udp.MaxBatch]uint64
 	announces := hashes[:0]
 	for i := 0; i < n; i++ {
@@ -80,10 +80,10 @@ func (w *worker) expect(n int) {
 		if len(req) < bep15.AnnounceSize || bep15.Action(req) != bep15.ActionAnnounce {
 			continue
 		}
-		w.handler.cookies.expect(bep15.ConnectionID(req))
+		w.handler.cookies.prefetch(bep15.ConnectionID(req))
 		announces = append(announces, w.handler.store.hash.sum(bep15.ParseAnnounce(req).InfoHash[:]))
 	}
-	w.handler.store.expect(announces)
+	w.handler.store.prefetchTorrents(announces)
 }
 
 // datagramSizes are the sizes of requests and replies.

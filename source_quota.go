@@ -12,16 +12,16 @@ import (
 // an IPv6 /64, the smallest network that a host can be given. It bounds how
 // much of the tracker one host can take.
 
-const shareWidth = 1024
+const quotaWidth = 1024
 
-// share counts the stored peers of all sources in two rows of counters. A
+// sourceQuota counts the stored peers of all sources in two rows of counters. A
 // source has at most as many as the smaller of its two counters says. Nothing
 // is ever evicted, and a stranger that shares one counter with a greedy source
 // still has the other: both coincide for one source in a million.
-type share struct {
+type sourceQuota struct {
 	hash siphash.Key
 	max  uint32 // peers a source may have
-	rows [2][shareWidth]atomic.Uint32
+	rows [2][quotaWidth]atomic.Uint32
 }
 
 // sourceOf is what a peer's share is counted by.
@@ -34,21 +34,21 @@ func sourceOf[K peerKey](key *K) uint64 {
 	return uint64(binary.BigEndian.Uint32(b))
 }
 
-func (s *share) counters(source uint64) (a, b *atomic.Uint32) {
+func (s *sourceQuota) counters(source uint64) (a, b *atomic.Uint32) {
 	var buf [8]byte
 	binary.LittleEndian.PutUint64(buf[:], source)
 	h := s.hash.Sum(buf[:])
-	return &s.rows[0][h%shareWidth], &s.rows[1][h>>32%shareWidth]
+	return &s.rows[0][h%quotaWidth], &s.rows[1][h>>32%quotaWidth]
 }
 
 // allows says whether source may have another peer stored.
-func (s *share) allows(source uint64) bool {
+func (s *sourceQuota) allows(source uint64) bool {
 	a, b := s.counters(source)
 	return min(a.Load(), b.Load()) < s.max
 }
 
 // add notes that a peer of source came (1) or went (-1).
-func (s *share) add(source uint64, n int32) {
+func (s *sourceQuota) add(source uint64, n int32) {
 	a, b := s.counters(source)
 	a.Add(uint32(n))
 	b.Add(uint32(n))
@@ -56,7 +56,7 @@ func (s *share) add(source uint64, n int32) {
 
 // sources returns how many sources have stored peers, counted up to 3. Sources
 // that share a counter count once.
-func (s *share) sources() (n int) {
+func (s *sourceQuota) sources() (n int) {
 	for i := range s.rows[0] {
 		if s.rows[0][i].Load() != 0 {
 			if n++; n == 3 {

@@ -66,7 +66,7 @@ func testKey6(i int) *key6 {
 
 // testOutside is the network as the world knows it: some of the peers of
 // scopedKey4 and scopedKey6 come from there.
-var testOutside = &external{v4: key4{198, 51, 100, 77}, v6: key6{0: 0x20, 1: 0x01, 2: 0x0d, 3: 0xb8, 4: 0xff, 15: 1}}
+var testOutside = &externalAddrs{v4: key4{198, 51, 100, 77}, v6: key6{0: 0x20, 1: 0x01, 2: 0x0d, 3: 0xb8, 4: 0xff, 15: 1}}
 
 // scopedKey4 is the i-th of peers of all scopes, as they are kept: 256 of a
 // scope, some with the ports of others.
@@ -205,15 +205,15 @@ func checkInvariants(t testing.TB, s *store) {
 	if partial != 0 {
 		t.Fatalf("%d pages with free blocks are in no list", partial)
 	}
-	warm, cold := walk(s.pool.warm, 0), walk(s.pool.cold, 0)
-	if used+warm+cold != int(s.pool.fresh)-1 || used+warm != s.pool.resident || s.pool.peak < used {
+	warm, cold := walk(s.pool.idle, 0), walk(s.pool.released, 0)
+	if used+warm+cold != int(s.pool.unused)-1 || used+warm != s.pool.resident || s.pool.peak < used {
 		t.Fatalf("%d pages lent, %d warm, %d cold: %d were used, %d count as resident, %d as the peak",
-			used, warm, cold, s.pool.fresh-1, s.pool.resident, s.pool.peak)
+			used, warm, cold, s.pool.unused-1, s.pool.resident, s.pool.peak)
 	}
-	for row := range s.share.rows {
+	for row := range s.quota.rows {
 		sum := 0
-		for i := range s.share.rows[row] {
-			sum += int(s.share.rows[row][i].Load())
+		for i := range s.quota.rows[row] {
+			sum += int(s.quota.rows[row][i].Load())
 		}
 		if sum != peers {
 			t.Fatalf("the shares of row %d add up to %d, there are %d peers", row, sum, peers)
@@ -236,7 +236,7 @@ func checkSwarm(t testing.TB, s *store, sh *shard, r ref, reach func(ref, class)
 			t.Fatalf("set %d: root %d, %d peers", i, set.root, set.n)
 		}
 		if set.root != 0 {
-			if w.kind(i) == mixed {
+			if w.scopeOfSet(i) == mixed {
 				checkRanks(t, &w, i)
 			}
 			if got := checkTree(t, &w, i, set.root, 0, 0, 0, reach); got != set.n {
@@ -341,8 +341,8 @@ func checkLeaf[K peerKey](t testing.TB, w *swarm, peers []peer[K], i int, prefix
 		if have > 0 && hashPeer(w, i, k)>>(64-have) != prefix {
 			t.Fatalf("peer %x is in the wrong leaf", *k)
 		}
-		if s := scopeOf(k); s != w.kind(i) && w.kind(i) != mixed {
-			t.Fatalf("peer %x of scope %d is in set %d of scope %d", *k, s, i, w.kind(i))
+		if s := scopeOf(k); s != w.scopeOfSet(i) && w.scopeOfSet(i) != mixed {
+			t.Fatalf("peer %x of scope %d is in set %d of scope %d", *k, s, i, w.scopeOfSet(i))
 		} else if j > 0 && scopeOf(&peers[j-1].key) > s {
 			t.Fatalf("peer %x is not in the order of scopes", *k)
 		}
@@ -367,8 +367,8 @@ type modelPeer struct {
 	seen              seconds
 }
 
-func (m *modelTorrent) census() census {
-	var c census
+func (m *modelTorrent) census() swarmCounts {
+	var c swarmCounts
 	if m == nil {
 		return c
 	}
@@ -388,7 +388,7 @@ type checker struct {
 	t     testing.TB
 	s     *store
 	m     model
-	rng   random
+	rng   splitMix64
 	now   seconds
 	log   []func() string
 	dst   []byte
@@ -396,7 +396,7 @@ type checker struct {
 	ops   int
 
 	scoped  bool // peers are given by scope
-	outside *external
+	outside *externalAddrs
 }
 
 func newChecker(t testing.TB, pages, shards int, weak uint64) *checker {
@@ -428,13 +428,13 @@ func (c *checker) done() {
 	}
 }
 
-func check[K peerKey](c *checker, hash *bep15.InfoHash, key *K, flags meta, stopped bool, want int) outcome {
+func check[K peerKey](c *checker, hash *bep15.InfoHash, key *K, flags meta, stopped bool, want int) announceResult {
 	c.t.Helper()
 	c.note("now %d: announce %x %x flags %b stopped %v want %d", c.now, *hash, *key, flags, stopped, want)
-	v := visit{hash: hash, flags: flags, stopped: stopped, want: want, now: c.now}
+	v := announceParams{hash: hash, flags: flags, stopped: stopped, want: want, now: c.now}
 	if c.scoped {
-		v.outside = c.outside
-		v.reach = reachOf(key, c.outside)
+		v.external = c.outside
+		v.visibility = visibilityOf(key, c.outside)
 	}
 	dst, got, o := announce(c.s, &v, key, &c.rng, c.dst[:0])
 	c.note("  -> outcome %d %+v, %d bytes", o, got, len(dst))
@@ -446,14 +446,14 @@ func check[K peerKey](c *checker, hash *bep15.InfoHash, key *K, flags meta, stop
 	}
 	seeder := flags&metaSeeder != 0
 	switch o {
-	case outcomeStopped, outcomeAbsent:
-		if !stopped || (mp != nil) != (o == outcomeStopped) {
+	case resultStopped, resultAbsent:
+		if !stopped || (mp != nil) != (o == resultStopped) {
 			c.fatalf("stopped without being told to, or what was not there")
 		}
 		if mp != nil {
 			delete(mt.peers, keyString(key))
 		}
-	case outcomeAdded:
+	case resultAdded:
 		if mp != nil || stopped {
 			c.fatalf("added a peer that was there, or stopped")
 		}
@@ -463,7 +463,7 @@ func check[K peerKey](c *checker, hash *bep15.InfoHash, key *K, flags meta, stop
 		}
 		mp = &modelPeer{seeder: seeder, seen: c.now}
 		mt.peers[keyString(key)] = mp
-	case outcomeRefreshed:
+	case resultRefreshed:
 		if mp == nil {
 			c.fatalf("refreshed a peer that was not there")
 		}
@@ -477,7 +477,7 @@ func check[K peerKey](c *checker, hash *bep15.InfoHash, key *K, flags meta, stop
 			}
 		}
 		mp.seen = c.now
-	case outcomeFull:
+	case resultFull:
 		if mp != nil || stopped {
 			c.fatalf("a peer that was stored, or stops, was refused")
 		}
@@ -543,7 +543,7 @@ type expectation struct {
 // expectation adds to e the peers that are in the swarm, by the words of
 // docs/router.md. Of whom the list has a peer of this network, it does not have
 // the peer of the same port outside.
-func (c *checker) expectation(e expectation, asker string, fit, got []string) expectation {
+func (c *checker) expectation(e expectation, requester string, fit, got []string) expectation {
 	if e.inside == nil {
 		e.inside = map[string]bool{}
 	}
@@ -567,17 +567,17 @@ func (c *checker) expectation(e expectation, asker string, fit, got []string) ex
 	}
 	outside := ""
 	if c.outside != nil {
-		k := outsideOf[key4](c.outside)
+		k := externalOf[key4](c.outside)
 		outside = string(k[:4])
-		if len(asker) == 18 {
-			k := outsideOf[key6](c.outside)
+		if len(requester) == 18 {
+			k := externalOf[key6](c.outside)
 			outside = string(k[:16])
 		}
 	}
 	host := func(k string) string { return k[:len(k)-2] }
 	port := func(k string) string { return k[len(k)-2:] }
-	own := modelScope(asker)
-	inside := own != "global" || host(asker) == outside
+	own := modelScope(requester)
+	inside := own != "global" || host(requester) == outside
 	if !inside {
 		repeated := 0
 		all := part(func(k string) (string, bool) {
@@ -590,19 +590,19 @@ func (c *checker) expectation(e expectation, asker string, fit, got []string) ex
 			}
 			return "", false
 		})
-		e.loose = e.loose || len(all) < repeated && repeated > patience || len(fit)-len(all) > patience
+		e.loose = e.loose || len(all) < repeated && repeated > maxRejected || len(fit)-len(all) > maxRejected
 		return e
 	}
 	if strings.HasPrefix(own, "link") {
 		same := part(func(k string) (string, bool) { return unboundString(k), modelScope(k) == own })
-		e.loose = e.loose || len(fit)-len(same) > patience
+		e.loose = e.loose || len(fit)-len(same) > maxRejected
 		maps.Copy(e.inside, same)
 	}
 	maps.Copy(e.inside, part(func(k string) (string, bool) {
 		s := modelScope(k)
-		return k, (s == "private" || s == "host" && own == "host") && !(host(asker) == outside && port(k) == port(asker))
+		return k, (s == "private" || s == "host" && own == "host") && !(host(requester) == outside && port(k) == port(requester))
 	}))
-	near := map[string]bool{port(asker): true}
+	near := map[string]bool{port(requester): true}
 	for _, k := range got {
 		if e.inside[k] {
 			near[port(k)] = true
@@ -710,7 +710,7 @@ func (c *checker) sweep(ttl seconds) {
 	got := 0
 	for last := -1; last != got; {
 		last = got
-		for i := uint32(1); i < c.s.pool.end(); i++ {
+		for i := uint32(1); i < c.s.pool.highWater(); i++ {
 			got += c.s.sweep(i, c.now, ttl)
 		}
 	}
@@ -730,11 +730,11 @@ func (c *checker) purge(admit func(*bep15.InfoHash) bool) {
 		}
 	}
 	got := 0
-	c.s.still.Store(true)
-	for i := uint32(1); i < c.s.pool.end(); i++ {
+	c.s.compactionPaused.Store(true)
+	for i := uint32(1); i < c.s.pool.highWater(); i++ {
 		got += c.s.purge(i, c.now, admit)
 	}
-	c.s.still.Store(false)
+	c.s.compactionPaused.Store(false)
 	if got != want {
 		c.fatalf("%d torrents purged, want %d", got, want)
 	}
@@ -881,26 +881,26 @@ func TestStoreModel(t *testing.T) {
 // and there is room again when something goes.
 func TestFull(t *testing.T) {
 	s := newTestStore(t, 1, 1)
-	var rng random
-	put := func(i int) outcome {
-		_, _, o := announce(s, &visit{hash: testHash(i), now: 5}, testKey4(i), &rng, nil)
+	var rng splitMix64
+	put := func(i int) announceResult {
+		_, _, o := announce(s, &announceParams{hash: testHash(i), now: 5}, testKey4(i), &rng, nil)
 		return o
 	}
 	for i := 0; i < pageTorrents; i++ {
-		if o := put(i); o != outcomeAdded {
+		if o := put(i); o != resultAdded {
 			t.Fatalf("torrent %d: outcome %d", i, o)
 		}
 	}
-	if o := put(pageTorrents); o != outcomeFull {
+	if o := put(pageTorrents); o != resultFull {
 		t.Fatalf("one too many: outcome %d", o)
 	}
 	for i := 0; i < pageTorrents; i++ {
-		if o := put(i); o != outcomeRefreshed {
+		if o := put(i); o != resultRefreshed {
 			t.Fatalf("refresh of %d: outcome %d", i, o)
 		}
 	}
-	announce(s, &visit{hash: testHash(7), stopped: true}, testKey4(7), &rng, nil)
-	if o := put(pageTorrents); o != outcomeAdded {
+	announce(s, &announceParams{hash: testHash(7), stopped: true}, testKey4(7), &rng, nil)
+	if o := put(pageTorrents); o != resultAdded {
 		t.Fatalf("after one left: outcome %d", o)
 	}
 	checkInvariants(t, s)
@@ -909,13 +909,13 @@ func TestFull(t *testing.T) {
 // TestNewcomerInFullSwarm: who cannot be stored gets peers all the same.
 func TestNewcomerInFullSwarm(t *testing.T) {
 	s := newTestStore(t, 1, 1)
-	var rng random
+	var rng splitMix64
 	dst := make([]byte, 0, 1200)
 	for i := 0; i < 4; i++ {
-		announce(s, &visit{hash: testHash(0)}, testKey4(i), &rng, nil)
+		announce(s, &announceParams{hash: testHash(0)}, testKey4(i), &rng, nil)
 	}
-	got, c, o := announce(s, &visit{hash: testHash(0), want: 50}, testKey4(9), &rng, dst)
-	if o != outcomeFull || len(got) != 4*6 || c.leechers != 4 {
+	got, c, o := announce(s, &announceParams{hash: testHash(0), want: 50}, testKey4(9), &rng, dst)
+	if o != resultFull || len(got) != 4*6 || c.leechers != 4 {
 		t.Fatalf("outcome %d, %d bytes, %+v", o, len(got), c)
 	}
 }
@@ -924,28 +924,28 @@ func TestNewcomerInFullSwarm(t *testing.T) {
 // touched; what expires is given back.
 func TestSourceShare(t *testing.T) {
 	s := newTestStore(t, 64, 1)
-	s.share.max = 100
-	var rng random
-	add := func(hash int, key *key6) outcome {
-		_, _, o := announce(s, &visit{hash: testHash(hash)}, key, &rng, nil)
+	s.quota.max = 100
+	var rng splitMix64
+	add := func(hash int, key *key6) announceResult {
+		_, _, o := announce(s, &announceParams{hash: testHash(hash)}, key, &rng, nil)
 		return o
 	}
-	count := map[outcome]int{}
+	count := map[announceResult]int{}
 	for i := 0; i < 150; i++ {
 		k := *testKey6(1)
 		k[15] = byte(i) // within one /64
 		count[add(i, &k)]++
 	}
-	if count[outcomeAdded] != 100 || count[outcomeShare] != 50 {
+	if count[resultAdded] != 100 || count[resultQuota] != 50 {
 		t.Fatalf("outcomes %v", count)
 	}
-	if o := add(0, testKey6(2)); o != outcomeAdded {
+	if o := add(0, testKey6(2)); o != resultAdded {
 		t.Fatalf("another /64 in the same swarm: %d", o)
 	}
-	for i := uint32(1); i < s.pool.end(); i++ {
+	for i := uint32(1); i < s.pool.highWater(); i++ {
 		s.sweep(i, 1000, 10)
 	}
-	if o := add(5, testKey6(1)); o != outcomeAdded {
+	if o := add(5, testKey6(1)); o != resultAdded {
 		t.Fatalf("after its peers expired: %d", o)
 	}
 	checkInvariants(t, s)
@@ -956,14 +956,14 @@ func TestSourceShare(t *testing.T) {
 func TestShareRace(t *testing.T) {
 	for range 10 {
 		s := newTestStore(t, 4, 1)
-		s.share.max = 1
+		s.quota.max = 1
 		key := testKey4(1)
 		s.pool.mu.Lock() // which the announce must wait for, in the middle
-		done := make(chan census)
+		done := make(chan swarmCounts)
 		go func() {
-			var rng random
-			_, c, o := announce(s, &visit{hash: testHash(0)}, key, &rng, nil)
-			if o == outcomeAdded && c.leechers == 0 {
+			var rng splitMix64
+			_, c, o := announce(s, &announceParams{hash: testHash(0)}, key, &rng, nil)
+			if o == resultAdded && c.leechers == 0 {
 				t.Error("added, but not there")
 			}
 			done <- c
@@ -975,10 +975,10 @@ func TestShareRace(t *testing.T) {
 		for range 1000 {
 			runtime.Gosched()
 		}
-		s.share.add(sourceOf(key), 1)
+		s.quota.add(sourceOf(key), 1)
 		s.pool.mu.Unlock()
 		<-done
-		s.share.add(sourceOf(key), -1)
+		s.quota.add(sourceOf(key), -1)
 		checkInvariants(t, s)
 	}
 }
@@ -987,13 +987,13 @@ func TestShareRace(t *testing.T) {
 // torrents gets in between two of them, also where each is done in one step.
 func TestPurgeLetsIn(t *testing.T) {
 	s := newTestStore(t, 64, 1)
-	var rng random
+	var rng splitMix64
 	for i := 0; i < pageTorrents; i++ {
-		announce(s, &visit{hash: testHash(i)}, testKey4(i), &rng, nil)
+		announce(s, &announceParams{hash: testHash(i)}, testKey4(i), &rng, nil)
 	}
 	asked := 0 // under the shard's lock
 	in := make(chan int, 1)
-	s.still.Store(true)
+	s.compactionPaused.Store(true)
 	s.purge(1, 0, func(*bep15.InfoHash) bool {
 		if asked++; asked == 1 {
 			go func() {
@@ -1020,7 +1020,7 @@ func TestPurgeLetsIn(t *testing.T) {
 func TestSweepBehind(t *testing.T) {
 	for _, ahead := range []seconds{1, testUnit, 5 * testUnit} {
 		s := newTestStore(t, 64, 1)
-		var rng random
+		var rng splitMix64
 		const now, ttl = 50 * testUnit, 40 * testUnit
 		for i := 0; i < 400; i++ {
 			at := now - 1 + ahead
@@ -1029,8 +1029,8 @@ func TestSweepBehind(t *testing.T) {
 			}
 			// A record, a leaf, a tree.
 			torrent := max(0, i%10-7)
-			announce(s, &visit{hash: testHash(torrent), now: at}, testKey4(i), &rng, nil)
-			announce(s, &visit{hash: testHash(10 + i), now: at}, testKey6(i), &rng, nil)
+			announce(s, &announceParams{hash: testHash(torrent), now: at}, testKey4(i), &rng, nil)
+			announce(s, &announceParams{hash: testHash(10 + i), now: at}, testKey6(i), &rng, nil)
 		}
 		sweepAll(s, now-1, ttl)
 		sweepAll(s, now-1, ttl) // what the first has moved
@@ -1053,24 +1053,24 @@ func TestFairChoice(t *testing.T) {
 			t.Run(fmt.Sprintf("peers=%d/want=%d", n, want), func(t *testing.T) {
 				t.Parallel()
 				s := newTestStore(t, 100, 1)
-				rng := random{state: 42}
+				rng := splitMix64{state: 42}
 				for i := 0; i < n; i++ {
-					announce(s, &visit{hash: testHash(0), flags: meta(i % 4 / 3)}, testKey4(i), &rng, nil)
+					announce(s, &announceParams{hash: testHash(0), flags: meta(i % 4 / 3)}, testKey4(i), &rng, nil)
 				}
-				// The asker is stored, in a place that could favour a neighbour.
-				asker := testKey4(0)
+				// The requester is stored, in a place that could favour a neighbour.
+				requester := testKey4(0)
 				hits := make([]float64, n)
 				dst := make([]byte, 0, 1200)
 				total := 0.0
 				for total < float64(rounds*n) {
-					got, _, _ := announce(s, &visit{hash: testHash(0), want: want}, asker, &rng, dst)
+					got, _, _ := announce(s, &announceParams{hash: testHash(0), want: want}, requester, &rng, dst)
 					for ; len(got) > 0; got = got[6:] {
 						hits[int(got[2])<<8|int(got[3])]++
 						total++
 					}
 				}
 				if hits[0] != 0 {
-					t.Fatal("the asker is in its own list")
+					t.Fatal("the requester is in its own list")
 				}
 				expected := total / float64(n-1)
 				chi := 0.0
@@ -1093,10 +1093,10 @@ func TestFairChoice(t *testing.T) {
 // nothing on the way.
 func TestGrowthAndFold(t *testing.T) {
 	s := newTestStore(t, 200, 1)
-	var rng random
+	var rng splitMix64
 	const n = 10000
 	for i := 0; i < n; i++ {
-		announce(s, &visit{hash: testHash(i)}, testKey4(i), &rng, nil)
+		announce(s, &announceParams{hash: testHash(i)}, testKey4(i), &rng, nil)
 	}
 	checkInvariants(t, s)
 	if sh := &s.shards[0]; sh.inUse != n {
@@ -1109,7 +1109,7 @@ func TestGrowthAndFold(t *testing.T) {
 	}
 	order := rand.New(rand.NewSource(1)).Perm(n)
 	for j, i := range order {
-		announce(s, &visit{hash: testHash(i), stopped: true}, testKey4(i), &rng, nil)
+		announce(s, &announceParams{hash: testHash(i), stopped: true}, testKey4(i), &rng, nil)
 		if j%1000 == 0 {
 			checkInvariants(t, s)
 		}
@@ -1123,11 +1123,11 @@ func TestGrowthAndFold(t *testing.T) {
 // used again.
 func TestTrim(t *testing.T) {
 	s := newTestStore(t, 400, 1)
-	var rng random
+	var rng splitMix64
 	for round := 0; round < 3; round++ {
 		now := seconds(round) * 10000
 		for i := 0; i < 20000; i++ {
-			if _, _, o := announce(s, &visit{hash: testHash(i), now: now}, testKey4(i), &rng, nil); o != outcomeAdded {
+			if _, _, o := announce(s, &announceParams{hash: testHash(i), now: now}, testKey4(i), &rng, nil); o != resultAdded {
 				t.Fatalf("round %d, torrent %d: outcome %d", round, i, o)
 			}
 		}
@@ -1135,7 +1135,7 @@ func TestTrim(t *testing.T) {
 		if used != resident || used < 20000/pageTorrents {
 			t.Fatalf("%d pages used, %d resident", used, resident)
 		}
-		for i := uint32(1); i < s.pool.end(); i++ {
+		for i := uint32(1); i < s.pool.highWater(); i++ {
 			s.sweep(i, now+5000, 100)
 		}
 		for _, at := range []seconds{now + 4999, now + 5000} { // the clock that is asked may be behind
@@ -1161,7 +1161,7 @@ func TestStamps(t *testing.T) {
 	for interval := minInterval; interval <= maxInterval; interval++ {
 		tr := newTracker(&store{unit: stampUnit(interval)}, interval)
 		unit := tr.store.unit
-		oldest := tr.ttl(0) + 2*unit + 2*tr.pass()
+		oldest := tr.ttl(0) + 2*unit + 2*tr.sweepPeriod()
 		for _, at := range []seconds{0, 1, stampSpan*unit - 1, 7*stampSpan*unit + 3} {
 			for _, age := range []seconds{0, unit, tr.ttl(1024), oldest} {
 				got := stampOf(at, unit).age(stampOf(at+age, unit)) * unit

@@ -30,10 +30,10 @@ type torrent struct {
 	hash      bep15.InfoHash
 	next      ref // in the chain
 	completed uint32
-	body
+	peerData
 }
 
-var _ [lineUnits * unit]byte = [unsafe.Sizeof(torrent{})]byte{}
+var _ [lineUnits * granule]byte = [unsafe.Sizeof(torrent{})]byte{}
 
 const (
 	// firstBuckets is the size of an empty shard's table.
@@ -48,31 +48,31 @@ const (
 
 // shard is a part of the store.
 type shard struct {
-	mu       sync.Mutex
-	arena    arena
-	buckets  []ref // reserved; inUse of them make the table
-	inUse    uint32
-	mask     uint32 // the smallest 2^n - 1 that covers inUse
-	torrents uint32
-	dirty    uint32          // the most buckets in use since the last trim
-	latest   seconds         // when the newest announce came
-	peers    [numSets]uint32 // by family and role
-	_        [64]byte        // keeps the neighbour's lock off this cache line
+	mu             sync.Mutex
+	arena          arena
+	buckets        []ref // reserved; inUse of them make the table
+	inUse          uint32
+	mask           uint32 // the smallest 2^n - 1 that covers inUse
+	torrents       uint32
+	touchedBuckets uint32          // the most buckets in use since the last trim
+	latest         seconds         // when the newest announce came
+	peers          [numSets]uint32 // by family and role
+	_              [64]byte        // keeps the neighbour's lock off this cache line
 }
 
 // store is everything the tracker remembers of its swarms.
 type store struct {
-	pool     *pool
-	shards   []shard
-	shift    uint // of a hash, leaves the shard
-	hash     tableHash
-	peerHash tableHash
-	share    share
-	unit     seconds                    // of stamps
-	still    atomic.Bool                // no block may be moved
-	expired  [2]uint64                  // peers that the sweep let go, IPv4 and IPv6; the sweeper's own
-	purged   [2]uint64                  // peers that went with a torrent that is refused; likewise
-	admit    func(*bep15.InfoHash) bool // nil: every torrent; called under a lock
+	pool             *pool
+	shards           []shard
+	shift            uint // of a hash, leaves the shard
+	hash             tableHash
+	peerHash         tableHash
+	quota            sourceQuota
+	unit             seconds                    // of stamps
+	compactionPaused atomic.Bool                // no block may be moved
+	expired          [2]uint64                  // peers that the sweep let go, IPv4 and IPv6; the sweeper's own
+	purged           [2]uint64                  // peers that went with a torrent that is refused; likewise
+	admit            func(*bep15.InfoHash) bool // nil: every torrent; called under a lock
 }
 
 // newStore makes a store of that many pages and shards, a power of two. share
@@ -92,8 +92,8 @@ func newStore(pages, shards int, share uint32, unit seconds, seed []byte) (*stor
 		peerHash: tableHash{key: siphash.NewKey(seed[16:])},
 		unit:     unit,
 	}
-	s.share.hash = siphash.NewKey(seed[32:])
-	s.share.max = share
+	s.quota.hash = siphash.NewKey(seed[32:])
+	s.quota.max = share
 	n := max(firstBuckets, pages*pageTorrents/shards)
 	mem, err := sys.Reserve(n * shards * bucketBytes)
 	if err != nil {
@@ -129,7 +129,7 @@ func (sh *shard) bucket(h uint64) *ref {
 	return &sh.buckets[b]
 }
 
-func (sh *shard) torrent(r ref) *torrent { return at[torrent](sh.arena.pool, r) }
+func (sh *shard) torrent(r ref) *torrent { return block[torrent](sh.arena.pool, r) }
 
 // sameHash compares in words; Go would call a function.
 func sameHash(a, b *bep15.InfoHash) bool {
@@ -138,8 +138,8 @@ func sameHash(a, b *bep15.InfoHash) bool {
 		binary.LittleEndian.Uint32(a[16:]) == binary.LittleEndian.Uint32(b[16:])
 }
 
-// find is the record of an info hash, or 0.
-func (sh *shard) find(h uint64, hash *bep15.InfoHash) ref {
+// findTorrent is the record of an info hash, or 0.
+func (sh *shard) findTorrent(h uint64, hash *bep15.InfoHash) ref {
 	for r := *sh.bucket(h); r != 0; {
 		t := sh.torrent(r)
 		if sameHash(&t.hash, hash) {
@@ -150,9 +150,9 @@ func (sh *shard) find(h uint64, hash *bep15.InfoHash) ref {
 	return 0
 }
 
-// expect has the processor fetch the table's entries and then the records for
+// prefetchTorrents has the processor fetch the table's entries and then the records for
 // these hashes of info hashes.
-func (s *store) expect(hashes []uint64) {
+func (s *store) prefetchTorrents(hashes []uint64) {
 	for _, h := range hashes {
 		sh := s.shardOf(h)
 		sh.mu.Lock()
@@ -169,18 +169,18 @@ func (s *store) expect(hashes []uint64) {
 	}
 }
 
-// link adds a record to the table.
-func (s *store) link(sh *shard, h uint64, r ref) {
+// linkTorrent adds a record to the table.
+func (s *store) linkTorrent(sh *shard, h uint64, r ref) {
 	head := sh.bucket(h)
 	sh.torrent(r).next, *head = *head, r
 	sh.torrents++
 	if sh.torrents > sh.inUse && int(sh.inUse) < len(sh.buckets) {
-		s.grow(sh)
+		s.splitBucket(sh)
 	}
 }
 
-// unlink takes a record out of the table.
-func (s *store) unlink(sh *shard, r ref) {
+// unlinkTorrent takes a record out of the table.
+func (s *store) unlinkTorrent(sh *shard, r ref) {
 	t := sh.torrent(r)
 	p := sh.bucket(s.hash.sum(t.hash[:]))
 	for *p != r {
@@ -191,18 +191,18 @@ func (s *store) unlink(sh *shard, r ref) {
 	sh.torrents--
 	// Two at a time, or a table that empties would never catch up.
 	for i := 0; i < 2 && sh.torrents < sh.inUse/2 && sh.inUse > firstBuckets; i++ {
-		sh.fold()
+		sh.mergeBucket()
 	}
 }
 
-// grow splits the next bucket in turn.
-func (s *store) grow(sh *shard) {
+// splitBucket splits the next bucket in turn.
+func (s *store) splitBucket(sh *shard) {
 	b := sh.inUse
 	if b > sh.mask {
 		sh.mask = sh.mask<<1 | 1
 	}
 	sh.inUse++
-	sh.dirty = max(sh.dirty, sh.inUse)
+	sh.touchedBuckets = max(sh.touchedBuckets, sh.inUse)
 	low, high := &sh.buckets[b&(sh.mask>>1)], &sh.buckets[b]
 	for r := *low; r != 0; {
 		t := sh.torrent(r)
@@ -216,8 +216,8 @@ func (s *store) grow(sh *shard) {
 	*low, *high = 0, 0
 }
 
-// fold joins the last bucket with the one that it was split from.
-func (sh *shard) fold() {
+// mergeBucket joins the last bucket with the one that it was split from.
+func (sh *shard) mergeBucket() {
 	last := &sh.buckets[sh.inUse-1]
 	p := &sh.buckets[(sh.inUse-1)&(sh.mask>>1)]
 	for *p != 0 {
@@ -230,48 +230,48 @@ func (sh *shard) fold() {
 	}
 }
 
-// tally keeps the shard's count of peers: what a torrent had before and has
+// addCounts keeps the shard's count of peers: what a torrent had before and has
 // after a change.
-func (sh *shard) tally(before, after [numSets]uint32) {
+func (sh *shard) addCounts(before, after [numSets]uint32) {
 	for i := range sh.peers {
 		sh.peers[i] += after[i] - before[i]
 	}
 }
 
-// remove forgets an empty torrent.
-func (s *store) remove(sh *shard, r ref, now seconds) {
-	s.unlink(sh, r)
+// removeTorrent forgets an empty torrent.
+func (s *store) removeTorrent(sh *shard, r ref, now seconds) {
+	s.unlinkTorrent(sh, r)
 	sh.arena.release(r, classTorrent, now)
 }
 
 // swarmOf is the swarm of record r.
 func (s *store) swarmOf(sh *shard, r ref, now seconds) swarm {
-	return swarm{body: &sh.torrent(r).body, self: r, arena: &sh.arena, hash: &s.peerHash, now: now, stamp: stampOf(now, s.unit)}
+	return swarm{peerData: &sh.torrent(r).peerData, self: r, arena: &sh.arena, hash: &s.peerHash, now: now, stamp: stampOf(now, s.unit)}
 }
 
-// tightenSteps bounds how many blocks are moved after an announce. One block
+// compactSteps bounds how many blocks are moved after an announce. One block
 // is moved for each that is freed, on average.
-const tightenSteps = 8
+const compactSteps = 8
 
-// tighten moves blocks of the shard together where some have been freed.
-func (s *store) tighten(sh *shard, n int, now seconds) {
-	if sh.arena.loose == 0 || s.still.Load() {
+// compact moves blocks of the shard together where some have been freed.
+func (s *store) compact(sh *shard, n int, now seconds) {
+	if sh.arena.sparse == 0 || s.compactionPaused.Load() {
 		return
 	}
-	sh.arena.tighten(n, now, func(c class, r ref) bool { return s.move(sh, c, r, now) })
+	sh.arena.compact(n, now, func(c class, r ref) bool { return s.moveBlock(sh, c, r, now) })
 }
 
-// move copies block r of the shard to another and has all that refers to it
+// moveBlock copies block r of the shard to another and has all that refers to it
 // refer to that. It refuses what many refer to, or what it cannot find the way
 // to.
-func (s *store) move(sh *shard, c class, r ref, now seconds) bool {
+func (s *store) moveBlock(sh *shard, c class, r ref, now seconds) bool {
 	switch {
 	case c == classNode:
 		return false
 	case c == classTorrent:
 		return s.moveTorrent(sh, r)
 	}
-	l := at[leaf](s.pool, r)
+	l := block[leaf](s.pool, r)
 	w := s.swarmOf(sh, l.torrent, now)
 	var p path
 	if l.set < leechers6 {
@@ -281,7 +281,7 @@ func (s *store) move(sh *shard, c class, r ref, now seconds) bool {
 	}
 	to := sh.arena.alloc(c)
 	copyBlock(s.pool, to, r, c)
-	w.point(&p, l.depth, to)
+	w.setRefs(&p, l.depth, to)
 	return true
 }
 
@@ -308,148 +308,148 @@ func (s *store) moveTorrent(sh *shard, r ref) bool {
 	if t.spilled {
 		for _, set := range t.sets() {
 			if set.root != 0 {
-				at[leaf](s.pool, set.root).torrent = to
+				block[leaf](s.pool, set.root).torrent = to
 			}
 		}
 	}
 	return true
 }
 
-// outcome is what an announce came to.
-type outcome uint8
+// announceResult is what an announce came to.
+type announceResult uint8
 
 const (
-	outcomeRefreshed outcome = iota // the peer was there
-	outcomeAdded                    // the peer is new
-	outcomeStopped                  // the peer is no longer there
-	outcomeAbsent                   // the peer stops, and was not there
-	outcomeFull                     // a new peer, and no room for it
-	outcomeShare                    // a new peer, and its source has its share
-	outcomeDenied                   // the access list does not have the torrent
+	resultRefreshed announceResult = iota // the peer was there
+	resultAdded                           // the peer is new
+	resultStopped                         // the peer is no longer there
+	resultAbsent                          // the peer stops, and was not there
+	resultFull                            // a new peer, and no room for it
+	resultQuota                           // a new peer, and its source has its share
+	resultDenied                          // the access list does not have the torrent
 )
 
-// visit is one announce as the store sees it.
-type visit struct {
-	hash    *bep15.InfoHash
-	flags   meta // metaSeeder, metaCompleted
-	stopped bool
-	want    int // peers wanted
-	reach   reach
-	outside *external // this network as the world knows it; nil: not known
-	now     seconds
+// announceParams is one announce as the store sees it.
+type announceParams struct {
+	hash       *bep15.InfoHash
+	flags      meta // metaSeeder, metaCompleted
+	stopped    bool
+	want       int // peers wanted
+	visibility visibility
+	external   *externalAddrs // this network as the world knows it; nil: not known
+	now        seconds
 }
 
-// census is what a scrape tells of a torrent, both families together. An
+// swarmCounts is what a scrape tells of a torrent, both families together. An
 // announce's reply has the first two.
-type census struct{ seeders, leechers, completed uint32 }
+type swarmCounts struct{ seeders, leechers, completed uint32 }
 
-func (t *torrent) census(n [numSets]uint32) census {
-	return census{n[seeders4] + n[seeders6], n[leechers4] + n[leechers6], t.completed}
+func (t *torrent) swarmCounts(n [numSets]uint32) swarmCounts {
+	return swarmCounts{n[seeders4] + n[seeders6], n[leechers4] + n[leechers6], t.completed}
 }
 
 // announce updates the swarm of v.hash with the peer key and appends the
 // chosen peers to dst, whose capacity must suffice.
-func announce[K peerKey](s *store, v *visit, key *K, rng *random, dst []byte) ([]byte, census, outcome) {
+func announce[K peerKey](s *store, v *announceParams, key *K, rng *splitMix64, dst []byte) ([]byte, swarmCounts, announceResult) {
 	h := s.hash.sum(v.hash[:])
 	sh := s.shardOf(h)
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
 	sh.latest = max(sh.latest, v.now)
 
-	r := sh.find(h, v.hash)
+	r := sh.findTorrent(h, v.hash)
 	if r == 0 {
-		c, o := create(s, sh, h, v, key)
+		c, o := createTorrent(s, sh, h, v, key)
 		return dst, c, o
 	}
 	t := sh.torrent(r)
 	w := s.swarmOf(sh, r, v.now)
 	before := t.counts()
-	o := outcomeRefreshed
+	o := resultRefreshed
 	if v.stopped {
-		o = outcomeAbsent
-		if leave(&w, key) {
-			s.share.add(sourceOf(key), -1)
-			o = outcomeStopped
+		o = resultAbsent
+		if removePeer(&w, key) {
+			s.quota.add(sourceOf(key), -1)
+			o = resultStopped
 		}
 	} else {
-		foresee[K](&w, v.want, v.flags&metaSeeder != 0, *rng)
-		found, downloaded := update(&w, key, v.flags)
+		prefetchPeers[K](&w, v.want, v.flags&metaSeeder != 0, *rng)
+		found, downloaded := updatePeer(&w, key, v.flags)
 		if !found {
-			o = join(s, &w, v, key)
-			downloaded = o == outcomeAdded && v.flags&metaCompleted != 0
+			o = addPeer(s, &w, v, key)
+			downloaded = o == resultAdded && v.flags&metaCompleted != 0
 		}
 		if downloaded {
 			t.completed++
 		}
-		dst = choose(&w, dst, v.want, key, v.flags&metaSeeder != 0, v.reach, v.outside, rng)
+		dst = choose(&w, dst, v.want, key, v.flags&metaSeeder != 0, v.visibility, v.external, rng)
 	}
 	after := t.counts()
-	sh.tally(before, after)
-	c := t.census(after)
+	sh.addCounts(before, after)
+	c := t.swarmCounts(after)
 	if after == ([numSets]uint32{}) {
-		s.remove(sh, r, v.now)
+		s.removeTorrent(sh, r, v.now)
 	}
-	s.tighten(sh, tightenSteps, v.now)
+	s.compact(sh, compactSteps, v.now)
 	return dst, c, o
 }
 
-// create stores a torrent with its first peer.
-func create[K peerKey](s *store, sh *shard, h uint64, v *visit, key *K) (census, outcome) {
+// createTorrent stores a torrent with its first peer.
+func createTorrent[K peerKey](s *store, sh *shard, h uint64, v *announceParams, key *K) (swarmCounts, announceResult) {
 	if s.admit != nil && !s.admit(v.hash) {
-		return census{}, outcomeDenied
+		return swarmCounts{}, resultDenied
 	}
 	if v.stopped {
-		return census{}, outcomeAbsent
+		return swarmCounts{}, resultAbsent
 	}
-	if !s.share.allows(sourceOf(key)) {
-		return census{}, outcomeShare
+	if !s.quota.allows(sourceOf(key)) {
+		return swarmCounts{}, resultQuota
 	}
 	r := sh.arena.alloc(classTorrent)
 	if r == 0 {
-		return census{}, outcomeFull
+		return swarmCounts{}, resultFull
 	}
 	t := sh.torrent(r)
 	*t = torrent{hash: *v.hash}
 	w := s.swarmOf(sh, r, v.now)
 	// The record has room. Another shard may have used up the share by now:
 	// a torrent without peers must not come of it.
-	insert(&w, peer[K]{*key, w.stamp | v.flags})
-	s.share.add(sourceOf(key), 1)
+	insertPeer(&w, peer[K]{*key, w.stamp | v.flags})
+	s.quota.add(sourceOf(key), 1)
 	if v.flags&metaCompleted != 0 {
 		t.completed = 1
 	}
-	s.link(sh, h, r)
+	s.linkTorrent(sh, h, r)
 	after := t.counts()
-	sh.tally([numSets]uint32{}, after)
-	return t.census(after), outcomeAdded
+	sh.addCounts([numSets]uint32{}, after)
+	return t.swarmCounts(after), resultAdded
 }
 
-// join stores a peer that is new to its swarm, if there is room and its source
+// addPeer stores a peer that is new to its swarm, if there is room and its source
 // has not had its share.
-func join[K peerKey](s *store, w *swarm, v *visit, key *K) outcome {
+func addPeer[K peerKey](s *store, w *swarm, v *announceParams, key *K) announceResult {
 	source := sourceOf(key)
-	if !s.share.allows(source) {
-		return outcomeShare
+	if !s.quota.allows(source) {
+		return resultQuota
 	}
-	if !insert(w, peer[K]{*key, w.stamp | v.flags}) {
-		return outcomeFull
+	if !insertPeer(w, peer[K]{*key, w.stamp | v.flags}) {
+		return resultFull
 	}
-	s.share.add(source, 1)
-	return outcomeAdded
+	s.quota.add(source, 1)
+	return resultAdded
 }
 
 // scrape is the census of a torrent, zeros for one that is not there.
-func (s *store) scrape(hash *bep15.InfoHash) census {
+func (s *store) scrape(hash *bep15.InfoHash) swarmCounts {
 	h := s.hash.sum(hash[:])
 	sh := s.shardOf(h)
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
-	r := sh.find(h, hash)
+	r := sh.findTorrent(h, hash)
 	if r == 0 {
-		return census{}
+		return swarmCounts{}
 	}
 	t := sh.torrent(r)
-	return t.census(t.counts())
+	return t.swarmCounts(t.counts())
 }
 
 // totals is how many torrents there are, and peers by family and role.
@@ -484,7 +484,7 @@ func (s *store) eachBlock(i uint32, now seconds, f func(sh *shard, c class, r re
 			f(sh, c, ref(i*pageUnit+b*c.units()))
 		}
 	}
-	s.tighten(sh, pageTorrents, now)
+	s.compact(sh, pageTorrents, now)
 }
 
 // sweep lets the peers of page i go that have not announced for ttl, and the
@@ -513,18 +513,18 @@ func (s *store) sweep(i uint32, now, ttl seconds) (expired int) {
 				w.unspill()
 			}
 			if !w.spilled {
-				cullInline(&w, gone4)
-				cullInline(&w, gone6)
+				removeInlineIf(&w, gone4)
+				removeInlineIf(&w, gone6)
 			}
 			s.settle(sh, &w, before)
 			return
 		}
-		w := s.swarmOf(sh, at[leaf](s.pool, r).torrent, now)
+		w := s.swarmOf(sh, block[leaf](s.pool, r).torrent, now)
 		before := w.counts()
 		if l := w.leaf(r); l.set < leechers6 {
-			cullLeaf(&w, r, gone4)
+			removeFromLeafIf(&w, r, gone4)
 		} else {
-			cullLeaf(&w, r, gone6)
+			removeFromLeafIf(&w, r, gone6)
 		}
 		s.settle(sh, &w, before)
 	})
@@ -534,7 +534,7 @@ func (s *store) sweep(i uint32, now, ttl seconds) (expired int) {
 // expire keeps the books for a peer that goes.
 func (s *store) expire(n *uint64, source uint64, gone bool) bool {
 	if gone {
-		s.share.add(source, -1)
+		s.quota.add(source, -1)
 		*n++
 	}
 	return gone
@@ -544,14 +544,14 @@ func (s *store) expire(n *uint64, source uint64, gone bool) bool {
 // it is empty.
 func (s *store) settle(sh *shard, w *swarm, before [numSets]uint32) {
 	after := w.counts()
-	sh.tally(before, after)
+	sh.addCounts(before, after)
 	if after == ([numSets]uint32{}) {
-		s.remove(sh, w.self, w.now)
+		s.removeTorrent(sh, w.self, w.now)
 	}
 }
 
-// sync waits until no one is in the store who came before the call.
-func (s *store) sync() { s.totals() } // takes every lock once
+// quiesce waits until no one is in the store who came before the call.
+func (s *store) quiesce() { s.totals() } // takes every lock once
 
 // purgeStep is how many leaves a purge frees in one hold of a lock.
 const purgeStep = 16
@@ -568,11 +568,11 @@ func (s *store) purge(i uint32, now seconds, admit func(*bep15.InfoHash) bool) (
 			return
 		}
 		removed++
-		s.unlink(sh, r)
+		s.unlinkTorrent(sh, r)
 		w := s.swarmOf(sh, r, now)
-		sh.tally(w.counts(), [numSets]uint32{})
+		sh.addCounts(w.counts(), [numSets]uint32{})
 		for done := false; !done; {
-			done = w.dismantle(purgeStep, gone4, gone6)
+			done = w.freeLeaves(purgeStep, gone4, gone6)
 			sh.mu.Unlock() // after the last step too: the next torrent may be as large
 			sh.mu.Lock()
 		}
@@ -595,15 +595,15 @@ func (s *store) trim(now, age seconds, n int) {
 
 func (s *store) trimTable(sh *shard) {
 	const slack = 1 << 16 / 4 // buckets; a table may breathe by 64 KiB
-	if sh.dirty < sh.inUse+slack {
+	if sh.touchedBuckets < sh.inUse+slack {
 		return
 	}
 	base := uintptr(unsafe.Pointer(&sh.buckets[0]))
 	size := uintptr(sys.PageSize)
 	from := (base + uintptr(sh.inUse)*uintptr(bucketBytes) + size - 1) &^ (size - 1)
-	to := (base + uintptr(sh.dirty)*uintptr(bucketBytes)) &^ (size - 1)
+	to := (base + uintptr(sh.touchedBuckets)*uintptr(bucketBytes)) &^ (size - 1)
 	if from < to {
 		sys.Discard(unsafe.Slice((*byte)(unsafe.Add(unsafe.Pointer(&sh.buckets[0]), from-base)), to-from))
 	}
-	sh.dirty = sh.inUse
+	sh.touchedBuckets = sh.inUse
 }

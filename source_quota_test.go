@@ -5,7 +5,7 @@ import "testing"
 // TestShareCounts: a source may have as many as its share, and what it gives
 // back it may have again.
 func TestShareCounts(t *testing.T) {
-	s := share{hash: testKey(), max: 3}
+	s := sourceQuota{hash: testKey(), max: 3}
 	for i := 0; i < 3; i++ {
 		if !s.allows(1) {
 			t.Fatalf("peer %d is refused", i)
@@ -25,7 +25,7 @@ func TestShareCounts(t *testing.T) {
 // twenty at a share of 5 %, take nobody else's. Who is unlucky in both rows is
 // one in a thousand then.
 func TestShareOfNeighbours(t *testing.T) {
-	s := share{hash: testKey(), max: 1000}
+	s := sourceQuota{hash: testKey(), max: 1000}
 	for source := uint64(0); source < 20; source++ {
 		for s.allows(source << 32) {
 			s.add(source<<32, 1)
