@@ -9,33 +9,32 @@ import (
 	"github.com/fabricionaweb/pico-tracker/internal/siphash"
 )
 
-// This file owns how the peers of one torrent are packed, found and expired.
-// It knows blocks, but not how a torrent is found. All of it runs under the
-// lock of the torrent's shard.
+// This file stores the peers of one torrent: it packs them, finds them and
+// removes them. All of it runs under the lock of the torrent's shard.
 //
-// The first few peers live in the torrent record itself. Beyond that a torrent
-// has four sets, family by role. A set is an
-// extendible hash: nothing, one leaf, or a tree of nodes with eight references
-// and eight counts over leaves of up to 1 KiB. Three bits of the peer's hash
-// choose a reference at each level. A leaf of depth d (0 to 3) fills 8>>d
-// neighbouring references of its node, and its count stands at the first:
+// The first few peers are in the torrent record itself. A larger swarm has four
+// sets, one for each family and role. A set is an extendible hash: nothing, or
+// one leaf, or a tree of nodes with leaves of up to 1 KiB. A node has eight
+// references and eight counts. Three bits of the peer's hash choose a reference
+// at each level. A leaf of depth d (0 to 3) fills 8>>d neighbouring references
+// of its node, and its count is at the first of them:
 //
 //	root ──► node  refs    A A A A B B C N ──► node ...
 //	               counts  9 . . . 7 . 4 31
 //
-// An announce therefore costs the same in a swarm of fifty and of five hundred
-// thousand, and no step moves more than a leaf. The counts give every peer of
-// a set a rank, so that a run of ranks from a random one on is a fair choice
-// in a set of any size.
+// So an announce costs the same in a swarm of fifty and of five hundred
+// thousand, and no step moves more than a leaf. The counts give each peer of a
+// set a rank. A run of ranks from a random start is a fair choice of peers in a
+// set of any size.
 //
-// Ranks go by scope first. While all peers of a set are of one scope, as on a
-// public tracker or in a private network, that takes nothing. In a set that is
-// mixed the hash begins with three bits for the scope, so that the root tells
-// scopes apart and each has below it the tree that it would have alone; the
-// peers of a leaf, which may be of several, are in the order of their scopes.
+// Ranks are ordered by scope first. A set whose peers are all of one scope needs
+// nothing for this: that is usual on a public tracker and in a private network.
+// In a mixed set the hash begins with three bits for the scope. The root then
+// divides the set by scope, and each scope has its own tree below the root. A
+// leaf may have peers of several scopes; they are sorted by scope.
 
-// peerKey is a peer's address and port in wire form: 6 bytes for IPv4, 18 for
-// IPv6. It identifies a peer, and is what a reply carries of it.
+// peerKey is a peer's address and port as they are on the wire: 6 bytes for
+// IPv4, 18 for IPv6. It identifies a peer within a torrent.
 type peerKey interface{ [6]byte | [18]byte }
 
 type (
@@ -43,14 +42,15 @@ type (
 	key6 = [18]byte
 )
 
-// peer is a stored peer: 7 bytes for IPv4, 19 for IPv6. It consists of bytes,
-// so that it may lie anywhere.
+// peer is a stored peer: 7 bytes for IPv4, 19 for IPv6. It consists of bytes
+// only, so it needs no alignment.
 type peer[K peerKey] struct {
 	key  K
 	meta meta
 }
 
-// meta is a coarse stamp of the last announce in the high six bits, and flags.
+// meta has flags in the low bits, and above them a coarse stamp of the last
+// announce.
 type meta uint8
 
 const (
@@ -63,11 +63,11 @@ const (
 	stampSpan = 1 << (8 - stampShift)
 )
 
-// stampOf is the stamp of a time for units of that length.
+// stampOf returns the stamp of a time. unit is the length of one step.
 func stampOf(now, unit seconds) meta { return meta(now/unit) << stampShift }
 
-// age is how many units ago m was stamped, up to one more or less, if it is
-// now the time of stamp.
+// age returns how many units ago m was stamped, within one unit. now is the
+// current stamp.
 func (m meta) age(now meta) seconds { return seconds((now - m&^metaFlags) >> stampShift) }
 
 // The four sets of a torrent.
@@ -84,12 +84,12 @@ func isV6[K peerKey]() bool {
 	return len(k) == len(key6{})
 }
 
-// bytesOf is a key as bytes.
+// bytesOf returns the bytes of a key.
 func bytesOf[K peerKey](key *K) []byte {
 	return unsafe.Slice((*byte)(unsafe.Pointer(key)), len(*key))
 }
 
-// scopeOf is the scope of a peer's address.
+// scopeOf returns the scope of a peer's address.
 func scopeOf[K peerKey](key *K) scope {
 	if isV6[K]() {
 		return scope6((*key6)(unsafe.Pointer(key)))
@@ -97,7 +97,7 @@ func scopeOf[K peerKey](key *K) scope {
 	return scope4((*key4)(unsafe.Pointer(key)))
 }
 
-// setOf is where a peer with these flags belongs.
+// setOf returns the set for a peer with these flags.
 func setOf[K peerKey](m meta) int {
 	i := leechers4
 	if isV6[K]() {
@@ -106,20 +106,22 @@ func setOf[K peerKey](m meta) int {
 	return i + int(m&metaSeeder)
 }
 
-// peerData is the part of a torrent record that holds its peers: up to four of
-// IPv4, or one of IPv6 and up to two of IPv4; beyond that, four sets.
+// peerData is the part of a torrent record that holds the peers: up to four of
+// IPv4, or one of IPv6 and up to two of IPv4. If there are more, it holds four
+// sets.
 type peerData struct {
 	_       [0]uint32 // the sets are words, which MIPS wants aligned
-	spilled bool      // data holds sets; otherwise n4 and n6 peers
+	spilled bool      // data has sets; otherwise n4 and n6 peers
 	n4, n6  uint8
 	data    [33]byte
 }
 
-// mixed stands for the scope of a set whose peers are of several, or of links.
+// mixed is the scope of a set whose peers have several scopes, or are
+// link-local.
 const mixed = scopeLink
 
-// scopeOfSet is the scope of the peers of set i, or mixed. It means nothing while
-// the set is empty.
+// scopeOfSet returns the scope of the peers of set i, or mixed. It is
+// meaningless while the set is empty.
 func (b *peerData) scopeOfSet(i int) scope { return scope(b.data[0] >> (2 * uint(i)) & 3) }
 
 func (b *peerData) setScopeOfSet(i int, k scope) {
@@ -134,13 +136,13 @@ const (
 	v6At   = 2 * unsafe.Sizeof(peer[key4]{})
 )
 
-// set is the peers of one family and role.
+// set holds the peers of one family and role.
 type set struct {
 	root ref
 	n    uint32 // peers
 }
 
-// nodeFlag in a ref of a set says that it names a node; without it, a leaf.
+// nodeFlag in a ref of a set marks a node. Without the flag the ref is a leaf.
 const nodeFlag ref = 1 << 31
 
 // node is an inner node of a set.
@@ -149,19 +151,19 @@ type node struct {
 	counts [8]uint32
 }
 
-// leaf is the head of a leaf block; its peers follow.
+// leaf is the head of a leaf block. The peers follow it.
 type leaf struct {
-	torrent ref // whose peers these are
+	torrent ref // the record of the torrent
 	n       uint8
 	class   class
 	set     uint8
-	depth   uint8 // how many bits of its node's index its peers share
+	depth   uint8 // bits of the node's index that all peers share
 }
 
-// maxLevels is how many levels of nodes a 64-bit hash can feed.
+// maxLevels is how many levels of nodes a hash of 64 bits can index.
 const maxLevels = 64 / 3
 
-// Layouts are the same on every processor; a node fills one cache line.
+// Layouts are the same on every processor. A node fills one cache line.
 var (
 	_ [7]byte                   = [unsafe.Sizeof(peer[key4]{})]byte{}
 	_ [19]byte                  = [unsafe.Sizeof(peer[key6]{})]byte{}
@@ -173,12 +175,13 @@ var (
 	_ [4]byte                   = [numScopes]byte{}
 )
 
-// leafCap is how many peers a leaf of class c holds: 8 to 145, or 2 to 53.
+// leafCap returns how many peers a leaf of class c holds: 8 to 145 of IPv4, or
+// 2 to 53 of IPv6.
 func leafCap[K peerKey](c class) int {
 	return (int(c.units())*granule - int(unsafe.Sizeof(leaf{}))) / int(unsafe.Sizeof(peer[K]{}))
 }
 
-// leafClass is the smallest class that holds n peers.
+// leafClass returns the smallest class that holds n peers.
 func leafClass[K peerKey](n int) class {
 	c := classLeaf
 	for c < maxLeaf && leafCap[K](c) < n {
@@ -187,12 +190,12 @@ func leafClass[K peerKey](n int) class {
 	return c
 }
 
-// peersOf is the first n peers of a leaf's block.
+// peersOf returns the first n peers of a leaf's block.
 func peersOf[K peerKey](l *leaf, n int) []peer[K] {
 	return unsafe.Slice((*peer[K])(unsafe.Add(unsafe.Pointer(l), unsafe.Sizeof(leaf{}))), n)
 }
 
-// inlinePeers is the peers of one family in the record itself.
+// inlinePeers returns the peers of one family that are in the record itself.
 func inlinePeers[K peerKey](b *peerData) []peer[K] {
 	p, n := &b.data[0], b.n4
 	if isV6[K]() {
@@ -201,12 +204,12 @@ func inlinePeers[K peerKey](b *peerData) []peer[K] {
 	return unsafe.Slice((*peer[K])(unsafe.Pointer(p)), int(n))
 }
 
-// fitsInline says whether that many peers have room in the record.
+// fitsInline reports whether that many peers fit into the record.
 func fitsInline(n4, n6 uint32) bool { return n6 == 0 && n4 <= 4 || n6 == 1 && n4 <= 2 }
 
 func (b *peerData) sets() *[numSets]set { return (*[numSets]set)(unsafe.Pointer(&b.data[setsAt])) }
 
-// counts is the number of peers in each set, wherever they are kept.
+// counts returns the number of peers of each set, in the record or in sets.
 func (b *peerData) counts() (c [numSets]uint32) {
 	if b.spilled {
 		for i, s := range b.sets() {
@@ -232,7 +235,7 @@ type tableHash struct {
 
 func (h *tableHash) sum(b []byte) uint64 { return h.key.Sum(b) &^ h.ignored }
 
-// swarm is a torrent's peers with what it takes to change them.
+// swarm is the peers of a torrent together with what is needed to change them.
 type swarm struct {
 	*peerData
 	self  ref // the torrent record
@@ -245,7 +248,7 @@ type swarm struct {
 func (w *swarm) leaf(r ref) *leaf { return block[leaf](w.arena.pool, r) }
 func (w *swarm) node(r ref) *node { return block[node](w.arena.pool, r&^nodeFlag) }
 
-// hashPeer is the hash by which a peer is found in set i.
+// hashPeer returns the hash that leads to a peer in set i.
 func hashPeer[K peerKey](w *swarm, i int, key *K) uint64 {
 	h := w.hash.sum(bytesOf(key))
 	if w.scopeOfSet(i) == mixed {
@@ -254,23 +257,23 @@ func hashPeer[K peerKey](w *swarm, i int, key *K) uint64 {
 	return h
 }
 
-// scopeIndex is the reference that leads to the peers of a scope in the root of a
-// set that is mixed: 0, 1, 2 and 4. The first half has all that are not global.
+// scopeIndex returns the index of a scope in the root of a mixed set: 0, 1, 2
+// or 4. The scopes that are not global are in the first half.
 func scopeIndex(s scope) int { return 1 << s >> 1 }
 
 // path is the way from the root of a set to a leaf.
 type path struct {
 	set   *set
 	hash  uint64
-	leaf  ref // 0 where the way ends at an empty reference
-	len   int // how many nodes it passes
+	leaf  ref // 0 if the path ends at an empty reference
+	len   int // nodes on the path
 	nodes [maxLevels]ref
 }
 
-// index is the reference chosen in the node at level i.
+// index returns the index of the reference in the node at level i.
 func (p *path) index(i int) int { return int(p.hash >> (61 - 3*uint(i)) & 7) }
 
-// walk goes from the root of set i to where hash belongs.
+// walk follows hash from the root of set i.
 func (w *swarm) walk(p *path, i int, hash uint64) {
 	p.set, p.hash, p.len = &w.sets()[i], hash, 0
 	r := p.set.root
@@ -282,14 +285,14 @@ func (w *swarm) walk(p *path, i int, hash uint64) {
 	p.leaf = r
 }
 
-// refRange is the run of a node's references that a leaf of that depth on the way
-// of p fills: its node, the first, and how many. p.len must not be 0.
+// refRange returns the references that a leaf of that depth fills at the end of
+// p: their node, the first index and their number. p.len must not be 0.
 func (w *swarm) refRange(p *path, depth uint8) (nd *node, first, n int) {
 	n = 8 >> depth
 	return w.node(p.nodes[p.len-1]), p.index(p.len-1) &^ (n - 1), n
 }
 
-// setRefs makes what a leaf of that depth fills refer to r.
+// setRefs makes all references of a leaf of that depth refer to r.
 func (w *swarm) setRefs(p *path, depth uint8, r ref) {
 	if p.len == 0 {
 		p.set.root = r
@@ -301,7 +304,7 @@ func (w *swarm) setRefs(p *path, depth uint8, r ref) {
 	}
 }
 
-// addToCounts adds d to the counts on the way to a leaf of that depth.
+// addToCounts adds d to the counts on the path to a leaf of that depth.
 func (w *swarm) addToCounts(p *path, depth uint8, d int) {
 	p.set.n += uint32(d)
 	if p.len == 0 {
@@ -314,7 +317,7 @@ func (w *swarm) addToCounts(p *path, depth uint8, d int) {
 	nd.counts[first] += uint32(d)
 }
 
-// empty says that the references from first to first+n are empty.
+// empty reports whether n references from first on are empty.
 func (nd *node) empty(first, n int) bool {
 	for _, r := range nd.refs[first : first+n] {
 		if r != 0 {
@@ -324,8 +327,8 @@ func (nd *node) empty(first, n int) bool {
 	return true
 }
 
-// newLeaf takes an empty leaf with room for n peers of set i. It returns nil
-// when the pool is full.
+// newLeaf allocates an empty leaf with room for n peers of set i. It returns
+// nil if the pool is full.
 func newLeaf[K peerKey](w *swarm, i, n int) (ref, *leaf) {
 	c := leafClass[K](n)
 	r := w.arena.alloc(c)
@@ -339,17 +342,17 @@ func newLeaf[K peerKey](w *swarm, i, n int) (ref, *leaf) {
 
 func (w *swarm) freeLeaf(r ref) {
 	if r != 0 {
-		w.arena.release(r, w.leaf(r).class, w.now)
+		w.arena.free(r, w.leaf(r).class, w.now)
 	}
 }
 
-// Keys are compared and copied by family, since Go would call a function for 18
-// bytes and does not inline what is generic; and as words, where the processor
-// takes them from anywhere. Where it doesn't, a word is four loads, and one byte
-// of an address is looked at first.
+// Keys are compared and copied by functions for one family, because Go calls a
+// function to compare 18 bytes and does not inline generic code. They are
+// compared as words if the processor can load a word from any address. If not, a
+// word takes four loads, so one byte of the address is compared first.
 
-// unalignedWords says whether the compiler makes one load of a word that may not
-// be aligned.
+// unalignedWords is true where the compiler loads a word from any address with
+// one instruction.
 const unalignedWords = runtime.GOARCH == "amd64" || runtime.GOARCH == "arm64" || runtime.GOARCH == "386" ||
 	runtime.GOARCH == "loong64" || runtime.GOARCH == "ppc64le" || runtime.GOARCH == "s390x"
 
@@ -362,7 +365,7 @@ func equalKey4(a, b *key4) bool {
 
 func sameKey6(a, b *key6) bool { return (unalignedWords || a[15] == b[15]) && equalKey6(a, b) }
 
-// equalKey6 begins with the half of an address that differs most.
+// equalKey6 starts with the half of an address that differs most often.
 func equalKey6(a, b *key6) bool {
 	return binary.LittleEndian.Uint64(a[8:]) == binary.LittleEndian.Uint64(b[8:]) &&
 		binary.LittleEndian.Uint64(a[:]) == binary.LittleEndian.Uint64(b[:]) &&
@@ -376,12 +379,12 @@ func sameKey[K peerKey](a, b *K) bool {
 	return sameKey4((*key4)(unsafe.Pointer(a)), (*key4)(unsafe.Pointer(b)))
 }
 
-// castPeers is peers as what they are; T must be peer[K].
+// castPeers converts peers to their concrete type. T must be peer[K].
 func castPeers[T any, K peerKey](peers []peer[K]) []T {
 	return unsafe.Slice((*T)(unsafe.Pointer(unsafe.SliceData(peers))), len(peers))
 }
 
-// scan is the position of key among peers, or -1.
+// scan returns the index of key in peers, or -1.
 func scan[K peerKey](peers []peer[K], key *K) int {
 	if isV6[K]() {
 		return scan6(castPeers[peer[key6]](peers), (*key6)(unsafe.Pointer(key)))
@@ -409,8 +412,8 @@ func scan6(peers []peer[key6], key *key6) int {
 	return -1
 }
 
-// searchScope is the place of the first peer of that scope, or a wider one, among
-// peers in the order of their scopes.
+// searchScope returns the index of the first peer with scope s or a wider one.
+// The peers must be sorted by scope.
 func searchScope[K peerKey](peers []peer[K], s scope) int {
 	low, high := 0, len(peers)
 	for low < high {
@@ -424,7 +427,8 @@ func searchScope[K peerKey](peers []peer[K], s scope) int {
 	return low
 }
 
-// rankOf is the rank in set i of the first peer of that scope, or a wider one.
+// rankOf returns the rank in set i of the first peer with scope s or a wider
+// one.
 func rankOf[K peerKey](w *swarm, i int, s scope) uint32 {
 	set := &w.sets()[i]
 	kind := w.scopeOfSet(i)
@@ -439,7 +443,7 @@ func rankOf[K peerKey](w *swarm, i int, s scope) uint32 {
 	r, rank := set.root, uint32(0)
 	if r&nodeFlag != 0 {
 		nd, at := w.node(r), scopeIndex(s)
-		// Only the first leaf can have peers before and behind that place.
+		// Only the first leaf can have peers on both sides of that place.
 		if r = nd.refs[0]; r == 0 || r&nodeFlag != 0 || nd.refs[at] != r {
 			for _, n := range nd.counts[:at] {
 				rank += n
@@ -451,8 +455,8 @@ func rankOf[K peerKey](w *swarm, i int, s scope) uint32 {
 	return uint32(searchScope(peersOf[K](l, int(l.n)), s))
 }
 
-// findPeer is the stored peer in set i, or nil. Only a set with nodes has the key
-// hashed.
+// findPeer returns the stored peer in set i, or nil. It hashes the key only if
+// the set has nodes.
 func findPeer[K peerKey](w *swarm, i int, key *K) *peer[K] {
 	s := &w.sets()[i]
 	r := s.root
@@ -475,8 +479,8 @@ func findPeer[K peerKey](w *swarm, i int, key *K) *peer[K] {
 	return nil
 }
 
-// updatePeer refreshes a stored peer with the flags of m. It returns found false
-// where there is none, and downloaded true the first time that the peer comes
+// updatePeer refreshes a stored peer with the flags of m. found is false if the
+// peer is not stored. downloaded is true the first time that the peer comes
 // with metaCompleted.
 func updatePeer[K peerKey](w *swarm, key *K, m meta) (found, downloaded bool) {
 	m |= w.stamp
@@ -494,8 +498,8 @@ func updatePeer[K peerKey](w *swarm, key *K, m meta) (found, downloaded bool) {
 	if pe == nil {
 		return false, false
 	}
-	// Its role has changed. Where there is no room to move it, it stays in
-	// its old one rather than be lost.
+	// The role has changed. If there is no room to move the peer, it stays in the
+	// set of its old role.
 	downloaded = pe.refresh(m, role^metaSeeder)
 	if addToSet(w, i, peer[K]{*key, pe.meta ^ metaSeeder}) {
 		removeFromSet(w, i^1, key)
@@ -503,16 +507,16 @@ func updatePeer[K peerKey](w *swarm, key *K, m meta) (found, downloaded bool) {
 	return true, downloaded
 }
 
-// refresh gives pe the stamp and flags of m, but the role given. It says
-// whether its download is to be counted.
+// refresh stores the stamp and the flags of m, with the given role. It reports
+// whether a download must be counted.
 func (pe *peer[K]) refresh(m, role meta) bool {
 	first := m&^pe.meta&metaCompleted != 0
 	pe.meta = m&^metaSeeder | pe.meta&metaCompleted | role
 	return first
 }
 
-// insertPeer stores a peer that is not there. It returns false when the pool is
-// full, and has changed nothing then.
+// insertPeer stores a peer that is not stored yet. It returns false if the pool
+// is full; then nothing has changed.
 func insertPeer[K peerKey](w *swarm, pe peer[K]) bool {
 	if !w.spilled {
 		n4, n6 := w.n4+1, w.n6
@@ -537,8 +541,8 @@ func insertPeer[K peerKey](w *swarm, pe peer[K]) bool {
 	return addToSet(w, setOf[K](pe.meta), pe)
 }
 
-// spill moves the peers of the record into sets. It returns false when the
-// pool is full, and has changed nothing then.
+// spill moves the peers of the record into sets. It returns false if the pool
+// is full; then nothing has changed.
 func (w *swarm) spill() bool {
 	old := *w.peerData
 	*w.peerData = peerData{spilled: true}
@@ -569,7 +573,7 @@ func (w *swarm) unspill() {
 	}
 	for i := range s {
 		if s[i].root&nodeFlag != 0 {
-			return // the next removal flattens it
+			return // the next removal makes the tree flatter
 		}
 	}
 	b := peerData{}
@@ -590,8 +594,8 @@ func (w *swarm) unspill() {
 	*w.peerData = b
 }
 
-// addToSet puts a peer that is not there into set i. It returns false when the
-// pool is full; the set then holds what it held.
+// addToSet stores a peer in set i, where it is not yet. It returns false if the
+// pool is full; then the set has the same peers as before.
 func addToSet[K peerKey](w *swarm, i int, pe peer[K]) bool {
 	var p path
 	s := scopeOf(&pe.key)
@@ -632,8 +636,8 @@ func addToSet[K peerKey](w *swarm, i int, pe peer[K]) bool {
 	}
 }
 
-// makeMixed makes set i fit for a peer of that scope. It returns false when the pool
-// is full, and has changed nothing then.
+// makeMixed prepares set i for a peer of scope s. It returns false if the pool
+// is full; then nothing has changed.
 func (w *swarm) makeMixed(i int, s scope) bool {
 	set, kind := &w.sets()[i], w.scopeOfSet(i)
 	switch {
@@ -644,7 +648,7 @@ func (w *swarm) makeMixed(i int, s scope) bool {
 		return true
 	}
 	if set.root&nodeFlag != 0 {
-		// What is there goes below a new root.
+		// The tree moves below a new root.
 		r := w.arena.alloc(classNode)
 		if r == 0 {
 			return false
@@ -658,7 +662,8 @@ func (w *swarm) makeMixed(i int, s scope) bool {
 	return true
 }
 
-// makeUniform makes set i one of a single scope again, if it is.
+// makeUniform turns set i into a set of one scope, if all its peers have one
+// scope.
 func makeUniform[K peerKey](w *swarm, i int) {
 	set := &w.sets()[i]
 	if set.n == 0 || w.scopeOfSet(i) != mixed {
@@ -674,9 +679,9 @@ func makeUniform[K peerKey](w *swarm, i int) {
 	}
 	nd := w.node(set.root)
 	for s := scopeHost; s < numScopes; s++ {
-		// What hangs there may be a leaf: the next removal flattens it.
+		// If a leaf is there, the next removal makes the tree flatter.
 		if at := scopeIndex(s); nd.counts[at] == set.n && nd.refs[at]&nodeFlag != 0 {
-			w.arena.release(set.root&^nodeFlag, classNode, w.now)
+			w.arena.free(set.root&^nodeFlag, classNode, w.now)
 			set.root = nd.refs[at]
 			w.setScopeOfSet(i, s)
 			return
@@ -684,8 +689,8 @@ func makeUniform[K peerKey](w *swarm, i int) {
 	}
 }
 
-// attachLeaf puts an empty leaf where p ends without one, over as many vacant
-// references as belong together.
+// attachLeaf attaches an empty leaf at the end of p. The leaf fills as many
+// empty references as it may.
 func attachLeaf[K peerKey](w *swarm, p *path, i int) bool {
 	r, l := newLeaf[K](w, i, 1)
 	if l == nil {
@@ -706,7 +711,7 @@ func attachLeaf[K peerKey](w *swarm, p *path, i int) bool {
 	return true
 }
 
-// resizeLeaf moves the leaf of p into a block for n peers. It returns false when
+// resizeLeaf moves the leaf of p to a block for n peers. It returns false if
 // the pool is full.
 func resizeLeaf[K peerKey](w *swarm, p *path, n int) bool {
 	old := w.leaf(p.leaf)
@@ -722,9 +727,9 @@ func resizeLeaf[K peerKey](w *swarm, p *path, n int) bool {
 	return true
 }
 
-// splitLeaf divides the leaf of p by the next bit of the hash, below a new node
-// where its own node has no bit left. It returns false when the pool is full
-// or the hash is used up, and has changed nothing then.
+// splitLeaf divides the leaf of p by the next bit of the hash. If the node has
+// no bit left, it adds a node. It returns false if the pool is full or the hash
+// has no bits left; then nothing has changed.
 func splitLeaf[K peerKey](w *swarm, p *path) bool {
 	old := w.leaf(p.leaf)
 	deeper := p.len == 0 || old.depth == 3
@@ -734,7 +739,7 @@ func splitLeaf[K peerKey](w *swarm, p *path) bool {
 	}
 	most := maxLevels
 	if w.scopeOfSet(int(old.set)) != mixed {
-		most-- // it may yet go below another node
+		most-- // the set can still become mixed, which adds a level
 	}
 	if level == most {
 		return false
@@ -806,16 +811,16 @@ func splitLeaf[K peerKey](w *swarm, p *path) bool {
 // maxLeafPeers is how many peers the largest leaf holds.
 const maxLeafPeers = 145
 
-// removeFromSet takes the peer key out of set i, where it is.
+// removeFromSet removes a peer that is in set i.
 func removeFromSet[K peerKey](w *swarm, i int, key *K) {
 	var p path
 	w.walk(&p, i, hashPeer(w, i, key))
 	removeIf(w, &p, func(pe *peer[K]) bool { return sameKey(&pe.key, key) })
 }
 
-// removeIf removes those peers from the leaf of p for which gone returns true, and
-// from the neighbours that are merged with it. What is left is moved to a
-// smaller block where that pays.
+// removeIf removes the peers for which gone returns true from the leaf of p,
+// and from the neighbours that are merged with it. The rest moves to a smaller
+// block if that saves enough.
 func removeIf[K peerKey](w *swarm, p *path, gone func(*peer[K]) bool) {
 	defer makeUniform[K](w, int(w.leaf(p.leaf).set))
 	for {
@@ -833,14 +838,15 @@ func removeIf[K peerKey](w *swarm, p *path, gone func(*peer[K]) bool) {
 		for p.len > 0 && mergeLeaf[K](w, p) {
 		}
 	}
-	// One step down is not worth a move: the next peer would take it back.
+	// A block that is one class smaller is not worth a move: the next peer would
+	// need the larger one again.
 	if l := w.leaf(p.leaf); leafClass[K](int(l.n))+1 < l.class {
 		resizeLeaf[K](w, p, int(l.n))
 	}
 }
 
-// filterInPlace moves the peers that are not gone to the front, in their order, and says
-// how many they are.
+// filterInPlace moves the peers that are not gone to the front, in their order,
+// and returns their number.
 func filterInPlace[K peerKey](peers []peer[K], gone func(*peer[K]) bool) (n int) {
 	for j := range peers {
 		if gone(&peers[j]) {
@@ -854,7 +860,7 @@ func filterInPlace[K peerKey](peers []peer[K], gone func(*peer[K]) bool) (n int)
 	return n
 }
 
-// prune removes the empty leaf of p, and the nodes that are vacant then.
+// prune removes the empty leaf of p and the nodes that become empty.
 func (w *swarm) prune(p *path) {
 	depth := w.leaf(p.leaf).depth
 	w.freeLeaf(p.leaf)
@@ -864,20 +870,20 @@ func (w *swarm) prune(p *path) {
 		if !w.node(top).empty(0, 8) {
 			return
 		}
-		w.arena.release(top, classNode, w.now)
+		w.arena.free(top, classNode, w.now)
 		p.len--
-		w.setRefs(p, 3, 0) // a node hangs from one reference
+		w.setRefs(p, 3, 0) // a node fills one reference
 	}
 }
 
-// mergeLeaf makes one step towards a flatter tree: the leaf of p takes the place
-// of its node, or the room and the peers of its neighbour while both together
-// fill less than three quarters of a leaf. It returns false where there is
-// nothing to gain, or the pool is full.
+// mergeLeaf makes the tree flatter by one step. The leaf of p replaces its
+// node, or takes the references and the peers of its neighbour if both together
+// fill less than three quarters of a leaf. mergeLeaf returns false if nothing
+// can be merged or the pool is full.
 func mergeLeaf[K peerKey](w *swarm, p *path) bool {
 	l := w.leaf(p.leaf)
 	if l.depth == 0 {
-		w.arena.release(p.nodes[p.len-1]&^nodeFlag, classNode, w.now)
+		w.arena.free(p.nodes[p.len-1]&^nodeFlag, classNode, w.now)
 		p.len--
 		if p.len > 0 {
 			l.depth = 3
@@ -908,7 +914,7 @@ func mergeLeaf[K peerKey](w *swarm, p *path) bool {
 			l = w.leaf(p.leaf)
 		}
 		peers, to := peersOf[K](l, total), l.n
-		if other < mine { // the order of scopes
+		if other < mine { // keeps the order of scopes
 			copy(peers[o.n:], peers[:l.n])
 			to = 0
 		}
@@ -923,7 +929,8 @@ func mergeLeaf[K peerKey](w *swarm, p *path) bool {
 	return true
 }
 
-// removePeer removes a peer, in whichever role it is stored.
+// removePeer removes a peer in whichever role it is stored, and reports whether
+// it was stored.
 func removePeer[K peerKey](w *swarm, key *K) bool {
 	if !w.spilled {
 		return removeInlineIf(w, func(pe *peer[K]) bool { return sameKey(&pe.key, key) }) > 0
@@ -937,8 +944,8 @@ func removePeer[K peerKey](w *swarm, key *K) bool {
 	return false
 }
 
-// removeInlineIf removes the peers of the record for which gone returns true, and
-// says how many.
+// removeInlineIf removes the peers of the record for which gone returns true,
+// and returns their number.
 func removeInlineIf[K peerKey](w *swarm, gone func(*peer[K]) bool) int {
 	peers := inlinePeers[K](w.peerData)
 	n := filterInPlace(peers, gone)
@@ -950,8 +957,8 @@ func removeInlineIf[K peerKey](w *swarm, gone func(*peer[K]) bool) int {
 	return len(peers) - n
 }
 
-// freeLeaves removes up to n leaves with all their peers, each of which gone
-// is told of, and says whether nothing is left.
+// freeLeaves removes up to n leaves with all their peers. It calls gone for
+// each peer. It reports whether no peer is left.
 func (w *swarm) freeLeaves(n int, gone4 func(*peer[key4]) bool, gone6 func(*peer[key6]) bool) bool {
 	if !w.spilled {
 		removeInlineIf(w, gone4)
@@ -975,7 +982,7 @@ func (w *swarm) freeLeaves(n int, gone4 func(*peer[key4]) bool, gone6 func(*peer
 	return true
 }
 
-// removeFromLeafIf is cull for a leaf that is known by its block.
+// removeFromLeafIf calls removeIf for the leaf in block r.
 func removeFromLeafIf[K peerKey](w *swarm, r ref, gone func(*peer[K]) bool) {
 	l := w.leaf(r)
 	var p path
@@ -983,7 +990,7 @@ func removeFromLeafIf[K peerKey](w *swarm, r ref, gone func(*peer[K]) bool) {
 	removeIf(w, &p, gone)
 }
 
-// locate finds the peer of that rank: its leaf, its place there, and how many
+// locate finds the peer with that rank: its leaf, its index there, and how many
 // peers the leaf has from there on.
 func (w *swarm) locate(s *set, rank uint32) (r ref, at int, rest uint32) {
 	r, n := s.root, s.n

@@ -9,40 +9,42 @@ import (
 	"github.com/fabricionaweb/pico-tracker/internal/sys"
 )
 
-// This file owns the slab: 4 KiB pages of one preallocated mapping, lent to
-// size classes while they are in use. It does not know what a block holds.
+// This file has the slab: one preallocated mapping, divided into pages of 4 KiB.
+// A page in use is divided into blocks of one size. The pool does not know what
+// a block holds.
 
 const (
-	granule  = 16   // bytes: the granularity of a ref
-	pageSize = 4096 // bytes: what moves between the pool and a size class
+	granule  = 16   // bytes: blocks begin at multiples of it
+	pageSize = 4096 // bytes
 	pageUnit = pageSize / granule
 )
 
 // seconds is a time since the start of the process, by the monotonic clock.
 type seconds uint32
 
-// ref names a block by its distance from the start of the slab, in units. 0 is
-// no block: page 0 is never lent. The highest bit is for the owner's use, so
-// that a slab can have 32 GiB.
+// ref is the number of a block: its distance from the start of the slab in
+// granules. 0 is no block, because page 0 is never used. The highest bit is
+// free for the owner of a ref, so a slab can have 32 GiB.
 type ref uint32
 
-// class is what the blocks of a page are for, and so how large they are.
+// class is the kind of the blocks of a page. It decides their size.
 type class uint8
 
 const (
-	classFree    class = iota // the page is with the pool
+	classFree    class = iota // the page is not in use
 	classTorrent              // torrent records
 	classNode                 // inner nodes of large swarms
 	classLeaf                 // the smallest of the leaf classes
 )
 
-// lineUnits is a cache line: what a torrent record and a node take.
+// lineUnits is a cache line in granules: the size of a torrent record and of a
+// node.
 const lineUnits = 64 / granule
 
-// leafUnits are the sizes of the leaf classes in units, each chosen to leave
-// little of a page over. The steps between 512 and 1024 bytes are what keeps a
-// large swarm packed: the halves of a split leaf start small and grow, instead
-// of standing half empty.
+// leafUnits are the sizes of the leaf classes in granules. Each leaves little
+// of a page unused. The steps between 512 and 1024 bytes keep large swarms
+// packed: the halves of a split leaf start small and grow, so they are never
+// half empty.
 var leafUnits = [...]uint8{4, 8, 12, 16, 21, 25, 28, 32, 36, 42, 51, 64}
 
 const (
@@ -51,7 +53,7 @@ const (
 	maxLeaf        = classLeaf + class(numLeafClasses) - 1
 )
 
-// units is the size of a block of class c.
+// units returns the size of a block in granules.
 func (c class) units() uint32 {
 	if c < classLeaf {
 		return lineUnits
@@ -59,53 +61,53 @@ func (c class) units() uint32 {
 	return uint32(leafUnits[c-classLeaf])
 }
 
-// page is what the pool knows of one page. 24 bytes on every processor, so
-// that the table of pages takes 0.6 % of the slab.
+// page is the pool's record of one page. It has 24 bytes on every processor, so
+// the table of pages takes 0.6 % of the slab.
 type page struct {
-	free       uint64        // the blocks that are free, a bit each
+	free       uint64        // a bit for each free block
 	next, prev uint32        // neighbours in a list of pages
-	owner      atomic.Uint32 // shard and class; 0 while the page is with the pool
-	freed      seconds       // when the page came back to the pool
+	owner      atomic.Uint32 // shard and class; 0: not in use
+	freed      seconds       // when the page was freed
 }
 
 var _ [24]byte = [unsafe.Sizeof(page{})]byte{}
 
 func ownerTag(shard int, c class) uint32 { return uint32(shard)<<8 | uint32(c) }
 
-// blocks is how many blocks of class c a page has, 64 at the most.
+// blocks returns the number of blocks in a page, at most 64.
 func (c class) blocks() uint32 { return pageUnit / c.units() }
 
-// allFree is the bitmap of a page of class c without a block in use.
+// allFree returns the bitmap of a page in which every block is free.
 func allFree(c class) uint64 { return ^uint64(0) >> (64 - c.blocks()) }
 
-// pool is the slab. Its lock is the innermost one: whoever holds a shard's
-// lock may take it, and it is held for a few instructions.
+// pool is the slab. Its lock is the innermost one: it may be taken while a
+// shard's lock is held, and it is held for a few instructions.
 type pool struct {
 	mem   []byte
 	pages []page
 
 	mu        sync.Mutex
-	unused    uint32 // pages from here on were never used
-	idle      uint32 // list of returned pages that are still resident
-	released  uint32 // list of returned pages that the system has back
-	cursor    uint32 // where the next release goes on
+	unused    uint32 // the first page that was never used
+	idle      uint32 // list of free pages that are resident
+	released  uint32 // list of free pages that were returned to the system
+	cursor    uint32 // where releaseIdle continues
 	chunks    []chunk
-	nextChunk uint32 // the chunk to look at next for a huge page
-	used      int    // pages lent
-	peak      int    // the most that were ever lent at once
-	resident  int    // pages lent or warm
+	nextChunk uint32 // where collapseHuge continues
+	used      int    // pages in use
+	peak      int    // the largest value of used
+	resident  int    // pages in use or idle
 }
 
 // chunk is a part of the slab that may become a huge page.
 type chunk struct {
-	released uint16 // pages of it that the system has back
+	released uint16 // its pages that were returned to the system
 	huge     bool
 }
 
-// pageBytes is what a page costs in all.
+// pageBytes is what a page takes together with its record.
 const pageBytes = pageSize + int(unsafe.Sizeof(page{}))
 
-// newPool reserves n pages. Nothing is resident until it is used.
+// newPool reserves n pages. A page becomes resident when it is first used.
 func newPool(n int) (*pool, error) {
 	mem, err := sys.Reserve((n + 1) * pageSize)
 	if err != nil {
@@ -123,20 +125,20 @@ func newPool(n int) (*pool, error) {
 	}, nil
 }
 
-// chunkOf is the chunk of page i. The first begins where the slab does, the
-// others at multiples of the huge page.
+// chunkOf returns the chunk of page i. The first chunk begins where the slab
+// begins, the others at multiples of the huge page.
 func (p *pool) chunkOf(i uint32) *chunk {
 	base := uintptr(unsafe.Pointer(&p.mem[0])) / pageSize
 	return &p.chunks[(base+uintptr(i))/chunkPages-base/chunkPages]
 }
 
-// chunkPages is how many pages of the pool a huge page has.
+// chunkPages is the number of pages in a huge page.
 const chunkPages = sys.HugePage / pageSize
 
-// collapseHuge makes huge pages of up to n chunks of which every page is resident:
-// a large store then misses the processor's address caches far less, and
-// nothing becomes resident that was not. Only one may call it or release at a
-// time. It says whether it is worth calling again.
+// collapseHuge makes huge pages of up to n chunks in which every page is
+// resident. A large store then has far fewer misses in the processor's address
+// caches, and no more memory becomes resident. It reports whether it is worth
+// calling again. It must not run at the same time as itself or releaseIdle.
 func (p *pool) collapseHuge(n int) bool {
 	base := uintptr(unsafe.Pointer(&p.mem[0])) / pageSize
 	skip := uint32((chunkPages - base%chunkPages) % chunkPages) // to the first whole chunk
@@ -164,10 +166,11 @@ func (p *pool) collapseHuge(n int) bool {
 	return true
 }
 
-// capacity is how many pages can be lent.
+// capacity returns how many pages can be in use.
 func (p *pool) capacity() int { return len(p.pages) - 1 }
 
-// block is the block r as a T: the only way into the slab.
+// block returns block r as a T. Nothing else reads or writes the slab, except
+// copyBlock.
 func block[T any](p *pool, r ref) *T {
 	return (*T)(unsafe.Pointer(&p.mem[int(r)*granule]))
 }
@@ -178,9 +181,8 @@ func copyBlock(p *pool, to, from ref, c class) {
 	copy(p.mem[int(to)*granule:int(to)*granule+n], p.mem[int(from)*granule:int(from)*granule+n])
 }
 
-// allocPage lends a page. It returns 0 when the pool is full. Pages that are
-// resident already come first, so that the process is never larger than what
-// it held at its peak.
+// allocPage takes a page into use. It returns 0 if the pool is full. It prefers
+// pages that are resident, so the process never grows beyond its peak.
 func (p *pool) allocPage(owner uint32) uint32 {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -206,7 +208,7 @@ func (p *pool) allocPage(owner uint32) uint32 {
 	return i
 }
 
-// freePage takes a page back.
+// freePage puts a page back.
 func (p *pool) freePage(i uint32, now seconds) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -217,7 +219,7 @@ func (p *pool) freePage(i uint32, now seconds) {
 	p.used--
 }
 
-// link puts page i at the head of a list.
+// link inserts page i at the head of a list.
 func (p *pool) link(head *uint32, i uint32) {
 	p.pages[i].prev, p.pages[i].next = 0, *head
 	if *head != 0 {
@@ -226,7 +228,7 @@ func (p *pool) link(head *uint32, i uint32) {
 	*head = i
 }
 
-// unlink takes page i out of a list.
+// unlink removes page i from a list.
 func (p *pool) unlink(head *uint32, i uint32) {
 	pg := &p.pages[i]
 	if pg.prev != 0 {
@@ -239,37 +241,39 @@ func (p *pool) unlink(head *uint32, i uint32) {
 	}
 }
 
-// fillLevel is how many of 1024 parts of the pool are lent.
+// fillLevel returns how full the pool is, in parts of 1024.
 func (p *pool) fillLevel() int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return int(int64(p.used) * 1024 / int64(p.capacity()))
 }
 
-// usage is how many pages are lent, were lent at the most, and are resident.
+// usage returns how many pages are in use, were in use at the peak, and are
+// resident.
 func (p *pool) usage() (used, peak, resident int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.used, p.peak, p.resident
 }
 
-// highWater is the first page that was never lent: where a walk over all may stop.
+// highWater returns the first page that was never used. A walk over all pages
+// can stop there.
 func (p *pool) highWater() uint32 {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.unused
 }
 
-// isIdle says that page i is resident, with the pool, and has been for age
+// isIdle reports whether page i is free and resident, and has been for age
 // seconds.
 func (p *pool) isIdle(i uint32, now, age seconds) bool {
 	pg := &p.pages[i]
-	// Who freed it may have seen a later time than now.
+	// A worker may have freed the page at a later time than now.
 	return i < p.unused && pg.owner.Load() == 0 && pg.freed != releasedMark && int32(now-pg.freed) >= int32(age)
 }
 
-// noteReleased notes that the system has page i back, and that its chunk is no huge
-// page any more.
+// noteReleased records that page i was returned to the system. Its chunk is no
+// huge page any more.
 func (p *pool) noteReleased(i uint32) {
 	c := p.chunkOf(i)
 	c.released++
@@ -282,13 +286,13 @@ func (p *pool) noteReleased(i uint32) {
 	sys.SplitHuge(p.mem[first*pageSize : (first+chunkPages)*pageSize])
 }
 
-// releasedMark in page.freed says that the page is on the cold list.
+// releasedMark in page.freed marks a page of the released list.
 const releasedMark = ^seconds(0)
 
-// release returns pages that have been idle for age seconds to the system,
-// whole system pages only. It looks at up to n system pages from where it
-// stopped before.
-func (p *pool) release(now, age seconds, n int) {
+// releaseIdle returns pages to the system that have been idle for age seconds.
+// It handles whole system pages only. It looks at up to n of them and continues
+// where it stopped before.
+func (p *pool) releaseIdle(now, age seconds, n int) {
 	group := uint32(max(1, sys.PageSize/pageSize))
 	for ; n > 0; n-- {
 		p.mu.Lock()
@@ -301,7 +305,7 @@ func (p *pool) release(now, age seconds, n int) {
 		p.cursor = first + group
 		idle := true
 		for i := first; i < first+group && idle; i++ {
-			// Page 0 is never lent and never touched.
+			// Page 0 is never used.
 			idle = i == 0 && group > 1 || i != 0 && p.isIdle(i, now, age)
 		}
 		if idle {
@@ -320,17 +324,17 @@ func (p *pool) release(now, age seconds, n int) {
 	}
 }
 
-// arena is one shard's use of the pool: for each class the pages that have a
-// free block. Its owner's lock guards it.
+// arena is one shard's part of the pool: for each class, the list of pages that
+// have a free block. The shard's lock guards it.
 type arena struct {
 	pool    *pool
 	shard   int
 	partial [numClasses]uint32
-	sparse  uint32 // classes, a bit each, that have given blocks back
+	sparse  uint32 // a bit for each class in which blocks were freed
 }
 
-// alloc returns a block of class c with whatever was in it, or 0 when the
-// pool is full.
+// alloc returns a block of class c. The block is not cleared. alloc returns 0
+// if the pool is full.
 func (a *arena) alloc(c class) ref {
 	p := a.pool
 	i := a.partial[c]
@@ -350,14 +354,15 @@ func (a *arena) alloc(c class) ref {
 	return ref(i*pageUnit + b*c.units())
 }
 
-// release gives a block back, and its page too when it was the last one.
-func (a *arena) release(r ref, c class, now seconds) {
+// free puts a block back. If the page has no other block in use, the page is
+// freed too.
+func (a *arena) free(r ref, c class, now seconds) {
 	p := a.pool
 	i := uint32(r) / pageUnit
 	pg := &p.pages[i]
 	bit := uint64(1) << (uint32(r) % pageUnit / c.units())
 	if pg.owner.Load() != ownerTag(a.shard, c) || pg.free&bit != 0 {
-		panic("pool: block released twice, or by another than its owner")
+		panic("pool: block freed twice, or by another shard")
 	}
 	if pg.free == 0 {
 		p.link(&a.partial[c], i)
@@ -371,11 +376,13 @@ func (a *arena) release(r ref, c class, now seconds) {
 	a.sparse |= 1 << c
 }
 
-// compact empties the pages of loose classes: of two that have free blocks,
-// the emptier gives its blocks to the other, so that what a class holds is no
-// more than a page above what it needs. move must copy a block to one that it
-// takes from the arena and forget the old one, or refuse; it is called at most
-// n times. Whoever calls may hold no reference to a block across it.
+// compact empties pages of the sparse classes. Of two pages with free blocks,
+// the one with fewer blocks gives its blocks to the other. A class then uses at
+// most one page more than it needs.
+//
+// move must copy a block to a new one from the arena and forget the old one, or
+// refuse. It is called at most n times. The caller must not keep a ref across
+// the call.
 func (a *arena) compact(n int, now seconds, move func(c class, r ref) bool) {
 	p := a.pool
 	for a.sparse != 0 && n > 0 {
@@ -389,7 +396,7 @@ func (a *arena) compact(n int, now seconds, move func(c class, r ref) bool) {
 			i = next
 		}
 		pg := &p.pages[i]
-		p.unlink(&a.partial[c], i) // or what leaves would come back
+		p.unlink(&a.partial[c], i) // so that alloc does not take a block of this page
 		moved := false
 		for used := allFree(c) &^ pg.free; used != 0 && a.partial[c] != 0 && n > 0; used &= used - 1 {
 			b := uint32(bits.TrailingZeros64(used))

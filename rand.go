@@ -1,6 +1,7 @@
 package main
 
-// splitMix64 is a small generator (SplitMix64) for choices that need no secrecy.
+// splitMix64 is a small random generator, SplitMix64, for choices that need no
+// secrecy.
 type splitMix64 struct{ state uint64 }
 
 func (r *splitMix64) next() uint64 {
@@ -11,7 +12,7 @@ func (r *splitMix64) next() uint64 {
 	return z ^ z>>31
 }
 
-// below is a number from 0 to n-1.
+// below returns a number from 0 to n-1.
 func (r *splitMix64) below(n uint32) uint32 {
 	return uint32(uint64(uint32(r.next()>>32)) * uint64(n) >> 32)
 }

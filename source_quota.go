@@ -8,29 +8,28 @@ import (
 	"github.com/fabricionaweb/pico-tracker/internal/siphash"
 )
 
-// This file owns the count of what each source has stored: an IPv4 address or
-// an IPv6 /64, the smallest network that a host can be given. It bounds how
-// much of the tracker one host can take.
+// This file limits how much of the store one source may use. A source is an IPv4
+// address or an IPv6 /64, the smallest network that a host is given.
 
 const quotaWidth = 1024
 
-// sourceQuota counts the stored peers of all sources in two rows of counters. A
-// source has at most as many as the smaller of its two counters says. Nothing
-// is ever evicted, and a stranger that shares one counter with a greedy source
-// still has the other: both coincide for one source in a million.
+// sourceQuota counts the stored peers of all sources. It is a count-min sketch
+// with two rows: a source has at most as many peers as the smaller of its two
+// counters. Nothing is evicted. A source that shares one counter with a greedy
+// source still has its other counter; only one source in a million shares both.
 type sourceQuota struct {
 	hash siphash.Key
-	max  uint32 // peers a source may have
+	max  uint32 // peers that a source may have
 	rows [2][quotaWidth]atomic.Uint32
 }
 
-// sourceOf is what a peer's share is counted by.
+// sourceOf returns the source of a peer as a number.
 func sourceOf[K peerKey](key *K) uint64 {
 	b := unsafe.Slice((*byte)(unsafe.Pointer(key)), len(*key))
 	if isV6[K]() {
 		return binary.BigEndian.Uint64(b)
 	}
-	// No IPv6 /64 that a packet can come from is this small a number.
+	// No packet comes from an IPv6 /64 that is as small a number as this.
 	return uint64(binary.BigEndian.Uint32(b))
 }
 
@@ -41,13 +40,13 @@ func (s *sourceQuota) counters(source uint64) (a, b *atomic.Uint32) {
 	return &s.rows[0][h%quotaWidth], &s.rows[1][h>>32%quotaWidth]
 }
 
-// allows says whether source may have another peer stored.
+// allows reports whether source may store another peer.
 func (s *sourceQuota) allows(source uint64) bool {
 	a, b := s.counters(source)
 	return min(a.Load(), b.Load()) < s.max
 }
 
-// add notes that a peer of source came (1) or went (-1).
+// add counts a peer that was stored (1) or removed (-1).
 func (s *sourceQuota) add(source uint64, n int32) {
 	a, b := s.counters(source)
 	a.Add(uint32(n))

@@ -13,22 +13,20 @@ import (
 	"github.com/fabricionaweb/pico-tracker/internal/sys"
 )
 
-// This file owns the way from an info hash to its swarm, and the sweep that
-// lets peers and torrents go. It knows nothing of packets and addresses beyond
-// their bytes.
+// This file finds the swarm of an info hash, and removes peers and torrents that
+// have expired. It does not know packets. Of an address it knows only the bytes.
 //
 // The table is a linear hash: each bucket is the head of a chain of torrent
-// records. One bucket is split when a torrent comes and one is folded back
-// when many have gone, so that no step of growth is larger than a chain. The
-// store is divided into shards by info hash, each with a lock, a table and
-// pages of its own.
+// records. A new torrent splits one bucket; after many removals one bucket is
+// merged. So no step of growth is larger than a chain. The store is divided into
+// shards by info hash. Each shard has a lock, a table and pages of its own.
 //
-// Lock rule: shard, then pool. No one holds two shards.
+// Lock order: shard, then pool. Nothing holds the locks of two shards.
 
 // torrent is a record of the table: one cache line.
 type torrent struct {
 	hash      bep15.InfoHash
-	next      ref // in the chain
+	next      ref // the next record of the chain; itself if it is in no chain
 	completed uint32
 	peerData
 }
@@ -50,36 +48,36 @@ const (
 type shard struct {
 	mu             sync.Mutex
 	arena          arena
-	buckets        []ref // reserved; inUse of them make the table
+	buckets        []ref // the first inUse of them are the table; the others are reserved
 	inUse          uint32
 	mask           uint32 // the smallest 2^n - 1 that covers inUse
 	torrents       uint32
-	touchedBuckets uint32          // the most buckets in use since the last trim
-	latest         seconds         // when the newest announce came
+	touchedBuckets uint32          // the largest value of inUse since the last trim
+	latest         seconds         // time of the latest announce
 	peers          [numSets]uint32 // by family and role
 	_              [64]byte        // keeps the neighbour's lock off this cache line
 }
 
-// store is everything the tracker remembers of its swarms.
+// store has all torrents and their peers.
 type store struct {
 	pool             *pool
 	shards           []shard
-	shift            uint // of a hash, leaves the shard
+	shift            uint // of a hash, to get the shard
 	hash             tableHash
 	peerHash         tableHash
 	quota            sourceQuota
 	unit             seconds                    // of stamps
 	compactionPaused atomic.Bool                // no block may be moved
-	expired          [2]uint64                  // peers that the sweep let go, IPv4 and IPv6; the sweeper's own
-	purged           [2]uint64                  // peers that went with a torrent that is refused; likewise
+	expired          [2]uint64                  // peers that the sweep removed, IPv4 and IPv6; only the sweep uses it
+	purged           [2]uint64                  // peers that a purge removed; only the purge uses it
 	admit            func(*bep15.InfoHash) bool // nil: every torrent; called under a lock
 }
 
-// newStore makes a store of that many pages and shards, a power of two. share
-// is how many peers one source may have at once. unit is the granularity of
-// peers' ages: none may go unswept for stampSpan of them. seed is 48 bytes of
-// randomness for the keys of the hashes.
-func newStore(pages, shards int, share uint32, unit seconds, seed []byte) (*store, error) {
+// newStore makes a store with that many pages and shards. shards must be a
+// power of two. quota is how many peers one source may have stored. unit is the
+// granularity of peers' ages; the sweep must see each peer more often than
+// every stampSpan units. seed is 48 random bytes for the keys of the hashes.
+func newStore(pages, shards int, quota uint32, unit seconds, seed []byte) (*store, error) {
 	p, err := newPool(pages)
 	if err != nil {
 		return nil, err
@@ -93,7 +91,7 @@ func newStore(pages, shards int, share uint32, unit seconds, seed []byte) (*stor
 		unit:     unit,
 	}
 	s.quota.hash = siphash.NewKey(seed[32:])
-	s.quota.max = share
+	s.quota.max = quota
 	n := max(firstBuckets, pages*pageTorrents/shards)
 	mem, err := sys.Reserve(n * shards * bucketBytes)
 	if err != nil {
@@ -109,18 +107,18 @@ func newStore(pages, shards int, share uint32, unit seconds, seed []byte) (*stor
 	return s, nil
 }
 
-// maxTorrents is how many torrents of up to four IPv4 peers fit.
+// maxTorrents returns how many torrents fit if each has up to four IPv4 peers.
 func (s *store) maxTorrents() int { return s.pool.capacity() * pageTorrents }
 
-// maxPeers is about how many IPv4 peers fit in large swarms.
+// maxPeers returns about how many IPv4 peers fit in large swarms.
 func (s *store) maxPeers() int { return s.pool.capacity() * pageSize * 2 / 17 }
 
-// shardOf is where a torrent with that hash belongs.
+// shardOf returns the shard for a hash.
 func (s *store) shardOf(h uint64) *shard {
 	return &s.shards[h>>s.shift&uint64(len(s.shards)-1)]
 }
 
-// bucket is the head of the chain for a hash.
+// bucket returns the head of the chain for a hash.
 func (sh *shard) bucket(h uint64) *ref {
 	b := uint32(h) & sh.mask
 	if b >= sh.inUse {
@@ -131,14 +129,14 @@ func (sh *shard) bucket(h uint64) *ref {
 
 func (sh *shard) torrent(r ref) *torrent { return block[torrent](sh.arena.pool, r) }
 
-// sameHash compares in words; Go would call a function.
+// sameHash compares in words, because Go would call a function.
 func sameHash(a, b *bep15.InfoHash) bool {
 	return binary.LittleEndian.Uint64(a[:]) == binary.LittleEndian.Uint64(b[:]) &&
 		binary.LittleEndian.Uint64(a[8:]) == binary.LittleEndian.Uint64(b[8:]) &&
 		binary.LittleEndian.Uint32(a[16:]) == binary.LittleEndian.Uint32(b[16:])
 }
 
-// findTorrent is the record of an info hash, or 0.
+// findTorrent returns the record of an info hash, or 0.
 func (sh *shard) findTorrent(h uint64, hash *bep15.InfoHash) ref {
 	for r := *sh.bucket(h); r != 0; {
 		t := sh.torrent(r)
@@ -150,8 +148,8 @@ func (sh *shard) findTorrent(h uint64, hash *bep15.InfoHash) ref {
 	return 0
 }
 
-// prefetchTorrents has the processor fetch the table's entries and then the records for
-// these hashes of info hashes.
+// prefetchTorrents prefetches the buckets of these hashes, and then the first
+// record of each chain.
 func (s *store) prefetchTorrents(hashes []uint64) {
 	for _, h := range hashes {
 		sh := s.shardOf(h)
@@ -179,7 +177,7 @@ func (s *store) linkTorrent(sh *shard, h uint64, r ref) {
 	}
 }
 
-// unlinkTorrent takes a record out of the table.
+// unlinkTorrent removes a record from the table.
 func (s *store) unlinkTorrent(sh *shard, r ref) {
 	t := sh.torrent(r)
 	p := sh.bucket(s.hash.sum(t.hash[:]))
@@ -187,9 +185,9 @@ func (s *store) unlinkTorrent(sh *shard, r ref) {
 		p = &sh.torrent(*p).next
 	}
 	*p = t.next
-	t.next = r // unlinked: must not be moved
+	t.next = r // in no chain: it must not be moved
 	sh.torrents--
-	// Two at a time, or a table that empties would never catch up.
+	// Two at a time, so that a table that becomes empty catches up.
 	for i := 0; i < 2 && sh.torrents < sh.inUse/2 && sh.inUse > firstBuckets; i++ {
 		sh.mergeBucket()
 	}
@@ -216,7 +214,7 @@ func (s *store) splitBucket(sh *shard) {
 	*low, *high = 0, 0
 }
 
-// mergeBucket joins the last bucket with the one that it was split from.
+// mergeBucket merges the last bucket with the bucket that it was split from.
 func (sh *shard) mergeBucket() {
 	last := &sh.buckets[sh.inUse-1]
 	p := &sh.buckets[(sh.inUse-1)&(sh.mask>>1)]
@@ -230,30 +228,30 @@ func (sh *shard) mergeBucket() {
 	}
 }
 
-// addCounts keeps the shard's count of peers: what a torrent had before and has
-// after a change.
+// addCounts updates the shard's counts of peers. before and after are the
+// counts of one torrent before and after a change.
 func (sh *shard) addCounts(before, after [numSets]uint32) {
 	for i := range sh.peers {
 		sh.peers[i] += after[i] - before[i]
 	}
 }
 
-// removeTorrent forgets an empty torrent.
+// removeTorrent removes a torrent without peers.
 func (s *store) removeTorrent(sh *shard, r ref, now seconds) {
 	s.unlinkTorrent(sh, r)
-	sh.arena.release(r, classTorrent, now)
+	sh.arena.free(r, classTorrent, now)
 }
 
-// swarmOf is the swarm of record r.
+// swarmOf returns the swarm of record r.
 func (s *store) swarmOf(sh *shard, r ref, now seconds) swarm {
 	return swarm{peerData: &sh.torrent(r).peerData, self: r, arena: &sh.arena, hash: &s.peerHash, now: now, stamp: stampOf(now, s.unit)}
 }
 
-// compactSteps bounds how many blocks are moved after an announce. One block
-// is moved for each that is freed, on average.
+// compactSteps limits how many blocks are moved after an announce. On average,
+// one block is moved for each block that is freed.
 const compactSteps = 8
 
-// compact moves blocks of the shard together where some have been freed.
+// compact moves blocks of the shard together, if some were freed.
 func (s *store) compact(sh *shard, n int, now seconds) {
 	if sh.arena.sparse == 0 || s.compactionPaused.Load() {
 		return
@@ -261,9 +259,9 @@ func (s *store) compact(sh *shard, n int, now seconds) {
 	sh.arena.compact(n, now, func(c class, r ref) bool { return s.moveBlock(sh, c, r, now) })
 }
 
-// moveBlock copies block r of the shard to another and has all that refers to it
-// refer to that. It refuses what many refer to, or what it cannot find the way
-// to.
+// moveBlock copies a block of the shard to a new one and updates all references
+// to it. It refuses a block that has many references, or whose references it
+// cannot find.
 func (s *store) moveBlock(sh *shard, c class, r ref, now seconds) bool {
 	switch {
 	case c == classNode:
@@ -285,7 +283,7 @@ func (s *store) moveBlock(sh *shard, c class, r ref, now seconds) bool {
 	return true
 }
 
-// moveTorrent is move for a torrent record.
+// moveTorrent is moveBlock for a torrent record.
 func (s *store) moveTorrent(sh *shard, r ref) bool {
 	t := sh.torrent(r)
 	if t.next == r {
@@ -294,7 +292,7 @@ func (s *store) moveTorrent(sh *shard, r ref) bool {
 	if t.spilled {
 		for _, set := range t.sets() {
 			if set.root&nodeFlag != 0 {
-				return false // too many leaves have it as theirs
+				return false // too many leaves refer to the record
 			}
 		}
 	}
@@ -315,20 +313,20 @@ func (s *store) moveTorrent(sh *shard, r ref) bool {
 	return true
 }
 
-// announceResult is what an announce came to.
+// announceResult says what an announce did to the peer.
 type announceResult uint8
 
 const (
-	resultRefreshed announceResult = iota // the peer was there
+	resultRefreshed announceResult = iota // the peer was stored already
 	resultAdded                           // the peer is new
-	resultStopped                         // the peer is no longer there
-	resultAbsent                          // the peer stops, and was not there
-	resultFull                            // a new peer, and no room for it
-	resultQuota                           // a new peer, and its source has its share
-	resultDenied                          // the access list does not have the torrent
+	resultStopped                         // the peer was removed
+	resultAbsent                          // the peer stops, but was not stored
+	resultFull                            // a new peer, but the pool is full
+	resultQuota                           // a new peer, but its source has used its quota
+	resultDenied                          // the access list refuses the torrent
 )
 
-// announceParams is one announce as the store sees it.
+// announceParams is one announce as the store needs it.
 type announceParams struct {
 	hash       *bep15.InfoHash
 	flags      meta // metaSeeder, metaCompleted
@@ -339,16 +337,16 @@ type announceParams struct {
 	now        seconds
 }
 
-// swarmCounts is what a scrape tells of a torrent, both families together. An
-// announce's reply has the first two.
+// swarmCounts are the counts of a torrent, both families together, as a scrape
+// reports them. The reply to an announce has the first two.
 type swarmCounts struct{ seeders, leechers, completed uint32 }
 
 func (t *torrent) swarmCounts(n [numSets]uint32) swarmCounts {
 	return swarmCounts{n[seeders4] + n[seeders6], n[leechers4] + n[leechers6], t.completed}
 }
 
-// announce updates the swarm of v.hash with the peer key and appends the
-// chosen peers to dst, whose capacity must suffice.
+// announce updates the swarm of v.hash with the peer key and appends the chosen
+// peers to dst. dst must have room for them.
 func announce[K peerKey](s *store, v *announceParams, key *K, rng *splitMix64, dst []byte) ([]byte, swarmCounts, announceResult) {
 	h := s.hash.sum(v.hash[:])
 	sh := s.shardOf(h)
@@ -411,8 +409,8 @@ func createTorrent[K peerKey](s *store, sh *shard, h uint64, v *announceParams, 
 	t := sh.torrent(r)
 	*t = torrent{hash: *v.hash}
 	w := s.swarmOf(sh, r, v.now)
-	// The record has room. Another shard may have used up the share by now:
-	// a torrent without peers must not come of it.
+	// The record has room. The quota is not checked again: another shard may
+	// have used it up, but a torrent without peers must not be stored.
 	insertPeer(&w, peer[K]{*key, w.stamp | v.flags})
 	s.quota.add(sourceOf(key), 1)
 	if v.flags&metaCompleted != 0 {
@@ -424,8 +422,8 @@ func createTorrent[K peerKey](s *store, sh *shard, h uint64, v *announceParams, 
 	return t.swarmCounts(after), resultAdded
 }
 
-// addPeer stores a peer that is new to its swarm, if there is room and its source
-// has not had its share.
+// addPeer stores a peer that is new to its swarm, if there is room and the
+// quota of its source allows it.
 func addPeer[K peerKey](s *store, w *swarm, v *announceParams, key *K) announceResult {
 	source := sourceOf(key)
 	if !s.quota.allows(source) {
@@ -438,7 +436,7 @@ func addPeer[K peerKey](s *store, w *swarm, v *announceParams, key *K) announceR
 	return resultAdded
 }
 
-// scrape is the census of a torrent, zeros for one that is not there.
+// scrape returns the counts of a torrent, or zeros if it is not stored.
 func (s *store) scrape(hash *bep15.InfoHash) swarmCounts {
 	h := s.hash.sum(hash[:])
 	sh := s.shardOf(h)
@@ -452,7 +450,7 @@ func (s *store) scrape(hash *bep15.InfoHash) swarmCounts {
 	return t.swarmCounts(t.counts())
 }
 
-// totals is how many torrents there are, and peers by family and role.
+// totals returns the number of torrents, and of peers by family and role.
 func (s *store) totals() (torrents int, peers [numSets]int) {
 	for i := range s.shards {
 		sh := &s.shards[i]
@@ -466,8 +464,8 @@ func (s *store) totals() (torrents int, peers [numSets]int) {
 	return torrents, peers
 }
 
-// eachBlock calls f, with the lock of its shard held, for every block in use
-// of page i that is a torrent record or a leaf.
+// eachBlock calls f for every torrent record and every leaf of page i. It holds
+// the lock of their shard.
 func (s *store) eachBlock(i uint32, now seconds, f func(sh *shard, c class, r ref)) {
 	pg := &s.pool.pages[i]
 	owner := pg.owner.Load()
@@ -487,24 +485,24 @@ func (s *store) eachBlock(i uint32, now seconds, f func(sh *shard, c class, r re
 	s.compact(sh, pageTorrents, now)
 }
 
-// sweep lets the peers of page i go that have not announced for ttl, and the
-// torrents that have none left. It says how many peers went. A stamp is coarse:
-// a peer goes when it is ttl old for certain, which is up to two units later.
-// A block can be moved to a page that the sweep has passed, and is met in the
-// next pass then.
+// sweep removes the peers of page i that have not announced for ttl, and the
+// torrents that have no peer left. It returns how many peers it removed. A
+// stamp is coarse: a peer is removed when it is certainly older than ttl, which
+// is up to two units later. A block can move to a page that the sweep has
+// passed; the next pass finds it.
 func (s *store) sweep(i uint32, now, ttl seconds) (expired int) {
 	var stamp meta
 	most := (ttl + s.unit - 1) / s.unit
 	was := s.expired
 	gone4 := func(pe *peer[key4]) bool {
-		return s.expire(&s.expired[0], sourceOf(&pe.key), pe.meta.age(stamp) > most)
+		return s.countIfGone(&s.expired[0], sourceOf(&pe.key), pe.meta.age(stamp) > most)
 	}
 	gone6 := func(pe *peer[key6]) bool {
-		return s.expire(&s.expired[1], sourceOf(&pe.key), pe.meta.age(stamp) > most)
+		return s.countIfGone(&s.expired[1], sourceOf(&pe.key), pe.meta.age(stamp) > most)
 	}
 	s.eachBlock(i, now, func(sh *shard, c class, r ref) {
-		// Workers may have seen a later time than now. A stamp from the
-		// future would look like the oldest.
+		// A worker may have stored a later time than now. A stamp from the
+		// future would look like the oldest one.
 		stamp = stampOf(max(now, sh.latest), s.unit)
 		if c == classTorrent {
 			w := s.swarmOf(sh, r, now)
@@ -516,7 +514,7 @@ func (s *store) sweep(i uint32, now, ttl seconds) (expired int) {
 				removeInlineIf(&w, gone4)
 				removeInlineIf(&w, gone6)
 			}
-			s.settle(sh, &w, before)
+			s.finishRemoval(sh, &w, before)
 			return
 		}
 		w := s.swarmOf(sh, block[leaf](s.pool, r).torrent, now)
@@ -526,13 +524,14 @@ func (s *store) sweep(i uint32, now, ttl seconds) (expired int) {
 		} else {
 			removeFromLeafIf(&w, r, gone6)
 		}
-		s.settle(sh, &w, before)
+		s.finishRemoval(sh, &w, before)
 	})
 	return int(s.expired[0] - was[0] + s.expired[1] - was[1])
 }
 
-// expire keeps the books for a peer that goes.
-func (s *store) expire(n *uint64, source uint64, gone bool) bool {
+// countIfGone updates the quota and the counter n if a peer is gone. It returns
+// gone.
+func (s *store) countIfGone(n *uint64, source uint64, gone bool) bool {
 	if gone {
 		s.quota.add(source, -1)
 		*n++
@@ -540,9 +539,9 @@ func (s *store) expire(n *uint64, source uint64, gone bool) bool {
 	return gone
 }
 
-// settle keeps the books for a swarm that has lost peers, and forgets it when
-// it is empty.
-func (s *store) settle(sh *shard, w *swarm, before [numSets]uint32) {
+// finishRemoval updates the counts of a swarm that lost peers, and removes the
+// torrent if no peer is left.
+func (s *store) finishRemoval(sh *shard, w *swarm, before [numSets]uint32) {
 	after := w.counts()
 	sh.addCounts(before, after)
 	if after == ([numSets]uint32{}) {
@@ -550,19 +549,21 @@ func (s *store) settle(sh *shard, w *swarm, before [numSets]uint32) {
 	}
 }
 
-// quiesce waits until no one is in the store who came before the call.
-func (s *store) quiesce() { s.totals() } // takes every lock once
+// quiesce waits for all operations that are already in the store.
+func (s *store) quiesce() { s.totals() } // it takes every lock once
 
-// purgeStep is how many leaves a purge frees in one hold of a lock.
+// purgeStep is how many leaves a purge frees while it holds a lock.
 const purgeStep = 16
 
-// purge removes the torrents of page i that admit refuses, with their peers,
-// and says how many. It must not run beside a sweep: a large swarm is taken
-// out of the table first, and its leaves go while others use the shard. A
-// purge of all pages wants still set, or a record could be moved past it.
+// purge removes the torrents of page i that admit refuses, with their peers. It
+// returns how many torrents it removed. It must not run at the same time as a
+// sweep: a large swarm is first removed from the table, and then freed in steps
+// between which others use the shard. A purge of all pages needs
+// compactionPaused, because a record could move to a page that the purge has
+// passed.
 func (s *store) purge(i uint32, now seconds, admit func(*bep15.InfoHash) bool) (removed int) {
-	gone4 := func(pe *peer[key4]) bool { return s.expire(&s.purged[0], sourceOf(&pe.key), true) }
-	gone6 := func(pe *peer[key6]) bool { return s.expire(&s.purged[1], sourceOf(&pe.key), true) }
+	gone4 := func(pe *peer[key4]) bool { return s.countIfGone(&s.purged[0], sourceOf(&pe.key), true) }
+	gone6 := func(pe *peer[key6]) bool { return s.countIfGone(&s.purged[1], sourceOf(&pe.key), true) }
 	s.eachBlock(i, now, func(sh *shard, c class, r ref) {
 		if c != classTorrent || admit(&sh.torrent(r).hash) {
 			return
@@ -573,18 +574,18 @@ func (s *store) purge(i uint32, now seconds, admit func(*bep15.InfoHash) bool) (
 		sh.addCounts(w.counts(), [numSets]uint32{})
 		for done := false; !done; {
 			done = w.freeLeaves(purgeStep, gone4, gone6)
-			sh.mu.Unlock() // after the last step too: the next torrent may be as large
+			sh.mu.Unlock() // also after the last step: the next torrent may be as large
 			sh.mu.Lock()
 		}
-		sh.arena.release(r, classTorrent, now)
+		sh.arena.free(r, classTorrent, now)
 	})
 	return removed
 }
 
-// trim gives memory that has long been free back to the system: pool pages
-// idle for age seconds, n system pages a call, and the ends of the tables.
+// trim returns free memory to the system: pages that have been idle for age
+// seconds, at most n system pages in a call, and the unused ends of the tables.
 func (s *store) trim(now, age seconds, n int) {
-	s.pool.release(now, age, n)
+	s.pool.releaseIdle(now, age, n)
 	for i := range s.shards {
 		sh := &s.shards[i]
 		sh.mu.Lock()
@@ -594,7 +595,7 @@ func (s *store) trim(now, age seconds, n int) {
 }
 
 func (s *store) trimTable(sh *shard) {
-	const slack = 1 << 16 / 4 // buckets; a table may breathe by 64 KiB
+	const slack = 1 << 16 / 4 // buckets: 64 KiB stay resident
 	if sh.touchedBuckets < sh.inUse+slack {
 		return
 	}
