@@ -1,36 +1,39 @@
 package main
 
-// This file owns the scopes of addresses: how far each can be reached, and the
-// form in which a peer's address is kept.
+// This file has the scopes of addresses: from where each address can be reached.
 //
-// An address on a link means another host on another link. Peers of a link are
-// kept with the link's number, where such an address has nothing but zeros
-// (fe80::/64), or in place of what all have in common (169.254): there the
-// number stands in 224/3, from which no packet comes.
+// A link-local address means another host on another link. So it is stored with
+// the number of its link (the interface index). In fe80::/64 the number takes
+// the place of zero bytes. In 169.254.0.0/16 it takes the place of the first two
+// bytes, as an address of 224.0.0.0/3: no packet comes from there.
+//
+// There can't be a fifth scope without a change of the layout: peerData has two
+// bits for the scope of a set, scopeIndex needs a power of two below 8 for each
+// scope, and mixed uses the value of scopeLink.
 
-// scope is how far an address can be reached, the narrowest first.
+// scope is from where an address can be reached, the narrowest first.
 type scope uint8
 
 const (
-	scopeLink    scope = iota // from one link: 169.254/16, fe80::/10
+	scopeLink    scope = iota // from the same link: 169.254/16, fe80::/10
 	scopeHost                 // from this host: 127/8, ::1
 	scopePrivate              // from the same network: RFC 1918, RFC 6598, ULA
-	scopeGlobal               // from everywhere; documentation prefixes pass for it
+	scopeGlobal               // from everywhere; documentation prefixes count as global
 	numScopes
 )
 
-// range4 is what an IPv4 address's second byte must be, under mask, for the
-// address to be of that scope. Else it is global.
+// range4 gives the scope of the IPv4 addresses with one first byte. The second
+// byte must be second under mask; if not, the address is global.
 type range4 struct {
 	mask, second byte
 	scope        scope
 }
 
-// ranges4 is by the first byte.
+// ranges4 is indexed by the first byte of an address.
 var ranges4 = func() (t [256]range4) {
 	for i := range t {
 		t[i].scope = scopeGlobal
-		if i >= 224 { // as a link's peers are kept
+		if i >= 224 { // stored link-local addresses
 			t[i].scope = scopeLink
 		}
 	}
@@ -43,7 +46,7 @@ var ranges4 = func() (t [256]range4) {
 	return t
 }()
 
-// scope4 is the scope of an IPv4 address, as it comes or as it is kept.
+// scope4 returns the scope of an IPv4 address, as received or as stored.
 func scope4(a *[6]byte) scope {
 	if r := &ranges4[a[0]]; a[1]&r.mask == r.second {
 		return r.scope
@@ -51,14 +54,14 @@ func scope4(a *[6]byte) scope {
 	return scopeGlobal
 }
 
-// scope6 is scope4 for IPv6.
+// scope6 returns the scope of an IPv6 address, as received or as stored.
 func scope6(a *[18]byte) scope {
 	switch {
 	case a[0]&0xe0 == 0x20:
 		return scopeGlobal
 	case a[0] == 0xfe && a[1]&0xc0 == 0x80:
 		return scopeLink
-	case a[0]&0xfe == 0xfc, a[0] == 0xfe && a[1]&0xc0 == 0xc0: // also site-local, of old
+	case a[0]&0xfe == 0xfc, a[0] == 0xfe && a[1]&0xc0 == 0xc0: // ULA, and site-local, which is deprecated
 		return scopePrivate
 	case a[0] == 0 && [15]byte(a[1:16]) == [15]byte{14: 1}:
 		return scopeHost
@@ -66,12 +69,13 @@ func scope6(a *[18]byte) scope {
 	return scopeGlobal
 }
 
-// isMartian4 says whether no host can have this address: 0/8, multicast, what is
+// isMartian4 reports whether no host can have this address: 0/8, multicast,
 // reserved, broadcast.
 func isMartian4(a *[6]byte) bool { return a[0] == 0 || a[0] >= 224 }
 
-// isMartian6 is nobody4 for IPv6: multicast, ::, and IPv4 addresses in one of
-// their two disguises (::/96, ::ffff:0:0/96), which no packet should have.
+// isMartian6 reports whether no host can have this address: multicast, the
+// unspecified address, and IPv4 addresses written as IPv6 (::/96,
+// ::ffff:0:0/96), which must not appear in a packet.
 func isMartian6(a *[18]byte) bool {
 	if a[0] == 0xff {
 		return true
@@ -83,7 +87,7 @@ func isMartian6(a *[18]byte) bool {
 	return mark == [2]byte{0xff, 0xff} || mark == [2]byte{} && scope6(a) != scopeHost
 }
 
-// isGlobal says whether hosts everywhere can reach an address of 4 or 16 bytes.
+// isGlobal reports whether every host can reach an address of 4 or 16 bytes.
 func isGlobal(ip string) bool {
 	if len(ip) == 4 {
 		a := [6]byte([]byte(ip + "\x00\x00"))
@@ -93,9 +97,10 @@ func isGlobal(ip string) bool {
 	return !isMartian6(&a) && scope6(&a) == scopeGlobal
 }
 
-// normalizeSource4 makes of the address that a packet on a link came from the one that
-// is kept. It returns false where no host can have it, and where the link's
-// number is too large to be kept.
+// normalizeSource4 converts a source address to its stored form and reports
+// whether it is a valid host address. link is the number of the link that the
+// packet came by. A number that is too large to be stored makes the address
+// invalid.
 func normalizeSource4(a *[6]byte, link uint32) bool {
 	if isMartian4(a) {
 		return false
@@ -107,7 +112,7 @@ func normalizeSource4(a *[6]byte, link uint32) bool {
 	return true
 }
 
-// normalizeSource6 is settled4 for IPv6.
+// normalizeSource6 is normalizeSource4 for IPv6.
 func normalizeSource6(a *[18]byte, link uint32) bool {
 	if isMartian6(a) {
 		return false
@@ -118,13 +123,13 @@ func normalizeSource6(a *[18]byte, link uint32) bool {
 	return true
 }
 
-// stripLinkID4 and unbind6 make of a link's address that is kept the one that it
-// was.
+// stripLinkID4 converts a stored link-local address back to the address on the
+// wire.
 func stripLinkID4(a *[6]byte)  { a[0], a[1] = 169, 254 }
 func stripLinkID6(a *[18]byte) { a[4], a[5], a[6], a[7] = 0, 0, 0, 0 }
 
-// externalAddrs is the addresses under which the world knows this network, without
-// a port; zeros where there is none.
+// externalAddrs are the public addresses of this network, without a port. They
+// are zero if there is none.
 type externalAddrs struct {
 	v4 [6]byte
 	v6 [18]byte
