@@ -7,27 +7,27 @@ import (
 	"github.com/fabricionaweb/pico-tracker/internal/prefetch"
 )
 
-// This file owns the choice of peers for a reply: which of a swarm's an requester
-// may have, by how far both can be reached, and a fair choice among those.
+// This file chooses the peers for a reply: the peers that the requester can
+// reach, and a fair choice among them.
 //
-// The ranks of a set go by scope (see peers.go), so that what an requester may have
-// is a range of ranks, found at the same price in a swarm of fifty and of five
-// hundred thousand, however few of them it may have.
+// The ranks of a set are ordered by scope (see peers.go). So the peers that a
+// requester can reach are a range of ranks. The range is found in the same time
+// in a swarm of fifty and of five hundred thousand, also if it is short.
 
-// visibility is how far an requester reaches.
+// visibility is which peers a requester can reach.
 type visibility uint8
 
 const (
-	visibilityAll visibility = iota // scopes don't matter
+	visibilityAll visibility = iota // -scope off: it can reach every peer
 	visibilityLink
 	visibilityHost
 	visibilityPrivate
 	visibilityGlobal
 )
 
-// visibilityOf is how far an requester reaches, in the network that the world knows as
-// e, nil where that isn't known. Who comes by the address of the network itself
-// is inside.
+// visibilityOf returns which peers a requester can reach. e is the external
+// address of this network, or nil. A requester with that address is in this
+// network.
 func visibilityOf[K peerKey](requester *K, e *externalAddrs) visibility {
 	s := scopeOf(requester)
 	if s == scopeGlobal && e != nil {
@@ -38,14 +38,15 @@ func visibilityOf[K peerKey](requester *K, e *externalAddrs) visibility {
 	return visibilityLink + visibility(s)
 }
 
-// scopeRange is a range of scopes: from one to before another.
+// scopeRange is a range of scopes, without to.
 type scopeRange struct{ from, to scope }
 
-// privateRange is what a forward of the router can lead to.
+// privateRange are the scopes of the peers that a port forwarding can lead to.
 var privateRange, globalRange = scopeRange{scopeHost, scopeGlobal}, scopeRange{scopeGlobal, numScopes}
 
-// scopeRanges is what an requester is given, by its reach: what is near, and then the
-// rest. Whoever is on a link is taken to be in the private network too.
+// scopeRanges are the scopes that a requester gets, by its visibility: near
+// peers first. A requester on a link is assumed to be in the private network
+// too.
 var scopeRanges = [...][]scopeRange{
 	visibilityAll:     {{scopeLink, numScopes}},
 	visibilityLink:    {{scopeLink, scopeHost}, {scopePrivate, scopeGlobal}, globalRange},
@@ -54,17 +55,17 @@ var scopeRanges = [...][]scopeRange{
 	visibilityGlobal:  {globalRange},
 }
 
-// minScope is the narrowest scope of peers that an requester is given, by its reach,
-// but for those of its link.
+// minScope is the narrowest scope that a requester gets, by its visibility,
+// apart from peers on its link.
 var minScope = [...]scope{visibilityAll: 0, visibilityLink: scopePrivate, visibilityHost: scopeHost, visibilityPrivate: scopePrivate, visibilityGlobal: scopeGlobal}
 
-// rankRange is a run of ranks of a set.
+// rankRange is a range of ranks of a set.
 type rankRange struct {
 	set   *set
 	lo, n uint32
 }
 
-// roles says from which of a swarm's peers to choose.
+// roles is a set of roles: leechers, seeders or both.
 type roles uint8
 
 const (
@@ -76,13 +77,13 @@ const (
 // has reports whether r includes leechers (0) or seeders (metaSeeder).
 func (r roles) has(role meta) bool { return r>>role&1 != 0 }
 
-// maxSeeders is how many seeders an requester gets that has nothing left. A client
-// that does not know the size of a magnet link yet says that it has nothing
-// left: without a seeder its download would never start. A true seeder has no
-// use for others, so these are few.
+// maxSeeders is how many seeders a requester gets that has nothing left. A
+// client with a magnet link does not know the size yet and announces that
+// nothing is left. Without a seeder its download would never start. A real
+// seeder needs no seeders, so these are few.
 const maxSeeders = 10
 
-// allRanks is all that an requester may have who reaches all.
+// allRanks returns every rank, for a requester that can reach every peer.
 func allRanks[K peerKey](w *swarm, from roles) (runs [2]rankRange) {
 	i := setOf[K](0)
 	for role := range runs {
@@ -94,8 +95,8 @@ func allRanks[K peerKey](w *swarm, from roles) (runs [2]rankRange) {
 	return runs
 }
 
-// prefetchPeers has the processor fetch what choose is most likely to read, with an
-// rng as it is now.
+// prefetchPeers prefetches the peers that choose will most likely read with
+// this rng.
 func prefetchPeers[K peerKey](w *swarm, want int, seeder bool, rng splitMix64) {
 	if !prefetch.Enabled || !w.spilled {
 		return
@@ -108,7 +109,8 @@ func prefetchPeers[K peerKey](w *swarm, want int, seeder bool, rng splitMix64) {
 	prefetchRoles[K](w, min(want, maxSeeders), seedersOnly, &rng)
 }
 
-// prefetchRoles is foresee for some roles. It returns how many peers it fetched.
+// prefetchRoles is prefetchPeers for some roles. It returns how many peers it
+// prefetched.
 func prefetchRoles[K peerKey](w *swarm, want int, from roles, rng *splitMix64) int {
 	runs := allRanks[K](w, from)
 	total := runs[0].n + runs[1].n
@@ -128,10 +130,9 @@ func prefetchRoles[K peerKey](w *swarm, want int, from roles, rng *splitMix64) i
 	return int(n)
 }
 
-// choose appends up to want peers to dst, whose capacity must suffice. A leecher
-// gets peers of both roles. A seeder gets leechers first and then up to
-// maxSeeders seeders. e is the network as the world knows it, nil where that
-// isn't known.
+// choose appends up to want peers to dst. dst must have room for them. A
+// leecher gets peers of both roles. A seeder gets leechers first and then up to
+// maxSeeders seeders. e is the external address of this network, or nil.
 func choose[K peerKey](w *swarm, dst []byte, want int, requester *K, seeder bool, reach visibility, e *externalAddrs, rng *splitMix64) []byte {
 	start := len(dst)
 	if !seeder {
@@ -142,8 +143,8 @@ func choose[K peerKey](w *swarm, dst []byte, want int, requester *K, seeder bool
 	return chooseRoles(w, dst, start, min(want, maxSeeders), requester, seedersOnly, reach, e, rng)
 }
 
-// chooseRoles is choose for peers of some roles. The reply's peers begin at
-// start.
+// chooseRoles is choose for peers of some roles. The peers of the reply begin
+// at start.
 func chooseRoles[K peerKey](w *swarm, dst []byte, start, want int, requester *K, from roles, reach visibility, e *externalAddrs, rng *splitMix64) []byte {
 	if want <= 0 {
 		return dst
@@ -182,40 +183,40 @@ func chooseRoles[K peerKey](w *swarm, dst []byte, start, want int, requester *K,
 	case kind < minScope[reach]:
 		return dst
 	}
-	// All go in as they are.
+	// Every peer of the set is suitable as it is.
 	return appendRun(w, dst, want, &runs, requester, nil, rng)
 }
 
-// filterMode is what happens to peers on their way into a list.
+// filterMode is how a replyBuilder treats peers.
 type filterMode uint8
 
 const (
-	filterNone     filterMode = iota // they go in
-	filterSameLink                   // those on the requester's link do, with their addresses as they were
-	filterForward                    // they do as ports of outside, each once
-	filterUnique                     // those do that aren't in the list by another address
+	filterNone     filterMode = iota // take all
+	filterSameLink                   // take peers on the requester's link, with their addresses on the wire
+	filterForward                    // take all, with the external address and their ports, each port once
+	filterUnique                     // take peers that are not in the reply by another address
 )
 
-// replyBuilder is a reply's peers in the making, where they are not all that there is.
+// replyBuilder builds the list of peers if not every peer is suitable as it is.
 type replyBuilder[K peerKey] struct {
-	requester K
-	private   bool // the requester is inside
-	hairpin   bool // and comes by way of outside
-	external  K    // this network as the world knows it, without a port
-	mode      filterMode
-	start     int // of the peers in the reply
+	requester   K
+	fromPrivate bool // the requester is in this network
+	hairpin     bool // the requester has this network's external address
+	external    K    // the external address of this network, without a port
+	mode        filterMode
+	start       int // where the peers begin in the reply
 }
 
-// chooseFrom is choose where it matters who is who.
+// chooseFrom is chooseRoles for swarms in which each peer must be checked.
 func chooseFrom[K peerKey](w *swarm, dst []byte, start, want int, requester *K, from roles, reach visibility, e *externalAddrs, rng *splitMix64) []byte {
-	l := replyBuilder[K]{requester: *requester, private: reach != visibilityGlobal, start: start}
+	l := replyBuilder[K]{requester: *requester, fromPrivate: reach != visibilityGlobal, start: start}
 	plain := filterNone
 	forward := false
 	if e != nil && reach != visibilityAll {
 		l.external = externalOf[K](e)
 		l.hairpin = sameHost(requester, &l.external)
-		forward = !l.private && countInRange(w, requester, from, privateRange) > 0
-		if forward || l.private || len(dst) > start {
+		forward = !l.fromPrivate && countInRange(w, requester, from, privateRange) > 0
+		if forward || l.fromPrivate || len(dst) > start {
 			plain = filterUnique
 		}
 	}
@@ -232,20 +233,20 @@ func chooseFrom[K peerKey](w *swarm, dst []byte, start, want int, requester *K, 
 		}
 		dst = appendScope(w, dst, missing(), from, b, &l, rng)
 	}
-	if forward { // where peers turned out to be one
+	if forward { // two addresses may have been one peer: fill up
 		l.mode = filterForward
 		dst = appendScope(w, dst, missing(), from, privateRange, &l, rng)
 	}
 	return dst
 }
 
-// privateQuota is how many of the peers that a global requester wants are to be from
-// inside. It is rounded up as often as is fair.
+// privateQuota returns how many of the wanted peers of a global requester are
+// from this network. It rounds randomly, so that the choice is fair.
 func privateQuota[K peerKey](w *swarm, requester *K, from roles, want int, rng *splitMix64) int {
 	n := uint64(countInRange(w, requester, from, privateRange))
 	rest := uint64(countInRange(w, requester, from, globalRange))
 	if w.spilled && from.has(metaSeeder) && rest > 0 {
-		rest-- // the requester, unless there was no room for it
+		rest-- // the requester itself, if it is stored
 	}
 	all := n + rest
 	if all <= uint64(want) {
@@ -254,7 +255,7 @@ func privateQuota[K peerKey](w *swarm, requester *K, from roles, want int, rng *
 	return int((uint64(want)*n + uint64(rng.below(uint32(all)))) / all)
 }
 
-// rankRanges is where the peers of a band are in a swarm's sets.
+// rankRanges returns the ranks of the peers of a range of scopes.
 func rankRanges[K peerKey](w *swarm, from roles, b scopeRange) (runs [2]rankRange) {
 	for role := range runs {
 		if !from.has(meta(role)) {
@@ -267,7 +268,7 @@ func rankRanges[K peerKey](w *swarm, from roles, b scopeRange) (runs [2]rankRang
 	return runs
 }
 
-// inlineInRange copies the peers of a band out of the record.
+// inlineInRange copies the peers of a range of scopes out of the record.
 func inlineInRange[K peerKey](w *swarm, requester *K, from roles, b scopeRange, fit *[4]peer[K]) (n int) {
 	peers := inlinePeers[K](w.peerData)
 	for i := range peers {
@@ -283,7 +284,7 @@ func inlineInRange[K peerKey](w *swarm, requester *K, from roles, b scopeRange, 
 	return n
 }
 
-// countInRange is how many peers of a band a swarm has.
+// countInRange returns how many peers of a range of scopes a swarm has.
 func countInRange[K peerKey](w *swarm, requester *K, from roles, b scopeRange) int {
 	if !w.spilled {
 		var fit [4]peer[K]
@@ -293,7 +294,7 @@ func countInRange[K peerKey](w *swarm, requester *K, from roles, b scopeRange) i
 	return int(runs[0].n + runs[1].n)
 }
 
-// appendScope appends up to want peers of a band.
+// appendScope appends up to want peers of a range of scopes.
 func appendScope[K peerKey](w *swarm, dst []byte, want int, from roles, b scopeRange, l *replyBuilder[K], rng *splitMix64) []byte {
 	if want <= 0 {
 		return dst
@@ -311,7 +312,8 @@ func appendScope[K peerKey](w *swarm, dst []byte, want int, from roles, b scopeR
 	return appendRun(w, dst, want, &runs, &l.requester, l, rng)
 }
 
-// contiguousPeers is the peers from a rank of two sets on that lie together, up to most.
+// contiguousPeers returns the peers from a rank of two sets on that are stored
+// next to each other, at most most.
 func contiguousPeers[K peerKey](w *swarm, runs *[2]rankRange, rank, most uint32) []peer[K] {
 	run := &runs[0]
 	if rank >= run.n {
@@ -322,11 +324,12 @@ func contiguousPeers[K peerKey](w *swarm, runs *[2]rankRange, rank, most uint32)
 	return peersOf[K](w.leaf(block), j+int(n))[j:]
 }
 
-// maxRejected is how many peers are looked at in vain for a band of a list.
+// maxRejected is how many unsuitable peers appendRun looks at before it gives
+// up.
 const maxRejected = 256
 
-// appendRun appends up to want peers of two sets: a run of ranks from a random one
-// on. Where l is nil they are as they are.
+// appendRun appends up to want peers of two sets: a run of ranks from a random
+// start. If l is nil, every peer is suitable as it is.
 func appendRun[K peerKey](w *swarm, dst []byte, want int, runs *[2]rankRange, requester *K, l *replyBuilder[K], rng *splitMix64) []byte {
 	total := runs[0].n + runs[1].n
 	if total == 0 {
@@ -341,8 +344,8 @@ func appendRun[K peerKey](w *swarm, dst []byte, want int, runs *[2]rankRange, re
 	for spare := maxRejected; left > 0 && spare > 0; {
 		peers := contiguousPeers[K](w, runs, rank, left)
 		if left == total && tries > 0 && (sameKey(&peers[0].key, &self) || l != nil && l.mode == filterSameLink && !sameLink(&peers[0].key, &self)) {
-			// A run that begins with one who isn't given would favour its
-			// neighbour.
+			// If a run began with a peer that can't be given, its neighbour
+			// would be chosen more often than others.
 			rank = rng.below(total)
 			tries--
 			continue
@@ -368,7 +371,7 @@ func appendRun[K peerKey](w *swarm, dst []byte, want int, runs *[2]rankRange, re
 	return dst
 }
 
-// append appends up to want of those peers that pass.
+// append appends up to want of those peers that are suitable.
 func (l *replyBuilder[K]) append(dst []byte, peers []peer[K], want int) []byte {
 	before := len(dst)
 	if l.mode == filterNone || l.mode == filterUnique && !l.hairpin {
@@ -376,7 +379,7 @@ func (l *replyBuilder[K]) append(dst []byte, peers []peer[K], want int) []byte {
 		if l.mode == filterNone || !l.hasExternal(dst[before:]) {
 			return dst
 		}
-		dst = dst[:before] // with a closer look
+		dst = dst[:before] // check each peer
 	}
 	for i := 0; i < len(peers) && want > 0; i++ {
 		k := peers[i].key
@@ -388,11 +391,11 @@ func (l *replyBuilder[K]) append(dst []byte, peers []peer[K], want int) []byte {
 	return dst
 }
 
-// hasExternal says whether one of the peers in dst has the address of outside.
+// hasExternal reports whether a peer in dst has the external address.
 func (l *replyBuilder[K]) hasExternal(dst []byte) bool {
-	outside := bytesOf(&l.external)
+	external := bytesOf(&l.external)
 	if isV6[K]() {
-		low, high := binary.LittleEndian.Uint64(outside[8:]), binary.LittleEndian.Uint64(outside)
+		low, high := binary.LittleEndian.Uint64(external[8:]), binary.LittleEndian.Uint64(external)
 		for ; len(dst) >= 18; dst = dst[18:] {
 			if binary.LittleEndian.Uint64(dst[8:]) == low && binary.LittleEndian.Uint64(dst) == high {
 				return true
@@ -400,7 +403,7 @@ func (l *replyBuilder[K]) hasExternal(dst []byte) bool {
 		}
 		return false
 	}
-	host := binary.LittleEndian.Uint32(outside)
+	host := binary.LittleEndian.Uint32(external)
 	for ; len(dst) >= 6; dst = dst[6:] {
 		if binary.LittleEndian.Uint32(dst) == host {
 			return true
@@ -409,9 +412,9 @@ func (l *replyBuilder[K]) hasExternal(dst []byte) bool {
 	return false
 }
 
-// rewrite says whether a peer that is not the requester itself goes into the list
-// dst, and makes of it what the list shows. A peer inside and one of outside
-// with the same port are one.
+// rewrite reports whether a peer other than the requester goes into the reply,
+// and changes k to what the reply shows. A private peer and a peer with the
+// external address are the same peer if they have the same port.
 func (l *replyBuilder[K]) rewrite(dst []byte, k *K) bool {
 	port := portOf(k)
 	switch l.mode {
@@ -430,13 +433,13 @@ func (l *replyBuilder[K]) rewrite(dst []byte, k *K) bool {
 		if !sameHost(k, &l.external) {
 			return !l.hairpin || port != portOf(&l.requester) || scopeOf(k) == scopeGlobal
 		}
-		return !(l.private && port == portOf(&l.requester)) && !l.hasPort(dst, port)
+		return !(l.fromPrivate && port == portOf(&l.requester)) && !l.hasPort(dst, port)
 	}
 	return true
 }
 
-// hasPort reports whether a peer with this port is in dst that is inside, or
-// has the address of outside.
+// hasPort reports whether dst has a peer with this port that is private or has
+// the external address.
 func (l *replyBuilder[K]) hasPort(dst []byte, port [2]byte) bool {
 	size := len(l.requester)
 	for at := l.start; at+size <= len(dst); at += size {
@@ -448,7 +451,7 @@ func (l *replyBuilder[K]) hasPort(dst []byte, port [2]byte) bool {
 	return false
 }
 
-// externalOf is the address of e in the family of K.
+// externalOf returns the address of e in the family of K.
 func externalOf[K peerKey](e *externalAddrs) (k K) {
 	if isV6[K]() {
 		copy(bytesOf(&k), e.v6[:])
@@ -460,7 +463,7 @@ func externalOf[K peerKey](e *externalAddrs) (k K) {
 
 func portOf[K peerKey](k *K) [2]byte { return [2]byte(bytesOf(k)[len(*k)-2:]) }
 
-// sameHost says whether two peers have one address.
+// sameHost reports whether two peers have the same address.
 func sameHost[K peerKey](a, b *K) bool {
 	x, y := bytesOf(a), bytesOf(b)
 	if isV6[K]() {
@@ -469,7 +472,7 @@ func sameHost[K peerKey](a, b *K) bool {
 	return binary.LittleEndian.Uint32(x) == binary.LittleEndian.Uint32(y)
 }
 
-// sameLink says whether two link-local addresses, as they are kept, are of one
+// sameLink reports whether two stored link-local addresses are on the same
 // link.
 func sameLink[K peerKey](a, b *K) bool {
 	n := 2
@@ -479,7 +482,8 @@ func sameLink[K peerKey](a, b *K) bool {
 	return string(bytesOf(a)[:n]) == string(bytesOf(b)[:n])
 }
 
-// stripLinkID makes of a link-local address that is kept the one that it was.
+// stripLinkID converts a stored link-local address back to the address on the
+// wire.
 func stripLinkID[K peerKey](k *K) {
 	if isV6[K]() {
 		stripLinkID6((*key6)(unsafe.Pointer(k)))
@@ -488,8 +492,8 @@ func stripLinkID[K peerKey](k *K) {
 	}
 }
 
-// appendPeers appends the keys of up to want peers, but not the requester, to dst,
-// whose capacity must suffice.
+// appendPeers appends the keys of up to want peers, without the requester. dst
+// must have room for them.
 func appendPeers[K peerKey](dst []byte, peers []peer[K], requester *K, want int) []byte {
 	if isV6[K]() {
 		return appendPeers6(dst, castPeers[peer[key6]](peers), (*key6)(unsafe.Pointer(requester)), want)
@@ -511,7 +515,7 @@ func appendPeers4(dst []byte, peers []peer[key4], requester *key4, want int) []b
 		want--
 		if unalignedWords {
 			*(*key4)(out[at:]) = *k
-		} else { // that would be a call, for six bytes
+		} else { // an assignment would be a call
 			o := (*key4)(out[at:])
 			o[0], o[1], o[2], o[3], o[4], o[5] = k[0], k[1], k[2], k[3], k[4], k[5]
 		}

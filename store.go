@@ -313,7 +313,7 @@ func (s *store) moveTorrent(sh *shard, r ref) bool {
 	return true
 }
 
-// announceResult says what an announce did to the peer.
+// announceResult is what an announce did to the peer.
 type announceResult uint8
 
 const (
@@ -333,7 +333,7 @@ type announceParams struct {
 	stopped    bool
 	want       int // peers wanted
 	visibility visibility
-	external   *externalAddrs // this network as the world knows it; nil: not known
+	external   *externalAddrs // the public addresses of this network; nil: unknown
 	now        seconds
 }
 

@@ -7,15 +7,16 @@ import (
 	"github.com/fabricionaweb/pico-tracker/internal/bep15"
 )
 
-// This file owns the policy: what a connect, an announce or a scrape does.
-// Bytes go in and bytes come out; it knows no socket and no clock.
+// This file has the policy: what a connect, an announce or a scrape does. Bytes go
+// in and bytes come out. It knows no socket and no clock.
 
 const (
 	// A peer lives 2.25 intervals after its last announce, and 1.25 in a
 	// tracker that is full: the reply told it to come back within 1.1.
 	ttlQuarters    = 9
 	ttlMinQuarters = 5
-	// From this much of the pool in use on, of 1024, the time to live shrinks.
+	// The time to live shrinks if more than this much of the pool is in use, in
+	// parts of 1024.
 	ttlShrinkFrom = 768
 
 	maxInterval seconds = 2 * 60 * 60
@@ -75,8 +76,8 @@ const (
 	provedErrors = 100
 )
 
-// Texts of error replies. The first is all that fits into the 16 bytes that a
-// connect may be answered with.
+// Texts of error replies. The reply to a connect has at most 16 bytes, so
+// textConnects has 8.
 const (
 	textConnects = "too fast"
 	textID       = "connection ID is invalid or has expired"
@@ -86,23 +87,22 @@ const (
 	textDenied   = "this tracker does not allow this torrent"
 )
 
-// tracker is what the workers share.
+// tracker is what all workers share.
 type tracker struct {
 	store    *store
 	interval seconds
-	scopes   bool // peers are given to those who can reach them
-	// scrapeLimit is how many info hashes of a scrape are answered. In a cluster a
-	// scrape goes by its first one and the others are elsewhere: clients take what
-	// is missing from a reply for unknown, and zeros for a torrent without peers.
+	scopes   bool // a client gets only peers that it can reach
+	// scrapeLimit is how many info hashes of a scrape are answered. In a cluster
+	// it is 1: the first info hash chooses the instance, and the other torrents
+	// are on other instances. Clients treat torrents that are missing in a reply
+	// as unknown, but zeros as a torrent without peers.
 	scrapeLimit int
 	external    atomic.Pointer[externalAddrs]
 }
 
-// setExternal tells the tracker under which addresses the world knows the
-// network that it is in: those of the router's other side, in network order,
-// zeros where there is none. What is not a global address counts as none. Any
-// goroutine may call it, at any time; the packets that follow are answered by
-// it.
+// setExternal sets the public addresses of this network, zeros if there is
+// none. An address that is not global counts as none. Any goroutine may call it
+// at any time; it is in force for the packets that follow.
 func (t *tracker) setExternal(v4 [4]byte, v6 [16]byte) {
 	e := &externalAddrs{}
 	if isGlobal(string(v4[:])) {
@@ -117,26 +117,27 @@ func (t *tracker) setExternal(v4 [4]byte, v6 [16]byte) {
 	t.external.Store(e)
 }
 
-// newTracker makes a tracker of a store that counts ages in stampUnit(interval).
+// newTracker makes a tracker. The unit of the store must be
+// stampUnit(interval).
 func newTracker(s *store, interval seconds) *tracker {
 	t := &tracker{store: s, interval: interval, scopes: true, scrapeLimit: maxScrapeHashes}
-	// The oldest that a sweep can find a peer. Were its stamp to wrap
-	// before, it would live for ever.
+	// This is the greatest age at which a sweep can see a peer. If the stamp
+	// wrapped before, the peer would stay for ever.
 	if t.ttl(0)+2*s.unit+2*t.sweepPeriod() >= stampSpan*s.unit {
-		panic("tracker: stamps wrap before the sweep has seen them")
+		panic("tracker: stamps wrap before the sweep sees them")
 	}
 	return t
 }
 
-// stampUnit is the granularity of peers' ages for an announce interval.
+// stampUnit returns the granularity of peers' ages for an announce interval.
 func stampUnit(interval seconds) seconds { return (interval + 23) / 24 }
 
-// sweepPeriod is how long the sweep takes to look at every page. What is moved behind
-// its back it sees one pass later.
+// sweepPeriod returns how long the sweep takes to visit every page. A block
+// that moves to a visited page is seen in the next pass.
 func (t *tracker) sweepPeriod() seconds { return max(t.interval/16, 4) }
 
-// ttl is the time to live of a peer when that much of the pool, of 1024, is
-// in use.
+// ttl returns the time to live of a peer. fill is how much of the pool is in
+// use, in parts of 1024.
 func (t *tracker) ttl(fill int) seconds {
 	most, least := t.interval*ttlQuarters/4, t.interval*ttlMinQuarters/4
 	if fill <= ttlShrinkFrom {
@@ -145,7 +146,7 @@ func (t *tracker) ttl(fill int) seconds {
 	return most - (most-least)*seconds(fill-ttlShrinkFrom)/(1024-ttlShrinkFrom)
 }
 
-// handler is what a worker needs to answer; it is the worker's own.
+// handler is what one worker needs to answer requests. Workers do not share it.
 type handler struct {
 	*tracker
 	cookies  *cookies
@@ -157,8 +158,8 @@ type handler struct {
 	count    counters
 }
 
-// network is the part of a source that a host cannot choose freely: an IPv4
-// address, an IPv6 /64.
+// network returns the part of a source that a host cannot choose freely: the
+// IPv4 address, or the IPv6 /64.
 func network[K peerKey](from *K) []byte {
 	n := 4
 	if isV6[K]() {
@@ -167,13 +168,13 @@ func network[K peerKey](from *K) []byte {
 	return bytesOf(from)[:n]
 }
 
-// address is the source without its port.
+// address returns the source without its port.
 func address[K peerKey](from *K) []byte {
 	return bytesOf(from)[:len(*from)-2]
 }
 
-// needsNormalizing says whether settled would do something with a source. Most are
-// plain ones.
+// needsNormalizing reports whether normalizeSource can change or refuse a
+// source. For most sources it is false.
 func needsNormalizing[K peerKey](from *K) bool {
 	first := (*from)[0]
 	if isV6[K]() {
@@ -182,8 +183,8 @@ func needsNormalizing[K peerKey](from *K) bool {
 	return first == 0 || first == 169 || first >= 224
 }
 
-// normalizeSource makes of a source on a link the one that is kept, and says whether a
-// host can have it.
+// normalizeSource converts a source address to its stored form and reports
+// whether it is a valid host address.
 func normalizeSource[K peerKey](from *K, link uint32) bool {
 	if isV6[K]() {
 		return normalizeSource6((*key6)(unsafe.Pointer(from)), link)
@@ -191,9 +192,9 @@ func normalizeSource[K peerKey](from *K, link uint32) bool {
 	return normalizeSource4((*key4)(unsafe.Pointer(from)), link)
 }
 
-// handle answers a request from an address and UDP port. The reply is appended
-// to dst, which must have room for maxReply bytes; nothing is appended where
-// there is none. link is the number of the link that a link-local source is
+// handle answers a request from an address and UDP port. It appends the reply
+// to dst, which must have room for maxReply bytes. If there is no reply, it
+// appends nothing. link is the number of the link that a link-local source is
 // on.
 func handle[K peerKey](d *handler, dst, req []byte, from *K, link uint32, now timestamp) ([]byte, verdict) {
 	if len(req) < bep15.HeaderSize {
@@ -209,9 +210,9 @@ func handle[K peerKey](d *handler, dst, req []byte, from *K, link uint32, now ti
 		}
 		from = &key
 	}
-	// Every reply begins with its action, a request with the protocol's ID or
-	// the date of its own. What begins like a reply may be one: were it
-	// answered, two trackers could keep each other busy.
+	// A reply begins with its action; a request begins with the protocol ID or
+	// with the time of its ID. A packet that begins like a reply may be one, and
+	// an answer to it could start an endless exchange between two trackers.
 	if bep15.FirstWord(req) <= bep15.ActionError {
 		return dst, dropReply
 	}
@@ -304,7 +305,7 @@ func answerAnnounce[K peerKey](d *handler, dst, req []byte, from *K, now timesta
 	copy(bytesOf(&key)[len(key)-2:], a.Port[:])
 	if d.scopes {
 		if v.external = d.external.Load(); v.external != nil && externalOf[K](v.external) == *new(K) {
-			v.external = nil // none of this family
+			v.external = nil // there is no address of this family
 		}
 		v.visibility = visibilityOf(&key, v.external)
 	}
