@@ -149,7 +149,7 @@ var options = []option{
 			return err
 		}},
 	{name: "whitelist", short: "w", value: "FILE", group: groupAccess,
-		help:  "track only the torrents in this list of info hashes",
+		help:  "track only the torrents in this list, or in a directory of lists and .torrent files",
 		wants: wantsFile, set: setPath(func(c *config) *string { return &c.whitelist })},
 	{name: "blacklist", value: "FILE", group: groupAccess,
 		help:  "track all torrents except those in this list",
