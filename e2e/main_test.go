@@ -14,7 +14,8 @@
 // Swarms of clients are tested in swarm_test.go, what befalls the network and the
 // tracker's host in faults_test.go, floods in flood_test.go, forged packets in
 // loop_test.go, trackers that share the torrents in cluster_test.go, and all that
-// goes wrong at once and for long in soak_test.go.
+// goes wrong at once and for long in soak_test.go. A tracker behind a router that
+// maps ports is in portmap_test.go.
 //
 // The clients have DHT, peer exchange and local discovery off, and every
 // torrent is private, so a client knows no peer that the tracker did not name.
@@ -85,7 +86,7 @@ func checkMachine() error {
 		return errors.New("network namespaces need root")
 	}
 	var missing []string
-	for _, tool := range []string{"ip", "nft", "prometheus", "prometheus-node-exporter", "promtool", "aria2c", "rtorrent", "transmission-daemon", "transmission-remote"} {
+	for _, tool := range []string{"ip", "nft", "miniupnpd", "natpmpc", "prometheus", "prometheus-node-exporter", "promtool", "aria2c", "rtorrent", "transmission-daemon", "transmission-remote"} {
 		if _, err := exec.LookPath(tool); err != nil {
 			missing = append(missing, tool)
 		}
