@@ -7,9 +7,10 @@ import (
 	"math/bits"
 )
 
-// This file owns HMAC-SHA256 (RFC 2104, FIPS 180-4) where the standard library
-// has no machine code for it either. There it would cost 40 KB of flash, for
-// self-tests and other ciphers come along, and a fifth more time.
+// This file has HMAC-SHA256 (RFC 2104, FIPS 180-4) for processors on which the
+// standard library has no assembly for it. There crypto/hmac would cost 40 KB of
+// flash, because self-tests and other ciphers come with it, and a fifth more
+// time.
 
 // MAC signs with one key.
 type MAC struct{ inner, outer sha256State }

@@ -8,13 +8,13 @@ import (
 	"hash"
 )
 
-// This file owns HMAC-SHA256 where the standard library does it in machine
-// code.
+// This file has HMAC-SHA256 for processors on which the standard library has
+// assembly for it.
 
 // MAC signs with one key.
 type MAC struct {
 	mac hash.Hash
-	// Here, for what is passed to an interface is allocated.
+	// Fields, because an argument of an interface method is allocated.
 	in, out [sha256.Size]byte
 }
 

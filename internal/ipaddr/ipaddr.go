@@ -1,3 +1,6 @@
+// Package ipaddr has IP addresses as people write them. It is written by hand,
+// because net/netip would cost 20 KB of a router's flash. Its tests compare it
+// with net/netip.
 package ipaddr
 
 import (
@@ -5,13 +8,10 @@ import (
 	"strings"
 )
 
-// This file owns IP addresses as people write them. (net/netip would cost 20 KB
-// of flash.)
-
 // Addr is an IP address. It can be compared with ==.
 type Addr struct {
 	IP   string // 4 or 16 bytes, in network order
-	Zone string // the interface that it is meant on, by name or number; "": any
+	Zone string // the name or number of an interface; "": any
 }
 
 // Endpoint is an address with a port.
@@ -20,7 +20,7 @@ type Endpoint struct {
 	Port uint16
 }
 
-// What stands for all addresses of a host.
+// The unspecified addresses, which stand for all addresses of a host.
 var (
 	Any4 = Addr{IP: "\x00\x00\x00\x00"}
 	Any6 = Addr{IP: Any4.IP + Any4.IP + Any4.IP + Any4.IP}
@@ -30,6 +30,7 @@ const mappedPrefix = "\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\xff\xff" // ::fff
 
 func (a Addr) Is6() bool { return len(a.IP) == 16 }
 
+// FamilyName returns "IPv4" or "IPv6".
 func FamilyName(v6 bool) string {
 	if v6 {
 		return "IPv6"
@@ -37,17 +38,18 @@ func FamilyName(v6 bool) string {
 	return "IPv4"
 }
 
-// IsUnspecified says whether a is 0.0.0.0 or [::], on one interface or all.
+// IsUnspecified reports whether a is 0.0.0.0 or [::], on one interface or on
+// all.
 func (a Addr) IsUnspecified() bool { return strings.Trim(a.IP, "\x00") == "" }
 
-// IsLinkLocal6 says whether a is an IPv6 address that means something on its
-// link only.
+// IsLinkLocal6 reports whether a is a link-local IPv6 address.
 func (a Addr) IsLinkLocal6() bool { return a.Is6() && a.IP[0] == 0xfe && a.IP[1]&0xc0 == 0x80 }
 
-// IsMapped says whether a is an IPv4 address written as an IPv6 one.
+// IsMapped reports whether a is an IPv4 address written as IPv6.
 func (a Addr) IsMapped() bool { return a.Is6() && strings.HasPrefix(a.IP, mappedPrefix) }
 
-// Unmap is the IPv4 address for a mapped one, and a for any other.
+// Unmap returns the IPv4 address of a mapped address, and any other address
+// unchanged.
 func (a Addr) Unmap() Addr {
 	if a.IsMapped() {
 		return Addr{IP: a.IP[len(mappedPrefix):]}
@@ -55,7 +57,7 @@ func (a Addr) Unmap() Addr {
 	return a
 }
 
-// Parse reads a literal: 192.0.2.1, 2001:db8::1 or fe80::1%eth0.
+// Parse parses an address: 192.0.2.1, 2001:db8::1 or fe80::1%eth0.
 func Parse(s string) (Addr, bool) {
 	if !strings.Contains(s, ":") {
 		ip, ok := parse4(s)
@@ -71,7 +73,7 @@ func parse4(s string) ([]byte, bool) {
 	ip := make([]byte, 0, 4)
 	for _, f := range fields {
 		n, err := strconv.ParseUint(f, 10, 8)
-		if err != nil || len(f) > 1 && f[0] == '0' { // some read 010 as 8
+		if err != nil || len(f) > 1 && f[0] == '0' { // some programs read 010 as 8
 			return nil, false
 		}
 		ip = append(ip, byte(n))
@@ -90,8 +92,8 @@ func parse6(s string) ([]byte, bool) {
 	return append(append(head, make([]byte, zeros)...), tail...), true
 }
 
-// parseGroups reads what stands on one side of "::": groups of up to four hex
-// digits. The last of an address may be written as IPv4.
+// parseGroups parses one side of "::": groups of up to four hexadecimal digits.
+// The last group of an address may be an IPv4 address.
 func parseGroups(s string, last bool) (ip []byte, ok bool) {
 	for more := s != ""; more; {
 		var group string
@@ -109,7 +111,7 @@ func parseGroups(s string, last bool) (ip []byte, ok bool) {
 	return ip, true
 }
 
-// String writes the address as RFC 5952 has it.
+// String returns the address in the form of RFC 5952.
 func (a Addr) String() string {
 	zone := ""
 	if a.Zone != "" {

@@ -1,3 +1,7 @@
+// Package logger writes whole log lines with a level. It is written by hand,
+// because log/slog would cost 125 KB of a router's flash. No packet may cause a
+// log line, except with -debug: what strangers do is logged as summaries, which
+// Throttle limits.
 package logger
 
 import (
@@ -5,19 +9,16 @@ import (
 	"sync"
 )
 
-// This file owns the log: whole lines, each with its level. No packet may cause
-// one, but under -debug: of what strangers do there are summaries (see news).
-
+// Logger writes log lines. It is safe for concurrent use.
 type Logger struct {
 	mu      sync.Mutex
 	Out     io.Writer
-	InfoOut io.Writer // for what is no warning; nil: w
-	Verbose bool
-	// Journal has lines begin with their priority, as sd-daemon(3) has it.
-	Journal bool
+	InfoOut io.Writer // for lines below a warning; nil: Out
+	Verbose bool      // write debug lines
+	Journal bool      // begin lines with their priority (sd-daemon(3))
 }
 
-// level is how a line begins, and its priority of syslog(3).
+// level is the beginning of a line, and its priority in syslog(3).
 type level struct{ priority, word string }
 
 var (
@@ -39,7 +40,7 @@ func (l *Logger) line(w io.Writer, v level, parts []string) {
 	b = append(b, '\n')
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	_, _ = w.Write(b) // there is nowhere to say that it failed
+	_, _ = w.Write(b) // if it fails, there is nowhere to report it
 }
 
 // appendPrintable appends s with its control characters as \xNN. The name of a
@@ -66,7 +67,7 @@ func (l *Logger) infoWriter() io.Writer {
 	return l.Out
 }
 
-// Each writes its parts as one line.
+// Each method writes its parts as one line.
 func (l *Logger) Info(parts ...string)  { l.line(l.infoWriter(), levelInfo, parts) }
 func (l *Logger) Warn(parts ...string)  { l.line(l.Out, levelWarn, parts) }
 func (l *Logger) Error(parts ...string) { l.line(l.Out, levelError, parts) }
@@ -76,9 +77,3 @@ func (l *Logger) Debug(parts ...string) {
 		l.line(l.infoWriter(), levelDebug, parts)
 	}
 }
-
-const (
-	minPerMinute = 100 // fewer in a minute are no news
-	firstWait    = 60
-	maxWait      = 60 * 60
-)

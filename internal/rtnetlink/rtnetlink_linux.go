@@ -10,11 +10,6 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// This file owns what the kernel tells of interfaces, addresses and default
-// routes, by rtnetlink(7). What it tells unasked is only a sign that something
-// has changed: how things are is asked anew, so that nothing is lost when signs
-// are.
-
 // Conn is a socket to the kernel. Its methods are for one goroutine, but for
 // wake.
 type Conn struct {

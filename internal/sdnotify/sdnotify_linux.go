@@ -10,14 +10,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// This file owns what a service manager such as systemd is told, as
-// sd_notify(3) has it: ready, reloading, stopping, and that the loops are
-// alive. Without NOTIFY_SOCKET it does nothing.
-
-// Notifier sends states to the manager's socket. A nil notifier has none.
+// Notifier sends states to the service manager. A nil Notifier sends nothing.
 type Notifier struct {
 	fd       int
-	mu       sync.Mutex // of to, which Sendto writes in
+	mu       sync.Mutex // guards to, because Sendto writes to it
 	to       unix.SockaddrUnix
 	watchdog bool
 }
@@ -36,7 +32,7 @@ func New(env []string) *Notifier {
 			pid = v
 		}
 	}
-	// A path, or with @ a name in the abstract name space.
+	// A path, or a name in the abstract namespace if it begins with @.
 	if path == "" || path[0] != '/' && path[0] != '@' {
 		return nil
 	}
@@ -50,8 +46,8 @@ func New(env []string) *Notifier {
 	return n
 }
 
-// send sends a state. What the manager doesn't take is lost: a tracker serves
-// whether or not someone watches.
+// send sends a state. Errors are ignored: the tracker serves whether or not a
+// manager listens.
 func (n *Notifier) send(state []byte, flags int) {
 	if n != nil {
 		n.mu.Lock()
@@ -60,21 +56,22 @@ func (n *Notifier) send(state []byte, flags int) {
 	}
 }
 
-// Ready says that the sockets are open, or that a reload is done.
+// Ready reports that the sockets are open, or that a reload is done.
 func (n *Notifier) Ready() { n.send([]byte("READY=1"), 0) }
 
-// Stopping says that the tracker was told to end.
+// Stopping reports that the tracker was told to stop.
 func (n *Notifier) Stopping() { n.send([]byte("STOPPING=1"), 0) }
 
-// Reloading says that the access list is being read; ready must follow.
+// Reloading reports that the access list is being reloaded. Ready must follow.
 func (n *Notifier) Reloading() { n.send([]byte("RELOADING=1"), 0) }
 
 var watchdogState = []byte("WATCHDOG=1")
 
-// Watchdog feeds the manager's watchdog, if it has one.
+// Watchdog tells the manager that the program is alive, if the manager watches
+// it.
 func (n *Notifier) Watchdog() {
 	if n != nil && n.watchdog {
-		// If its queue is full the manager is busy: the sweep isn't held up.
+		// If the queue is full, the manager is busy. The caller must not wait.
 		n.send(watchdogState, unix.MSG_DONTWAIT)
 	}
 }

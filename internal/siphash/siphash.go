@@ -1,12 +1,13 @@
+// Package siphash has SipHash-1-3, the keyed hash of all tables. Strangers choose
+// info hashes, addresses and ports. Without the key they cannot choose where
+// these are stored. It is written by hand, because the standard library
+// does not export SipHash.
 package siphash
 
 import (
 	"encoding/binary"
 	"math/bits"
 )
-
-// This file owns the keyed hash of every table. Strangers choose info hashes,
-// addresses and ports; without the key they cannot choose where these land.
 
 // Key is a 128-bit SipHash key. Each table has one of its own.
 type Key struct{ k0, k1 uint64 }
@@ -16,7 +17,7 @@ func NewKey(seed []byte) Key {
 	return Key{k0: binary.LittleEndian.Uint64(seed), k1: binary.LittleEndian.Uint64(seed[8:16])}
 }
 
-// Sum is SipHash-1-3 of b.
+// Sum returns SipHash-1-3 of b.
 func (k Key) Sum(b []byte) uint64 {
 	v0 := k.k0 ^ 0x736f6d6570736575
 	v1 := k.k1 ^ 0x646f72616e646f6d

@@ -1,3 +1,7 @@
+// Package sys has what the tracker needs from the operating system: files,
+// memory, random bytes and facts about the process. On Linux it uses system calls
+// directly, because package os brings deadlines, time zones and their parser:
+// 40 KB of a router's flash. On other systems it uses package os.
 package sys
 
 import (
@@ -6,12 +10,10 @@ import (
 	"io/fs"
 )
 
-// This file owns what the two kinds of system agree on about files.
-
-// MaxFile is the most that readFile reads.
+// MaxFile is how many bytes ReadFile reads at most.
 const MaxFile = 64 << 10
 
-// ReadFile is the beginning of a small file.
+// ReadFile returns the beginning of a file.
 func ReadFile(path string) ([]byte, error) {
 	f, err := Open(path)
 	if err != nil {

@@ -14,10 +14,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// This file owns what the tracker asks the system about itself.
+// This file asks the system about the process, and has files by system calls.
 
-// MemoryLimit is how many bytes the process may use: the least of the limits
-// of its control groups, v1 or v2, and of the machine's memory. 0 is unknown.
+// MemoryLimit returns how many bytes the process may use: the smallest of the
+// limits of its control groups (v1 or v2) and the machine's memory. 0 means
+// unknown.
 func MemoryLimit() uint64 {
 	limit := uint64(0)
 	least := func(n uint64) {
@@ -34,7 +35,7 @@ func MemoryLimit() uint64 {
 		return limit
 	}
 	for _, line := range strings.Split(string(groups), "\n") {
-		// hierarchy:controllers:path, with no controllers for v2
+		// hierarchy:controllers:path; v2 has no controllers here
 		f := strings.SplitN(line, ":", 3)
 		if len(f) != 3 {
 			continue
@@ -49,7 +50,7 @@ func MemoryLimit() uint64 {
 		for path := f[2]; ; path = path[:strings.LastIndexByte(path, '/')] {
 			if b, err := ReadFile(root + path + file); err == nil {
 				n, err := strconv.ParseUint(string(bytes.TrimSpace(b)), 10, 64)
-				if err == nil { // "max" is no number, and no limit
+				if err == nil { // "max" means no limit
 					least(n)
 				}
 			}
@@ -61,11 +62,11 @@ func MemoryLimit() uint64 {
 	return limit
 }
 
-// DeclineHugePages starts the program anew where the system would back all
-// memory with huge pages unasked: the first byte that the Go runtime touches in
-// each would make two megabytes resident. The refusal outlives an exec, and can
-// only be made before memory is used. Where something is in the way the program
-// goes on as it is.
+// DeclineHugePages restarts the program without huge pages, if the system uses
+// them for all memory. The first byte that the Go runtime touches in a huge
+// page would make two megabytes resident. The setting survives exec, but must
+// be made before memory is used. If anything fails, the program continues as it
+// is.
 func DeclineHugePages() {
 	mode, err := ReadFile("/sys/kernel/mm/transparent_hugepage/enabled")
 	if err != nil || !strings.Contains(string(mode), "[always]") {
@@ -74,26 +75,26 @@ func DeclineHugePages() {
 	if off, err := unix.PrctlRetInt(unix.PR_GET_THP_DISABLE, 0, 0, 0, 0); err != nil || off != 0 {
 		return
 	}
-	// Linux 6.18 can except what is asked for, as the slab's are.
+	// Linux 6.18 can allow huge pages for memory that asks for them, as the slab does.
 	const exceptAdvised = 1 << 1
 	if unix.Prctl(unix.PR_SET_THP_DISABLE, 1, exceptAdvised, 0, 0) != nil &&
 		unix.Prctl(unix.PR_SET_THP_DISABLE, 1, 0, 0, 0) != nil {
 		return
 	}
-	// By its path, or ps would know it as "exe".
+	// Started by its path: with /proc/self/exe, ps would show "exe".
 	path := make([]byte, 4096)
 	if n, err := unix.Readlink("/proc/self/exe", path); err == nil && n < len(path) {
 		_ = unix.Exec(string(path[:n]), os.Args, os.Environ())
 	}
 }
 
-// Random fills b from the kernel's random source. (crypto/rand would
-// bring math/big and fmt along.)
+// Random fills b from the kernel's random source. crypto/rand would bring
+// math/big and fmt with it.
 func Random(b []byte) error {
 	if n, err := unix.Getrandom(b, 0); err == nil && n == len(b) {
 		return nil
 	}
-	f, err := Open("/dev/urandom") // a kernel without getrandom
+	f, err := Open("/dev/urandom") // for a kernel without getrandom
 	if err != nil {
 		return errors.New("neither getrandom nor /dev/urandom: " + err.Error())
 	}
@@ -102,8 +103,8 @@ func Random(b []byte) error {
 	return err
 }
 
-// File is a file open for reading. (os.File would bring deadlines, time zones
-// and their parser along: 40 KB of a router's flash.)
+// File is a file that is open for reading. os.File would bring deadlines, time
+// zones and their parser: 40 KB of a router's flash.
 type File int
 
 func Open(path string) (File, error) {
@@ -132,7 +133,7 @@ func (f File) Read(b []byte) (int, error) {
 
 func (f File) Close() error { return unix.Close(int(f)) }
 
-// FileState tells a file from another, and from what it was before.
+// FileState identifies a file and its content.
 type FileState struct {
 	Seconds, Nanoseconds int64 // of the last change of its content
 	Size                 int64
@@ -169,22 +170,22 @@ func stateOf(st *unix.Stat_t) FileState {
 		mode: st.Mode, changedSeconds: changedSec, changedNanosecond: changedNsec}
 }
 
-// AtomicFile is a file that is written under another name and then takes the
-// place of the one that was there: a reader has one or the other, never half of
-// one. Names are kept as system calls want them, so that nothing is allocated.
+// AtomicFile is a file that is replaced in one step, so readers always see a
+// complete file. The paths are kept as system calls need them, so Write
+// allocates nothing.
 type AtomicFile struct{ path, temporary []byte }
 
 func NewAtomicFile(path string) *AtomicFile {
 	return &AtomicFile{append([]byte(path), 0), append([]byte(path), ".new\x00"...)}
 }
 
-// Write makes b the content of the file, which everybody may read. It does not
-// wait until a disk has it: the next one comes soon, and flash wears.
+// Write replaces the content of the file. Everybody may read it. Write does not
+// wait until the disk has it: the next report comes soon, and flash wears out.
 func (r *AtomicFile) Write(b []byte) error {
 	if err := r.Check(); err != nil {
 		return err
 	}
-	r.unlink(r.temporary) // what a power cut left, or a stranger put in the way
+	r.unlink(r.temporary) // left by a power cut, or made by somebody else
 	const flags = unix.O_WRONLY | unix.O_CREAT | unix.O_EXCL | unix.O_CLOEXEC
 	fd, _, errno := unix.Syscall6(unix.SYS_OPENAT, atFDCWD, uintptr(unsafe.Pointer(&r.temporary[0])), flags, 0o600, 0, 0)
 	if errno != 0 {
@@ -192,7 +193,7 @@ func (r *AtomicFile) Write(b []byte) error {
 	}
 	err := writeAll(int(fd), b)
 	if err == nil {
-		err = unix.Fchmod(int(fd), 0o644) // whatever the umask
+		err = unix.Fchmod(int(fd), 0o644) // the umask must not matter
 	}
 	if e := unix.Close(int(fd)); err == nil {
 		err = e
@@ -257,25 +258,25 @@ func (r *AtomicFile) unlink(name []byte) {
 	_, _, _ = unix.Syscall(unix.SYS_UNLINKAT, atFDCWD, uintptr(unsafe.Pointer(&name[0])), 0)
 }
 
-// atFDCWD is AT_FDCWD: a path counts from the working directory.
+// atFDCWD is AT_FDCWD: paths are relative to the working directory.
 const atFDCWD = ^uintptr(99)
 
-// IsTerminal says whether standard output is one.
+// IsTerminal reports whether standard output is a terminal.
 func IsTerminal() bool {
 	_, err := unix.IoctlGetTermios(1, unix.TCGETS)
 	return err == nil
 }
 
-// IsJournal says whether standard error is what JOURNAL_STREAM names by device
-// and inode.
+// IsJournal reports whether standard error is the stream that JOURNAL_STREAM
+// names by device and inode.
 func IsJournal(name string) bool {
 	var st unix.Stat_t
 	return unix.Fstat(2, &st) == nil &&
 		name == strconv.FormatUint(uint64(st.Dev), 10)+":"+strconv.FormatUint(st.Ino, 10)
 }
 
-// SeparatePipes says whether standard output and standard error are pipes, and not
-// the same one.
+// SeparatePipes reports whether standard output and standard error are two
+// different pipes.
 func SeparatePipes() bool {
 	var out, err unix.Stat_t
 	return unix.Fstat(1, &out) == nil && unix.Fstat(2, &err) == nil &&
