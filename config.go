@@ -11,6 +11,7 @@ import (
 
 	"github.com/fabricionaweb/pico-tracker/internal/bep15"
 	"github.com/fabricionaweb/pico-tracker/internal/ipaddr"
+	"github.com/fabricionaweb/pico-tracker/internal/metainfo"
 	"github.com/fabricionaweb/pico-tracker/internal/sys"
 	"github.com/fabricionaweb/pico-tracker/internal/udp"
 )
@@ -38,6 +39,11 @@ type config struct {
 	connectLimit               uint32
 	scrapeLimit                int
 	debug                      bool
+	files                      []string // for -hash and -add-tracker
+	hash                       bool     // print info hashes
+	addTracker                 string   // a tracker to write into .torrent files; "": serve
+	announceURL                string   // the tracker that -hash looks for; "": none
+	inPlace                    bool
 	version                    bool
 	help                       bool
 	plan                       bool
@@ -66,6 +72,7 @@ type option struct {
 	group       group
 	command     bool   // does something else than serve
 	list        bool   // repeated, its values add up
+	files       bool   // arguments behind it that are no flags are files
 	help        string // what it does, without a full stop at the end
 	standard    string // the default, as people read it; "": none is worth a word
 	wants       string // what a valid value is
@@ -149,11 +156,11 @@ var options = []option{
 			return err
 		}},
 	{name: "whitelist", short: "w", value: "FILE", group: groupAccess,
-		help:  "track only the torrents in this list, or in a directory of lists and .torrent files",
-		wants: wantsFile, set: setPath(func(c *config) *string { return &c.whitelist })},
+		help:  "track only these torrents: a list of info hashes and magnet links, a .torrent file, or a directory of both",
+		wants: wantsList, set: setPath(func(c *config) *string { return &c.whitelist })},
 	{name: "blacklist", value: "FILE", group: groupAccess,
-		help:  "track all torrents except those in this list",
-		wants: wantsFile, set: setPath(func(c *config) *string { return &c.blacklist })},
+		help:  "track all torrents except those in this list or directory",
+		wants: wantsList, set: setPath(func(c *config) *string { return &c.blacklist })},
 	{name: "listen", value: "ADDRESSES", group: groupNetwork, standard: "0.0.0.0,[::]",
 		help:  "IP addresses to listen on, separated by commas; [::] is IPv6 only",
 		wants: "IP addresses separated by commas, for example 192.168.1.1,[fd00::1]", set: func(c *config, v string) (err error) {
@@ -211,6 +218,27 @@ var options = []option{
 	{name: "status", value: "FILE", group: groupCommands, command: true,
 		help:  "show a -stats file, live on a terminal; exit code 1 if it is out of date",
 		wants: wantsFile, set: setPath(func(c *config) *string { return &c.status })},
+	{name: "hash", value: "FILE", group: groupCommands, command: true, files: true,
+		help:  "print the info hashes of .torrent files and magnet links, as a list for -whitelist",
+		wants: ".torrent files or magnet links", set: func(c *config, v string) error {
+			c.hash = true
+			return nil
+		}},
+	{name: "announce-url", value: "URL", group: groupCommands,
+		help:  "with -hash: warn about torrents without this tracker",
+		wants: wantsURL, set: func(c *config, v string) error {
+			c.announceURL = v
+			return parseTrackerURL(v)
+		}},
+	{name: "add-tracker", value: "URL", group: groupCommands, command: true, files: true,
+		help:  "write this tracker into copies of the .torrent files that follow; the info hash stays the same",
+		wants: wantsURL, set: func(c *config, v string) error {
+			c.addTracker = v
+			return parseTrackerURL(v)
+		}},
+	{name: "in-place", short: "i", group: groupCommands,
+		help:  "with -add-tracker: change the files themselves",
+		wants: wantsBool, set: setBool(func(c *config) *bool { return &c.inPlace })},
 	{name: "version", short: "v", group: groupCommands, command: true,
 		help:  "print the version",
 		wants: wantsBool, set: setBool(func(c *config) *bool { return &c.version })},
@@ -223,6 +251,8 @@ const (
 	maxWorkers = 64
 
 	wantsFile = "the path of a file"
+	wantsList = "the path of a file or a directory"
+	wantsURL  = "the address of a tracker, for example udp://tracker.example:1337/announce"
 	wantsBool = "true or false"
 	wantsHash = "an info hash: 40 hexadecimal digits, or 64"
 )
@@ -256,6 +286,15 @@ func setBool(field func(*config) *bool) func(*config, string) error {
 		*field(c) = b
 		return err
 	}
+}
+
+// parseTrackerURL checks the address of a tracker for a .torrent file.
+func parseTrackerURL(v string) error {
+	scheme, rest, ok := strings.Cut(v, "://")
+	if !ok || scheme == "" || rest == "" || len(v) > metainfo.MaxURL || strings.ContainsAny(v, " \t\r\n") || strconv.Quote(v) != `"`+v+`"` {
+		return errValue
+	}
+	return nil
 }
 
 // setExternalIP sets the public addresses of this network.
@@ -439,7 +478,8 @@ func parseConfig(args, env []string) (*config, error) {
 		statsInterval: 15,
 		origins:       map[string]string{},
 	}
-	given, err := parseFlags(args)
+	given, files, err := parseFlags(args)
+	c.files = files
 	c.help, c.version = isTrue(given["help"]), isTrue(given["version"])
 	if c.help || c.version {
 		return c, nil
@@ -495,6 +535,15 @@ func (c *config) checkTogether() error {
 		if c.probe == "" && c.origins[name] != "" {
 			return usageError("-" + name + " needs -probe ADDRESS")
 		}
+	}
+	if c.announceURL != "" && !c.hash {
+		return usageError("-announce-url needs -hash FILES")
+	}
+	if c.inPlace && c.addTracker == "" {
+		return usageError("-in-place needs -add-tracker URL")
+	}
+	if c.addTracker != "" && len(c.files) == 0 {
+		return usageError("-add-tracker: the files are missing; want .torrent files behind the address")
 	}
 	if len(c.interfaces) > 0 {
 		c.listen = byInterface(c.listen, c.interfaces)
@@ -567,9 +616,10 @@ func (o *option) valueError(origin, v string, err error) error {
 	return usageError(origin + ": " + err.Error() + "; want " + o.wants)
 }
 
-// parseFlags collects -name value, -name=value and the same with two dashes. It
-// returns the first error and goes on, because -help may follow.
-func parseFlags(args []string) (given map[string]string, first error) {
+// parseFlags collects -name value, -name=value and the same with two dashes, and
+// the files behind a command that takes some. It returns the first error and goes
+// on, because -help may follow.
+func parseFlags(args []string) (given map[string]string, files []string, first error) {
 	given = map[string]string{}
 	fail := func(text string) {
 		if first == nil {
@@ -577,11 +627,15 @@ func parseFlags(args []string) (given map[string]string, first error) {
 		}
 	}
 	var last *option // whose value came before
+	takesFiles := false
 	for len(args) > 0 {
 		arg := args[0]
 		args = args[1:]
 		o, name, v, hasValue := splitFlag(arg)
 		switch {
+		case name == "" && takesFiles:
+			files = append(files, arg)
+			continue
 		case name == "":
 			fail(unexpected(arg, last))
 			continue
@@ -614,8 +668,12 @@ func parseFlags(args []string) (given map[string]string, first error) {
 		}
 		given[o.name] = v
 		last = o
+		takesFiles = takesFiles || o.files
+		if o.name == "hash" {
+			files = append(files, v)
+		}
 	}
-	return given, first
+	return given, files, first
 }
 
 // splitFlag splits an argument into the name of a flag and a value. The name is

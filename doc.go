@@ -8,6 +8,7 @@
 //
 //	main        wiring, signals, exit codes
 //	plan        -plan: what fits into the memory
+//	torrent_commands -hash and -add-tracker: .torrent files
 //	signal      the signal that differs by system
 //	status      -status: figures for people
 //	probe       -probe: asks any UDP tracker

@@ -14,6 +14,8 @@ const helpHead = `Usage:
   pico-tracker [flags] -plan            show what fits into the memory
   pico-tracker [flags] -probe ADDRESS   check that a UDP tracker answers
   pico-tracker -status FILE             show the statistics of a running tracker
+  pico-tracker -hash FILES              show the info hashes of .torrent files
+  pico-tracker -add-tracker URL FILES   add the tracker to .torrent files
 
 A BitTorrent tracker over UDP (BEP 15) in a fixed amount of memory.
 `

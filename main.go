@@ -108,6 +108,10 @@ func execute(signals <-chan os.Signal, ended chan<- int, log *logger.Logger, arg
 			if l, err = c.memoryPlan(); err == nil {
 				err = plan(c, &l, stdout)
 			}
+		case c.hash:
+			err = printHashes(c, stdout, log)
+		case c.addTracker != "":
+			err = addTracker(c, stdout, log)
 		case c.probe != "":
 			go func() {
 				<-signals // the user does not want to wait any longer

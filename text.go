@@ -1,5 +1,7 @@
 package main
 
+import "strconv"
+
 // translate replaces every byte of s. (What package strings has for case brings
 // the tables of Unicode along.)
 func translate(s string, f func(c byte) byte) string {
@@ -15,4 +17,13 @@ func upper(c byte) byte {
 		c -= 'a' - 'A'
 	}
 	return c
+}
+
+// printable returns a name of unknown origin for a line of text: quoted if a
+// terminal might act on it, or if it would look like something else.
+func printable(name string) string {
+	if quoted := strconv.Quote(name); quoted != `"`+name+`"` || name == "" {
+		return quoted
+	}
+	return name
 }

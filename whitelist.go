@@ -587,17 +587,6 @@ func sortHashes(h []bep15.InfoHash, bit int) {
 	}
 }
 
-// printable returns a file's name for the log: quoted if a terminal might act on
-// it.
-func printable(name string) string {
-	for i := range len(name) {
-		if c := name[i]; c <= ' ' || c >= 0x7f {
-			return strconv.Quote(name)
-		}
-	}
-	return name
-}
-
 // knownFiles remembers the .torrent files of a directory: an open-addressing
 // table from the key of a file to its info hashes.
 type knownFiles []knownFile

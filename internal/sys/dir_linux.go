@@ -79,3 +79,32 @@ func EachEntry(path string, f func(name string) error) error {
 		}
 	}
 }
+
+// Create writes a new file with the mode of another one. It returns when the disk
+// has the file.
+func Create(path string, b []byte, like *FileState) error {
+	fd, err := unix.Open(path, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL|unix.O_CLOEXEC, 0o600)
+	if err != nil {
+		return err
+	}
+	err = writeAll(fd, b)
+	if err == nil {
+		err = unix.Fchmod(fd, like.mode&0o777)
+	}
+	if err == nil {
+		err = unix.Fsync(fd)
+	}
+	if e := unix.Close(fd); err == nil {
+		err = e
+	}
+	if err != nil {
+		Remove(path)
+	}
+	return err
+}
+
+// Rename renames a file, over another one if there is one.
+func Rename(from, to string) error { return unix.Rename(from, to) }
+
+// Remove removes a file.
+func Remove(path string) { _ = unix.Unlink(path) }

@@ -60,3 +60,32 @@ func EachEntry(path string, f func(name string) error) error {
 		}
 	}
 }
+
+// Create writes a new file with the mode of another one. It returns when the disk
+// has the file.
+func Create(path string, b []byte, like *FileState) error {
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(b)
+	if err == nil {
+		err = f.Chmod(like.mode.Perm())
+	}
+	if err == nil {
+		err = f.Sync()
+	}
+	if e := f.Close(); err == nil {
+		err = e
+	}
+	if err != nil {
+		Remove(path)
+	}
+	return err
+}
+
+// Rename renames a file, over another one if there is one.
+func Rename(from, to string) error { return os.Rename(from, to) }
+
+// Remove removes a file.
+func Remove(path string) { _ = os.Remove(path) }
