@@ -111,11 +111,11 @@ help: ## this list
 ##@ Checks
 
 .PHONY: check
-check: check-tools check-scripts check-go ## gofmt, go vet for every kind of target, staticcheck, shellcheck
+check: check-tools check-scripts check-luci check-go ## gofmt, go vet for every kind of target, staticcheck, shellcheck, ESLint
 
 .PHONY: check-tools
 check-tools:
-	@scripts/install shellcheck
+	@scripts/install shellcheck nodejs npm
 
 .PHONY: check-scripts
 check-scripts:
@@ -124,6 +124,10 @@ check-scripts:
 	else \
 		scripts/skip shellcheck "not installed"; \
 	fi
+
+.PHONY: check-luci
+check-luci:
+	@openwrt/luci-test/run -lint
 
 .PHONY: check-go
 check-go:
@@ -150,9 +154,10 @@ $(addprefix vet-,$(VETTED)): vet-%:
 
 .PHONY: test
 test: ## everything below, then go test ./... with real clients
-	@scripts/install xz-utils gcc libc6-dev qemu-user-static $$(grep -shv '^#' */packages.txt)
+	@scripts/install xz-utils gcc libc6-dev qemu-user-static $$(grep -shv '^#' */packages.txt openwrt/*/packages.txt)
 	@$(MAKE) --no-print-directory test-bench
 	@$(MAKE) --no-print-directory test-portmap
+	@$(MAKE) --no-print-directory test-luci
 	@$(MAKE) --no-print-directory test-oldest
 	@$(MAKE) --no-print-directory test-newest
 	@$(MAKE) --no-print-directory test-targets
@@ -171,6 +176,11 @@ test-bench: ## the unit tests of the benchmarks' own module
 test-portmap: ## the unit tests of the port mapping program, a module of its own
 	@echo "== tests of portmap/"
 	@cd portmap && ../scripts/gotest ./...
+
+.PHONY: test-luci
+test-luci: ## the page in LuCI, in Chromium, with a real tracker
+	@echo "== LuCI app"
+	@openwrt/luci-test/run
 
 .PHONY: test-oldest test-newest
 test-oldest: ## the unit tests with the oldest Go that must build it, also on MIPS

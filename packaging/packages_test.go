@@ -292,6 +292,78 @@ func TestIPK(t *testing.T) {
 	}
 }
 
+// luciFiles is what the package of the page in LuCI installs: every file of
+// htdocs and root.
+func luciFiles(t *testing.T) map[string]entry {
+	t.Helper()
+	files := map[string]entry{}
+	for from, to := range map[string]string{"htdocs": "/www", "root": ""} {
+		top := filepath.Join("../openwrt/luci-app-pico-tracker", from)
+		err := filepath.WalkDir(top, func(path string, d os.DirEntry, err error) error {
+			if err == nil && !d.IsDir() {
+				files[to+strings.TrimPrefix(path, top)] = entry{0o644, read(t, path)}
+			}
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if len(files) < 10 {
+		t.Fatalf("%d files in the LuCI app", len(files))
+	}
+	return files
+}
+
+func TestLuCIPackages(t *testing.T) {
+	dir := packages(t)
+	want := luciFiles(t)
+	var list []string
+	for name := range want {
+		list = append(list, name)
+	}
+	sort.Strings(list)
+
+	t.Run("ipk", func(t *testing.T) {
+		outer := untar(t, read(t, filepath.Join(dir, "luci-app-pico-tracker_1.1.0-r1_all.ipk")))
+		compareEntries(t, untar(t, outer["/data.tar.gz"].data), want)
+		control := untar(t, outer["/control.tar.gz"].data)
+		for _, script := range []string{"postinst", "postrm"} {
+			if e := control["/"+script]; e.mode != 0o755 || !bytes.Contains(e.data, []byte("rpcd reload")) {
+				t.Errorf("%s: mode %o: %s", script, e.mode, e.data)
+			}
+		}
+		got := fields(control["/control"].data, ":")
+		for name, want := range map[string]string{
+			"Package": "luci-app-pico-tracker", "Version": "1.1.0-r1", "Architecture": "all", "Section": "luci",
+			"License": "MIT", "Depends": "luci-base, pico-tracker",
+		} {
+			if got[name] != want {
+				t.Errorf("%s: %q, want %q", name, got[name], want)
+			}
+		}
+	})
+	t.Run("apk", func(t *testing.T) {
+		got := untar(t, read(t, filepath.Join(dir, "luci-app-pico-tracker_1.1.0-r1_noarch.apk")))
+		want := luciFiles(t)
+		want["/lib/apk/packages/luci-app-pico-tracker.list"] = entry{0o644, []byte(strings.Join(list, "\n") + "\n")}
+		for _, name := range []string{"/.post-install", "/.post-upgrade", "/.post-deinstall"} {
+			if e := got[name]; e.mode != 0o755 || !bytes.Contains(e.data, []byte("rpcd reload")) {
+				t.Errorf("%s: mode %o: %s", name, e.mode, e.data)
+			}
+			delete(got, name)
+		}
+		info := string(got["/.PKGINFO"].data)
+		for _, line := range []string{"pkgname = luci-app-pico-tracker", "pkgver = 1.1.0-r1", "arch = noarch", "depend = luci-base", "depend = pico-tracker"} {
+			if !strings.Contains(info, line+"\n") {
+				t.Errorf("no line %q in\n%s", line, info)
+			}
+		}
+		delete(got, "/.PKGINFO")
+		compareEntries(t, got, want)
+	})
+}
+
 func TestAPK(t *testing.T) {
 	got := untar(t, read(t, filepath.Join(packages(t), "pico-tracker_1.1.0-r1_mipsel_24kc.apk")))
 	want := openwrtFiles(t)

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -118,11 +119,12 @@ func TestRecipe(t *testing.T) {
 	compareEntries(t, got, want)
 }
 
-// A feed is searched for the two words that make a package, five levels deep:
-// in another Makefile, even in a comment, they break it.
-func TestOneRecipe(t *testing.T) {
+// A feed is searched for the two words that make a package, five levels deep: in
+// the Makefile of another directory, even in a comment, they break it. The page
+// in LuCI has them in a comment, as all its pages do.
+func TestRecipesOfTheFeed(t *testing.T) {
 	words := []byte("call " + "BuildPackage")
-	found := 0
+	var found []string
 	err := filepath.WalkDir("..", func(path string, d os.DirEntry, err error) error {
 		if err != nil {
 			return err
@@ -130,15 +132,17 @@ func TestOneRecipe(t *testing.T) {
 		if d.IsDir() && d.Name() == ".git" {
 			return filepath.SkipDir
 		}
-		if d.Name() != "Makefile" || !bytes.Contains(read(t, path), words) {
-			return nil
-		}
-		if found++; path != filepath.Join("..", "openwrt", "pico-tracker", "Makefile") {
-			t.Errorf("%s has them", path)
+		if d.Name() == "Makefile" && bytes.Contains(read(t, path), words) {
+			found = append(found, filepath.ToSlash(path))
 		}
 		return nil
 	})
-	if err != nil || found == 0 {
-		t.Errorf("found in %d, %v", found, err)
+	want := []string{"../openwrt/luci-app-pico-tracker/Makefile", "../openwrt/pico-tracker/Makefile"}
+	if err != nil || !slices.Equal(found, want) {
+		t.Errorf("found in %v, want %v; %v", found, want, err)
+	}
+	app := read(t, want[0])
+	if last := "\n# " + string(words) + " - OpenWrt buildroot signature\n"; !bytes.HasSuffix(app, []byte(last)) {
+		t.Errorf("the last line of %s is not %q", want[0], last)
 	}
 }

@@ -1,0 +1,390 @@
+// The backend of luci-app-pico-tracker: what the pages need and UCI cannot tell.
+// Each method takes the name of a section, not a command and not a path. So a
+// user of LuCI gets no right to run programs or to read files of the router.
+//
+// This file uses only what ucode and JavaScript have in common. The tests run
+// it under node, with stand-ins for the modules and functions of ucode.
+
+'use strict';
+
+import { chmod, lsdir, lstat, open, popen, readfile, rename, stat, unlink, writefile } from 'fs';
+import { connect } from 'ubus';
+import { cursor } from 'uci';
+
+const PROGRAM = '/usr/bin/pico-tracker';
+
+// The init script has the same directories.
+const RUN = '/var/run/pico-tracker';
+const STATS = '/var/run/pico-tracker-stats';
+
+// Only access lists in this directory can be read and edited, because the
+// option may name any file of the router.
+const LISTS = '/etc/pico-tracker';
+
+const MAX_STATS = 262144; // bytes of a statistics file
+const MAX_LIST = 2097152; // bytes of a list file
+const CHUNK = 131072;     // bytes of a list file in one reply: ubus takes 1 MB
+const MAX_LINE = 1024;    // bytes of a line that edit adds
+const MAX_LOG = 500;      // lines
+
+const SIGHUP = 1;
+
+function fail(reason) {
+	return { error: reason };
+}
+
+// to_list converts an option or a list of UCI to an array.
+function to_list(value) {
+	if (value == null)
+		return [];
+	return type(value) == 'array' ? value : split(trim(value), /[ \t]+/);
+}
+
+// sections returns the sections of /etc/config/pico-tracker in their order.
+function sections() {
+	const uci = cursor();
+	const all = [];
+	uci.load('pico-tracker');
+	uci.foreach('pico-tracker', 'pico-tracker', function(s) {
+		push(all, s);
+	});
+	return all;
+}
+
+function find_section(name) {
+	const all = sections();
+	for (let i = 0; i < length(all); i++)
+		if (all[i]['.name'] == name)
+			return all[i];
+	return null;
+}
+
+// instances returns what procd runs, by the names of the sections.
+function instances() {
+	const bus = connect();
+	const services = bus ? bus.call('service', 'list', { name: 'pico-tracker' }) : null;
+	return services?.['pico-tracker']?.instances ?? {};
+}
+
+// is_on reads a boolean option as the init script does.
+function is_on(value) {
+	return value == '1' || value == 'on' || value == 'true' || value == 'yes' || value == 'enabled';
+}
+
+// read_stats returns the statistics of a section as text. A file that does not
+// begin like statistics is not shown: the option may name any file.
+function read_stats(path) {
+	const st = stat(path);
+	if (!st)
+		return fail('missing');
+	if (st.type != 'file' || st.size > MAX_STATS)
+		return fail('invalid');
+	const text = readfile(path, MAX_STATS) ?? '';
+	if (index(text, '# HELP pico_tracker_') != 0 || index(text, '\x00') >= 0)
+		return fail('invalid');
+	return { text: text, age: time() - st.mtime };
+}
+
+// external_addresses returns the option external_ip: addresses, "auto", or the
+// lines of a file that are addresses.
+function external_addresses(section) {
+	const values = to_list(section.external_ip);
+	if (length(values) != 1 || index(values[0], '/') < 0)
+		return values;
+	const st = stat(values[0]);
+	const found = [];
+	if (st?.type == 'file') {
+		const lines = split(readfile(values[0], 4096) ?? '', '\n');
+		for (let i = 0; i < length(lines) && length(found) < 8; i++) {
+			const line = trim(lines[i]);
+			if (match(line, /^[0-9A-Fa-f:.\[\]]+$/))
+				push(found, line);
+		}
+	}
+	return found;
+}
+
+function read_line(path) {
+	return trim(readfile(path, 4096) ?? '');
+}
+
+// locate_list describes the access list of a section: which files it has, and
+// whether this page may edit them.
+function locate_list(section) {
+	const kind = section.whitelist ? 'whitelist' : section.blacklist ? 'blacklist' : '';
+	if (!kind)
+		return { kind: '' };
+	const path = rtrim(section[kind], '/');
+	const list = { kind: kind, path: path, editable: false, directory: '', files: [], torrents: 0 };
+	const name = match(path, /^\/etc\/pico-tracker\/([A-Za-z0-9][A-Za-z0-9._-]*)$/)?.[1];
+	if (!name)
+		return list;
+	const st = lstat(path);
+	if (st?.type == 'directory') {
+		const names = sort(lsdir(path) ?? []);
+		for (let i = 0; i < length(names); i++) {
+			if (match(names[i], /\.torrent$/))
+				list.torrents++;
+			else if (is_list_name(names[i]) && lstat(path + '/' + names[i])?.type == 'file')
+				push(list.files, names[i]);
+		}
+		if (!length(list.files))
+			push(list.files, 'list.txt');
+		list.directory = path;
+		list.editable = true;
+	} else if (is_list_name(name) && (!st || st.type == 'file')) {
+		list.files = [ name ];
+		list.directory = LISTS;
+		list.editable = true;
+	}
+	return list;
+}
+
+// is_list_name reports whether a file name is one of a list. The secret has
+// another ending.
+function is_list_name(name) {
+	return match(name, /^[A-Za-z0-9][A-Za-z0-9._-]*\.(txt|list)$/) != null;
+}
+
+// list_file returns the path of one file of the access list of a section.
+function list_file(section, file) {
+	const list = locate_list(section);
+	if (!list.editable)
+		return null;
+	for (let i = 0; i < length(list.files); i++)
+		if (list.files[i] == file)
+			return list.directory + '/' + file;
+	return null;
+}
+
+// version_of identifies the content of a file.
+function version_of(path) {
+	if (!lstat(path))
+		return 'missing';
+	// The path has no character that means something to a shell.
+	const process = popen('sha256sum ' + path, 'r');
+	const line = process ? process.read('line') : null;
+	if (process)
+		process.close();
+	return match(line ?? '', /^([0-9a-f]+) /)?.[1] ?? '';
+}
+
+// load_list reads a list file as a whole. A missing file is an empty list.
+function load_list(path) {
+	const before = version_of(path);
+	if (before == 'missing')
+		return { text: '', version: before };
+	const st = lstat(path);
+	if (st?.type != 'file')
+		return fail('invalid');
+	if (st.size > MAX_LIST)
+		return fail('large');
+	const text = readfile(path, MAX_LIST);
+	if (text == null || before == '' || version_of(path) != before)
+		return fail('busy');
+	if (index(text, '\x00') >= 0)
+		return fail('invalid');
+	return { text: text, version: before };
+}
+
+// save_list replaces a list file, so that the tracker never sees half of it.
+function save_list(path, text) {
+	const temporary = path + '.new';
+	unlink(temporary);
+	if (writefile(temporary, text) != length(text) || !chmod(temporary, 420 /* 0644 */) || !rename(temporary, path)) {
+		unlink(temporary);
+		return false;
+	}
+	return true;
+}
+
+// reload_users has all trackers with this list read it now.
+function reload_users(path) {
+	const bus = connect();
+	const running = instances();
+	const all = sections();
+	for (let i = 0; i < length(all); i++) {
+		const name = all[i]['.name'];
+		if (running[name]?.running && rtrim(all[i].whitelist ?? all[i].blacklist ?? '', '/') == path)
+			bus.call('service', 'signal', { name: 'pico-tracker', instance: name, signal: SIGHUP });
+	}
+}
+
+// is_line reports whether a string can be a line of a list.
+function is_line(line) {
+	if (type(line) != 'string' || length(line) > MAX_LINE)
+		return false;
+	for (let i = 0; i < length(line); i++)
+		if (ord(line, i) < 32 && ord(line, i) != 9)
+			return false;
+	return true;
+}
+
+// quote makes one word for a shell.
+function quote(word) {
+	return "'" + join("'\\''", split(word, "'")) + "'";
+}
+
+return {
+	'luci.pico-tracker': {
+		// status tells the state of each section and its statistics.
+		status: {
+			call: function() {
+				const running = instances();
+				const all = sections();
+				const result = [];
+				for (let i = 0; i < length(all); i++) {
+					const s = all[i];
+					const name = s['.name'];
+					const instance = running[name] ?? {};
+					const file = s.stats ?? STATS + '/' + name + '.prom';
+					const stats = file == 'off' ? fail('off') : read_stats(file);
+					push(result, {
+						name: name,
+						enabled: is_on(s.enabled),
+						running: instance.running ?? false,
+						pid: instance.pid ?? 0,
+						exit_code: instance.exit_code ?? -1,
+						refused: instance.running ? '' : read_line(RUN + '/' + name + '.refused'),
+						port: int(s.port ?? 1337),
+						external: external_addresses(s),
+						restricted: length(to_list(s.interface)) > 0,
+						list: locate_list(s),
+						stats: stats.text ?? '',
+						stats_file: file,
+						stats_age: stats.age ?? 0,
+						stats_error: stats.error ?? ''
+					});
+				}
+				return { sections: result };
+			}
+		},
+
+		// log returns the last lines that the tracker and its service logged.
+		log: {
+			args: { lines: 0 },
+			call: function(request) {
+				const wanted = min(max(request.args?.lines ?? 100, 1), MAX_LOG);
+				const lines = [];
+				const process = popen('/sbin/logread -e pico-tracker 2>/dev/null', 'r');
+				if (!process)
+					return fail('failed');
+				for (let line = process.read('line'); length(line); line = process.read('line')) {
+					if (!match(line, / pico-tracker[a-z-]*(\[[0-9]+\])?: /))
+						continue;
+					push(lines, rtrim(line, '\n'));
+					if (length(lines) > wanted)
+						shift(lines);
+				}
+				process.close();
+				return { lines: lines };
+			}
+		},
+
+		// probe asks a running tracker for a connection ID, as a client
+		// does. It takes milliseconds, and some seconds if the tracker hangs.
+		probe: {
+			args: { section: '' },
+			call: function(request) {
+				const instance = instances()[request.args?.section ?? ''];
+				if (!instance?.running || instance.command?.[0] != PROGRAM)
+					return fail('stopped');
+				// Where it listens, as it was started.
+				let command = PROGRAM + ' -probe self';
+				for (let i = 1; i + 1 < length(instance.command); i++) {
+					const flag = instance.command[i];
+					if (flag == '-port' || flag == '-listen' || flag == '-interface')
+						command = command + ' ' + flag + ' ' + quote(instance.command[i + 1]);
+				}
+				const process = popen(command + ' 2>&1', 'r');
+				if (!process)
+					return fail('failed');
+				const output = process.read('all');
+				return { output: trim(output ?? ''), code: process.close() };
+			}
+		},
+
+		// list returns a part of a file of the access list: whole lines from
+		// an offset on. next is the offset of the rest, 0 at the end.
+		list: {
+			args: { section: '', file: '', offset: 0 },
+			call: function(request) {
+				const section = find_section(request.args?.section ?? '');
+				if (!section)
+					return fail('section');
+				const list = locate_list(section);
+				if (!list.editable)
+					return { list: list };
+				const file = request.args.file ? request.args.file : list.files[0];
+				const path = list_file(section, file);
+				if (!path)
+					return fail('file');
+				const loaded = load_list(path);
+				if (loaded.error)
+					return { list: list, file: file, error: loaded.error };
+				const offset = max(request.args.offset ?? 0, 0);
+				let text = substr(loaded.text, offset, CHUNK);
+				let next = offset + length(text);
+				if (next < length(loaded.text)) {
+					const end = rindex(text, '\n');
+					if (end < 0)
+						return { list: list, file: file, error: 'invalid' };
+					text = substr(text, 0, end + 1);
+					next = offset + end + 1;
+				} else {
+					next = 0;
+				}
+				return { list: list, file: file, version: loaded.version, text: text, next: next };
+			}
+		},
+
+		// edit changes a file of the access list, if it still is the version
+		// that the user saw. Lines have numbers from 0 on.
+		edit: {
+			args: { section: '', file: '', version: '', remove: [], replace: {}, add: [] },
+			call: function(request) {
+				const args = request.args ?? {};
+				const section = find_section(args.section ?? '');
+				const path = section ? list_file(section, args.file ?? '') : null;
+				if (!path)
+					return fail('file');
+				const remove = args.remove ?? [];
+				const replace = args.replace ?? {};
+				const add = args.add ?? [];
+				const numbers = keys(replace);
+				for (let i = 0; i < length(add); i++)
+					if (!is_line(add[i]))
+						return fail('line');
+				for (let i = 0; i < length(numbers); i++)
+					if (!is_line(replace[numbers[i]]))
+						return fail('line');
+
+				const loaded = load_list(path);
+				if (loaded.error)
+					return loaded;
+				if (loaded.version != args.version)
+					return fail('changed');
+				const lines = split(loaded.text, '\n');
+				// The text after the last line break is no line, if it is empty.
+				if (lines[length(lines) - 1] == '')
+					pop(lines);
+				const gone = {};
+				for (let i = 0; i < length(remove); i++)
+					gone[remove[i]] = true;
+				const result = [];
+				for (let i = 0; i < length(lines); i++)
+					if (!gone[i])
+						push(result, replace[i] ?? lines[i]);
+				for (let i = 0; i < length(add); i++)
+					push(result, add[i]);
+				const text = length(result) ? join('\n', result) + '\n' : '';
+				if (length(text) > MAX_LIST)
+					return fail('large');
+				if (!save_list(path, text))
+					return fail('write');
+				reload_users(rtrim(section.whitelist ?? section.blacklist ?? '', '/'));
+				return { version: version_of(path), lines: length(result) };
+			}
+		}
+	}
+};

@@ -1,0 +1,131 @@
+// Runs the backend of the app, which is written in what ucode and JavaScript have
+// in common, with stand-ins for the modules and functions of ucode that it uses.
+// As in ucode a string is bytes. The files of the router are below a directory.
+
+import { spawnSync } from 'node:child_process';
+import * as fs from 'node:fs';
+import { parse } from './uci.mjs';
+
+const toBytes = text => Buffer.from(text, 'utf8').toString('latin1');
+const fromBytes = text => Buffer.from(text, 'latin1').toString('utf8');
+
+function convert(value, text) {
+	if (typeof value === 'string')
+		return text(value);
+	if (Array.isArray(value))
+		return value.map(v => convert(v, text));
+	if (value && typeof value === 'object')
+		return Object.fromEntries(Object.entries(value).map(([ k, v ]) => [ k, convert(v, text) ]));
+	return value;
+}
+
+// quietly returns null where a function of node throws.
+function quietly(f) {
+	try {
+		return f();
+	} catch {
+		return null;
+	}
+}
+
+// loadBackend reads the backend. options: root, program (of the tracker),
+// services() as procd answers it, signal(instance, number).
+export function loadBackend(file, options) {
+	const path = p => options.root + p;
+
+	function describe(st) {
+		const kinds = { isFile: 'file', isDirectory: 'directory', isSymbolicLink: 'link', isFIFO: 'fifo' };
+		const kind = Object.keys(kinds).find(k => st[k]());
+		return { type: kinds[kind] ?? 'unknown', size: st.size, mtime: Math.floor(st.mtimeMs / 1000) };
+	}
+
+	const ucode = {
+		chmod: (p, mode) => quietly(() => (fs.chmodSync(path(p), mode), true)),
+		lsdir: p => quietly(() => fs.readdirSync(path(p))),
+		lstat: p => quietly(() => describe(fs.lstatSync(path(p)))),
+		stat: p => quietly(() => describe(fs.statSync(path(p)))),
+		readfile: (p, limit) => quietly(() => fs.readFileSync(path(p), 'latin1').slice(0, limit)),
+		writefile: (p, text) => quietly(() => (fs.writeFileSync(path(p), text, 'latin1'), text.length)),
+		rename: (a, b) => quietly(() => (fs.renameSync(path(a), path(b)), true)),
+		unlink: p => quietly(() => (fs.unlinkSync(path(p)), true)),
+		open: () => null,
+
+		popen(command) {
+			const run = spawnSync('/bin/sh', [ '-c', command
+				.replaceAll('/usr/bin/pico-tracker', options.program)
+				.replaceAll('/sbin/logread -e pico-tracker', `cat '${options.root}/log'`)
+				.replaceAll(' /etc/pico-tracker/', ` ${options.root}/etc/pico-tracker/`) ], { encoding: 'latin1' });
+			let rest = run.stdout;
+			return {
+				read(what) {
+					const end = what === 'line' ? rest.indexOf('\n') + 1 || rest.length : rest.length;
+					const part = rest.slice(0, end);
+					rest = rest.slice(end);
+					return part;
+				},
+				close: () => run.status
+			};
+		},
+
+		connect: () => ({
+			call(object, method, args) {
+				if (object !== 'service')
+					return null;
+				return method === 'list' ? options.services() : options.signal(args.instance, args.signal);
+			}
+		}),
+
+		cursor: () => {
+			let sections = [];
+			return {
+				load(config) {
+					sections = convert(parse(fs.readFileSync(path('/etc/config/' + config), 'utf8')), toBytes);
+				},
+				foreach: (config, type, f) => sections.filter(s => s['.type'] === type).forEach(f)
+			};
+		},
+
+		index: (where, what) => where.indexOf(what),
+		rindex: (where, what) => where.lastIndexOf(what),
+		int: value => parseInt(value, 10),
+		join: (separator, array) => array.join(separator),
+		keys: object => Object.keys(object),
+		length: value => value === null || value === undefined ? null : typeof value === 'object' && !Array.isArray(value) ? Object.keys(value).length : value.length,
+		match: (text, expression) => text.match(expression),
+		max: Math.max,
+		min: Math.min,
+		ord: (text, i) => text.charCodeAt(i),
+		pop: array => array.pop(),
+		push: (array, value) => array.push(value),
+		rtrim: (text, chars) => text.replace(new RegExp(`[${chars ?? ' \\t\\r\\n'}]+$`), ''),
+		shift: array => array.shift(),
+		sort: array => array.sort(),
+		split: (text, separator) => text.split(separator),
+		substr: (text, offset, count) => text.slice(offset, offset + count),
+		time: () => Math.floor(Date.now() / 1000),
+		trim: text => text.trim(),
+		type: value => value === null || value === undefined ? null : Array.isArray(value) ? 'array' : typeof value
+	};
+
+	const source = fs.readFileSync(file, 'utf8').replace(/^import \{([^}]*)\} from '(fs|ubus|uci)';$/gm, (all, names) => {
+		for (const name of names.split(','))
+			if (!ucode[name.trim()])
+				throw new Error(`the stand-in lacks ${name}`);
+		return '';
+	});
+	const objects = new Function(...Object.keys(ucode), source)(...Object.values(ucode));
+
+	// call runs a method as rpcd does: arguments that the method does not name,
+	// or of another type, are refused.
+	return function call(object, method, args) {
+		const found = objects[object]?.[method];
+		if (!found)
+			return { code: 3 };
+		for (const [ name, value ] of Object.entries(args))
+			if (!Object.hasOwn(found.args ?? {}, name) || ucode.type(found.args[name]) !== ucode.type(value))
+				return { code: 2 };
+		// Over the wire: what is no JSON does not arrive.
+		const reply = found.call({ args: convert(args, toBytes) });
+		return { code: 0, reply: JSON.parse(JSON.stringify(convert(reply, fromBytes))) };
+	};
+}
