@@ -452,6 +452,8 @@ func byInterface(addrs []ipaddr.Addr, names []string) (all []ipaddr.Addr) {
 }
 
 // variable returns the name of a flag's environment variable.
+//
+//go:noinline
 func variable(name string) string {
 	return variablePrefix + translate(name, func(c byte) byte {
 		if c == '-' {
@@ -513,7 +515,7 @@ func parseConfig(args, env []string) (*config, error) {
 		c.origins[o.name] = origin
 		if o.command && (o.value != "" || isTrue(v)) {
 			if command != "" {
-				return nil, usageError(command + " and " + origin + ": give only one command")
+				return nil, onlyOneOf(command, origin)
 			}
 			command = origin
 		}
@@ -525,7 +527,7 @@ func parseConfig(args, env []string) (*config, error) {
 func (c *config) checkTogether() error {
 	for _, pair := range [...][2]string{{"secret", "secret-file"}, {"whitelist", "blacklist"}} {
 		if a, b := c.origins[pair[0]], c.origins[pair[1]]; a != "" && b != "" {
-			return usageError(a + " and " + b + ": give only one of them")
+			return onlyOneOf(a, b)
 		}
 	}
 	if !c.scopes && c.origins["external-ip"] != "" {
@@ -570,29 +572,46 @@ func (c *config) readVariables(env []string) (map[string]string, error) {
 		vars[name] = v
 		if rest, ok := strings.CutPrefix(name, variablePrefix); ok {
 			o := nearestOption(rest)
-			switch {
-			case o == nil:
-				return nil, usageError(strconv.Quote(name) + ": unknown variable; -help lists the flags")
-			case o.group == groupCommands:
-				return nil, usageError(name + ": there is no such variable; -" + o.name + " is a flag only")
-			case variable(o.name) != name:
-				return nil, usageError(strconv.Quote(name) + ": unknown variable; did you mean " + variable(o.name) + "?")
+			right, problem := "", ": unknown variable"
+			if o != nil {
+				right = variable(o.name)
 			}
-			continue
+			switch {
+			case o != nil && o.group == groupCommands:
+				problem, right = ": there is no such variable, -"+o.name+" is a flag only", ""
+			case right == name:
+				continue
+			}
+			return nil, usageError(strconv.Quote(name) + problem + didYouMean(right))
 		}
 		// Docker and Kubernetes set PICO_TRACKER_PORT=tcp://... for a service
 		// that is called pico-tracker.
-		rest, ok := strings.CutPrefix(letters(name), letters(variablePrefix))
-		if !ok || strings.Contains(v, "://") {
-			continue
-		}
 		for i := range options {
-			if o := &options[i]; o.group != groupCommands && letters(o.name) == rest {
-				c.warnings = append(c.warnings, strconv.Quote(name)+" is ignored; did you mean "+variable(o.name)+"?")
+			o := &options[i]
+			right := variable(o.name)
+			if o.group != groupCommands && letters(right) == letters(name) && !strings.Contains(v, "://") {
+				c.warnings = append(c.warnings, strconv.Quote(name)+" is ignored"+didYouMean(right))
 			}
 		}
 	}
 	return vars, nil
+}
+
+// didYouMean ends a message about an unknown name.
+//
+//go:noinline
+func didYouMean(right string) string {
+	if right == "" {
+		return "; -help lists the flags"
+	}
+	return "; did you mean " + right + "?"
+}
+
+// onlyOneOf reports two flags that exclude each other.
+//
+//go:noinline
+func onlyOneOf(a, b string) error {
+	return usageError(a + " and " + b + ": give only one of them")
 }
 
 func isBool(v string) bool {
@@ -642,11 +661,11 @@ func parseFlags(args []string) (given map[string]string, files []string, first e
 		case o == nil:
 			// The value may be a secret.
 			shown, _, _ := strings.Cut(arg, "=")
+			right := ""
 			if near := nearestOption(name); near != nil {
-				fail("unknown flag " + strconv.Quote(shown) + "; did you mean -" + near.name + "?")
-			} else {
-				fail("unknown flag " + strconv.Quote(shown) + "; -help lists the flags")
+				right = "-" + near.name
 			}
+			fail("unknown flag " + strconv.Quote(shown) + didYouMean(right))
 			continue
 		case hasValue:
 		case o.value == "":
@@ -690,18 +709,22 @@ func splitFlag(arg string) (o *option, name, v string, hasValue bool) {
 // unexpected returns the error for an argument that is no flag. Behind a secret
 // it may be a part of the secret, and is not shown.
 func unexpected(arg string, last *option) string {
-	switch {
-	case last == nil:
-		return "unexpected argument " + strconv.Quote(arg) + "; want flags, for example -port 1337"
-	case last.name == "secret":
-		return "unexpected argument after -secret; put quotes around a value with spaces"
-	case last.value == "":
-		return "unexpected argument " + strconv.Quote(arg) + " after -" + last.name + ", which takes no value (-" + last.name + "=false switches it off)"
+	shown, after, want := " "+strconv.Quote(arg), "", "; want flags, for example -port 1337"
+	if last != nil {
+		after, want = " after the value of -"+last.name, "; want one value, then flags"
+		switch {
+		case last.name == "secret":
+			shown, want = "", "; put quotes around a value with spaces"
+		case last.value == "":
+			after, want = " after -"+last.name, ", which takes no value (-"+last.name+"=false switches it off)"
+		}
 	}
-	return "unexpected argument " + strconv.Quote(arg) + " after the value of -" + last.name + "; want one value, then flags"
+	return "unexpected argument" + shown + after + want
 }
 
 // nearestOption returns the option that name may mean, or nil.
+//
+//go:noinline
 func nearestOption(name string) *option {
 	var names []string
 	for i := range options {

@@ -30,7 +30,10 @@ func nearest(name string, known []string) int {
 	return -1
 }
 
-// letters returns a name in lower case without dashes and underscores.
+// letters returns a name in lower case without dashes and underscores. (In line
+// it would take 2 KB of a router's flash.)
+//
+//go:noinline
 func letters(name string) string {
 	var b []byte
 	for i := range len(name) {
