@@ -86,11 +86,13 @@ const maxSeeders = 10
 // allRanks returns every rank, for a requester that can reach every peer.
 func allRanks[K peerKey](w *swarm, from roles) (runs [2]rankRange) {
 	i := setOf[K](0)
-	for role := range runs {
-		runs[role].set = &w.sets()[i+role]
-		if from.has(meta(role)) {
-			runs[role].n = runs[role].set.n
-		}
+	leechers, seeders := &w.sets()[i], &w.sets()[i+1]
+	runs = [2]rankRange{{leechers, 0, leechers.n}, {seeders, 0, seeders.n}}
+	switch from {
+	case leechersOnly:
+		runs[1].n = 0
+	case seedersOnly:
+		runs[0].n = 0
 	}
 	return runs
 }
@@ -130,22 +132,45 @@ func prefetchRoles[K peerKey](w *swarm, want int, from roles, rng *splitMix64) i
 	return int(n)
 }
 
-// choose appends up to want peers to dst. dst must have room for them. A
-// leecher gets peers of both roles. A seeder gets leechers first and then up to
-// maxSeeders seeders. e is the external address of this network, or nil.
-func choose[K peerKey](w *swarm, dst []byte, want int, requester *K, seeder bool, reach visibility, e *externalAddrs, rng *splitMix64) []byte {
+// chooseForSeeder appends up to want peers for a requester with nothing left:
+// leechers first, and then up to maxSeeders seeders. dst must have room for them.
+func chooseForSeeder[K peerKey](w *swarm, dst []byte, want int, requester *K, reach visibility, e *externalAddrs, rng *splitMix64) []byte {
 	start := len(dst)
-	if !seeder {
-		return chooseRoles(w, dst, start, want, requester, anyRole, reach, e, rng)
+	leechers, seeders := hasOthers(w, requester)
+	if leechers {
+		dst = choose(w, dst, start, want, requester, leechersOnly, reach, e, rng)
+		want -= (len(dst) - start) / len(*requester)
 	}
-	dst = chooseRoles(w, dst, start, want, requester, leechersOnly, reach, e, rng)
-	want -= (len(dst) - start) / len(*requester)
-	return chooseRoles(w, dst, start, min(want, maxSeeders), requester, seedersOnly, reach, e, rng)
+	if seeders {
+		dst = choose(w, dst, start, min(want, maxSeeders), requester, seedersOnly, reach, e, rng)
+	}
+	return dst
 }
 
-// chooseRoles is choose for peers of some roles. The peers of the reply begin
-// at start.
-func chooseRoles[K peerKey](w *swarm, dst []byte, start, want int, requester *K, from roles, reach visibility, e *externalAddrs, rng *splitMix64) []byte {
+// hasOthers reports whether a swarm has leechers and seeders. In a swarm that fits
+// into the record the requester does not count: most swarms are so small.
+func hasOthers[K peerKey](w *swarm, requester *K) (leechers, seeders bool) {
+	if w.spilled {
+		i := setOf[K](0)
+		return w.sets()[i].n > 0, w.sets()[i+1].n > 0
+	}
+	peers := inlinePeers[K](w.peerData)
+	for i := range peers {
+		switch pe := &peers[i]; {
+		case sameKey(&pe.key, requester):
+		case pe.meta&metaSeeder == 0:
+			leechers = true
+		default:
+			seeders = true
+		}
+	}
+	return leechers, seeders
+}
+
+// choose appends up to want peers of some roles to dst. dst must have room for
+// them. The peers of the reply begin at start. e is the external address of this
+// network, or nil.
+func choose[K peerKey](w *swarm, dst []byte, start, want int, requester *K, from roles, reach visibility, e *externalAddrs, rng *splitMix64) []byte {
 	if want <= 0 {
 		return dst
 	}

@@ -379,7 +379,11 @@ func announce[K peerKey](s *store, v *announceParams, key *K, rng *splitMix64, d
 		if downloaded {
 			t.completed++
 		}
-		dst = choose(&w, dst, v.want, key, v.flags&metaSeeder != 0, v.visibility, v.external, rng)
+		if v.flags&metaSeeder != 0 {
+			dst = chooseForSeeder(&w, dst, v.want, key, v.visibility, v.external, rng)
+		} else {
+			dst = choose(&w, dst, len(dst), v.want, key, anyRole, v.visibility, v.external, rng)
+		}
 	}
 	after := t.counts()
 	sh.addCounts(before, after)
