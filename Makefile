@@ -23,7 +23,8 @@ SIZE_LIMIT := 660000
 REPRODUCED := linux-amd64 linux-armv5 linux-mips
 
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
-ACTIONLINT  := github.com/rhysd/actionlint/cmd/actionlint@v1.7.7
+ACTIONLINT  := github.com/rhysd/actionlint/cmd/actionlint@v1.7.12
+GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@v1.9.0
 
 # The Go of OpenWrt 24.10, 25.12 and main. go.mod and GO_NEEDED agree.
 GO_NEEDED  := 1.23
@@ -66,11 +67,12 @@ binary = dist/pico-tracker-$1$(if $(filter windows-%,$1),.exe)
 
 .DEFAULT_GOAL := build
 
-ifneq ($(filter-out help clean clean-dist install,$(or $(MAKECMDGOALS),build)),)
+ifneq ($(filter-out help clean clean-dist install list-targets list-release-go,$(or $(MAKECMDGOALS),build)),)
 ifneq ($(shell scripts/need-go $(GO_NEEDED) && echo yes),yes)
 $(error no Go $(GO_NEEDED))
 endif
 # The version of the sources, unless VERSION gives another.
+RELEASE := $(VERSION)
 override VERSION := $(shell VERSION='$(VERSION)' packaging/version)
 ifeq ($(VERSION),)
 $(error no version)
@@ -94,7 +96,8 @@ install: ## install ./pico-tracker, its manual page and completion (PREFIX=/usr/
 	install -d $(addprefix '$(DESTDIR)$(PREFIX)'/,bin share/man/man8 share/bash-completion/completions \
 		share/zsh/site-functions share/doc/pico-tracker)
 	install -m 0755 pico-tracker '$(DESTDIR)$(PREFIX)/bin/pico-tracker'
-	install -m 0644 packaging/pico-tracker.8 '$(DESTDIR)$(PREFIX)/share/man/man8/pico-tracker.8'
+	packaging/manual >'$(DESTDIR)$(PREFIX)/share/man/man8/pico-tracker.8'
+	chmod 0644 '$(DESTDIR)$(PREFIX)/share/man/man8/pico-tracker.8'
 	install -m 0644 packaging/completion/pico-tracker.bash '$(DESTDIR)$(PREFIX)/share/bash-completion/completions/pico-tracker'
 	install -m 0644 packaging/completion/_pico-tracker '$(DESTDIR)$(PREFIX)/share/zsh/site-functions/_pico-tracker'
 	install -m 0644 LICENSE README.md '$(DESTDIR)$(PREFIX)/share/doc/pico-tracker/'
@@ -106,7 +109,7 @@ clean: ## remove what make built
 .PHONY: help
 help: ## this list
 	@awk -F ':.*## ' '/^##@ / { print "\n" substr($$0, 5) } \
-		/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
+		/^[a-z0-9-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' Makefile
 
 ##@ Checks
 
@@ -124,6 +127,7 @@ check-scripts:
 	else \
 		scripts/skip shellcheck "not installed"; \
 	fi
+	go run $(ACTIONLINT) $(wildcard .github/workflows/*.yml)
 
 .PHONY: check-luci
 check-luci:
@@ -137,10 +141,12 @@ check-go:
 	go vet ./...
 	go vet -tags portable ./...
 	go vet -tags system,instructions ./boards
+	go vet -tags installation ./packaging
 	@$(MAKE) --no-print-directory -j$(JOBS) $(addprefix vet-,$(VETTED))
 	go run $(STATICCHECK) ./...
 	go run $(STATICCHECK) -tags portable ./...
 	go run $(STATICCHECK) -tags system,instructions ./boards
+	go run $(STATICCHECK) -tags installation ./packaging
 	@if [ -f bench/go.mod ]; then \
 		cd bench && set -x && go mod tidy -diff && go vet ./... && go run $(STATICCHECK) ./...; \
 	fi
@@ -149,6 +155,10 @@ check-go:
 .PHONY: $(addprefix vet-,$(VETTED))
 $(addprefix vet-,$(VETTED)): vet-%:
 	$(call cross,$*) go vet ./...
+
+.PHONY: vulnerabilities
+vulnerabilities: ## known vulnerabilities in what the tracker uses; needs the internet
+	go run $(GOVULNCHECK) -tags release ./...
 
 ##@ Tests
 
@@ -295,6 +305,37 @@ dist: clean-dist ## dist/ with a static binary for every target and SHA256SUMS
 packages: binaries ## dist/packages/ with .deb, .ipk, .apk and their like
 	rm -rf dist/packages
 	VERSION='$(VERSION)' packaging/build
+
+.PHONY: release
+release: ## check, test, and make every file of a release in dist/release (VERSION=0.1.0)
+	@packaging/release-check '$(RELEASE)'
+	@PICO_NO_SKIP=1 $(MAKE) --no-print-directory check test
+	@$(MAKE) --no-print-directory release-files
+	@MAKE='$(MAKE)' VERSION='$(VERSION)' packaging/release-reproduce
+	@PICO_NO_SKIP=1 $(MAKE) --no-print-directory test-release
+
+# One version of Go and the clone of one commit give the same files everywhere.
+.PHONY: release-files
+release-files: export GOTOOLCHAIN = $(OPENWRT_GO)
+release-files: clean-dist ## the files of a release, without tests
+	@$(MAKE) --no-print-directory packages
+	@VERSION='$(VERSION)' packaging/release
+
+.PHONY: test-release
+test-release: ## install what is in dist/release as the README says
+	@scripts/install $$(grep -hv '^#' packaging/packages.txt)
+	@echo "== install from dist/release"
+	@PICO_RELEASE=$(CURDIR)/dist/release scripts/gotest -tags installation -run TestInstall ./packaging
+
+.PHONY: openwrt-feed
+openwrt-feed: ## a feed with OpenWrt's own SDK in docker (OPENWRT=25.12.5 ARCH=mipsel_24kc)
+	@packaging/openwrt-feed '$(OPENWRT)' '$(ARCH)'
+
+.PHONY: list-targets list-release-go
+list-targets:
+	@echo $(TARGETS)
+list-release-go:
+	@echo $(OPENWRT_GO)
 
 .PHONY: clean-dist
 clean-dist:

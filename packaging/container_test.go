@@ -1,16 +1,23 @@
 package packaging
 
 import (
+	"archive/tar"
+	"bytes"
 	"debug/elf"
 	"encoding/json"
+	"io"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"reflect"
 	"regexp"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 )
 
 // The container images: the Dockerfile compiles the tracker, or takes the
@@ -110,6 +117,145 @@ func elfMachine(t *testing.T, path string) string {
 	return strings.TrimPrefix(f.Machine.String(), "EM_")
 }
 
+// TestImage compares the image of a release with the one that the Dockerfile
+// describes, and runs it.
+func TestImage(t *testing.T) {
+	needRoot(t)
+	t.Parallel()
+	need(t, "buildah", "podman", "runc", "go")
+	packages(t)
+	dir := t.TempDir()
+	const name = "example.test/pico-tracker:1.1.0"
+	build := func(file string) []byte {
+		run(t, "go", "run", "./image", "-dockerfile", "../Dockerfile", "-dist", built.dir, "-name", name, "-version", "1.1.0",
+			"-revision", "abcdef", "-created", "1764200000", "-o", filepath.Join(dir, file), "linux/"+runtime.GOARCH, "linux/mipsle")
+		return read(t, filepath.Join(dir, file))
+	}
+	if !bytes.Equal(build("first.tar"), build("second.tar")) {
+		t.Error("the image differs when it is made again")
+	}
+
+	podman := append([]string{"--cgroup-manager", "cgroupfs", "--events-backend", "none"}, buildahStore(t)...)
+	run(t, "podman", append(podman, "load", "-i", dir+"/first.tar")...)
+	got := run(t, "podman", append(podman, "run", "--rm", "--runtime", "runc", "--network", "none",
+		"--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1024:1024", name, "-version")...)
+	if want := "pico-tracker 1.1.0\n"; got != want {
+		t.Errorf("-version: got %q, want %q", got, want)
+	}
+
+	// The settings are those of the Dockerfile. podman drops the health check
+	// of an OCI image, so it is read from the archive.
+	want := inspectImage(t, buildFromDist(t, dir, buildahStore(t)), "pico-tracker:mipsle")
+	made := inspectImage(t, podman, name)
+	made.HealthCheck = layoutConfig(t, filepath.Join(dir, "first.tar")).Config.Healthcheck
+	if made.Config.User != want.Config.User || !slices.Equal(made.Config.Entrypoint, want.Config.Entrypoint) ||
+		!maps.Equal(made.Config.ExposedPorts, want.Config.ExposedPorts) {
+		t.Errorf("settings: got %+v, want %+v", made.Config, want.Config)
+	}
+	if !reflect.DeepEqual(made.HealthCheck, want.HealthCheck) {
+		t.Errorf("health check: got %+v, want %+v", made.HealthCheck, want.HealthCheck)
+	}
+	if got := made.Config.Labels["org.opencontainers.image.version"]; got != "1.1.0" {
+		t.Errorf("label version: got %q, want 1.1.0", got)
+	}
+}
+
+// imageSettings is what podman tells of an image.
+type imageSettings struct {
+	Architecture string
+	RootFS       struct{ Layers []string }
+	HealthCheck  *healthcheck
+	Config       struct {
+		User         string
+		Entrypoint   []string
+		ExposedPorts map[string]struct{}
+		Labels       map[string]string
+	}
+}
+
+type healthcheck struct {
+	Test                           []string
+	Interval, Timeout, StartPeriod time.Duration
+}
+
+// inspectImage asks podman for an image, with these options before the command.
+func inspectImage(t *testing.T, options []string, name string) imageSettings {
+	t.Helper()
+	out, err := exec.Command("podman", append(options, "image", "inspect", name)...).Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var images []imageSettings
+	if err := json.Unmarshal(out, &images); err != nil || len(images) != 1 {
+		t.Fatalf("%v: %s", err, out)
+	}
+	return images[0]
+}
+
+// layoutConfig returns the configuration of the first image in an archive.
+func layoutConfig(t *testing.T, path string) (config struct {
+	Config struct{ Healthcheck *healthcheck }
+}) {
+	t.Helper()
+	files := map[string][]byte{}
+	r := tar.NewReader(bytes.NewReader(read(t, path)))
+	for {
+		h, err := r.Next()
+		if err == io.EOF {
+			break
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if files[h.Name], err = io.ReadAll(r); err != nil {
+			t.Fatal(err)
+		}
+	}
+	type descriptor struct{ Digest string }
+	var node struct {
+		Manifests []descriptor
+		Config    descriptor
+	}
+	blob := files["index.json"]
+	for node.Config.Digest == "" {
+		if err := json.Unmarshal(blob, &node); err != nil {
+			t.Fatal(err)
+		}
+		next := node.Config.Digest
+		if next == "" {
+			next = node.Manifests[0].Digest
+		}
+		blob = files["blobs/"+strings.Replace(next, ":", "/", 1)]
+	}
+	if err := json.Unmarshal(blob, &config); err != nil {
+		t.Fatal(err)
+	}
+	return config
+}
+
+// buildFromDist has buildah build the stage dist of the Dockerfile for this
+// machine and for mipsle, and returns the options of the store.
+func buildFromDist(t *testing.T, dir string, store []string) []string {
+	t.Helper()
+	if err := os.MkdirAll(dir+"/dist", 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"Dockerfile", ".dockerignore"} {
+		if err := os.WriteFile(filepath.Join(dir, name), read(t, "../"+name), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, target := range []string{"mipsle", runtime.GOARCH} {
+		b := read(t, filepath.Join(built.dir, "pico-tracker-linux-"+target))
+		if err := os.WriteFile(dir+"/dist/pico-tracker-linux-"+target, b, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		run(t, "buildah", append(store, "bud", "--isolation", "chroot", "--format", "docker", "--squash",
+			"--platform", "linux/"+target, "--target", "dist", "-t", "pico-tracker:"+target, dir)...)
+	}
+	return store
+}
+
 // The image is built for two processors; the one for this machine runs, and
 // is healthy, with the port that a variable gives it.
 func TestContainer(t *testing.T) {
@@ -117,44 +263,9 @@ func TestContainer(t *testing.T) {
 	t.Parallel()
 	need(t, "buildah", "podman", "runc", "unshare", "ip")
 	packages(t)
-	dir := t.TempDir()
-	for _, name := range []string{"Dockerfile", ".dockerignore"} {
-		if err := os.WriteFile(filepath.Join(dir, name), read(t, "../"+name), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if err := os.Mkdir(dir+"/dist", 0o755); err != nil {
-		t.Fatal(err)
-	}
-	for _, target := range []string{runtime.GOARCH, "mipsle"} {
-		b := read(t, filepath.Join(built.dir, "pico-tracker-linux-"+target))
-		if err := os.WriteFile(dir+"/dist/pico-tracker-linux-"+target, b, 0o755); err != nil {
-			t.Fatal(err)
-		}
-	}
-	store := buildahStore(t)
-	for _, target := range []string{"mipsle", runtime.GOARCH} {
-		run(t, "buildah", append(store, "bud", "--isolation", "chroot", "--format", "docker",
-			"--platform", "linux/"+target, "--squash", "--target", "dist", "-t", "pico-tracker:"+target, dir)...)
-	}
-	var images []struct {
-		Architecture string
-		RootFS       struct{ Layers []string }
-		HealthCheck  struct{ Test []string }
-		Config       struct {
-			User string
-		}
-	}
-	podman := append([]string{"podman"}, store...)
-	out, err := exec.Command(podman[0], append(podman[1:], "image", "inspect", "pico-tracker:"+runtime.GOARCH, "pico-tracker:mipsle")...).Output()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := json.Unmarshal(out, &images); err != nil || len(images) != 2 {
-		t.Fatalf("%v: %s", err, out)
-	}
-	for i, arch := range []string{runtime.GOARCH, "mipsle"} {
-		image := images[i]
+	store := buildFromDist(t, t.TempDir(), buildahStore(t))
+	for _, arch := range []string{runtime.GOARCH, "mipsle"} {
+		image := inspectImage(t, store, "pico-tracker:"+arch)
 		user, _, _ := strings.Cut(image.Config.User, ":")
 		if id, err := strconv.Atoi(user); err != nil || id == 0 {
 			t.Errorf("user %q: want a number that is not 0", image.Config.User)
@@ -189,7 +300,7 @@ func TestContainer(t *testing.T) {
 	cmd := exec.Command("unshare", "-n", "sh", "-c", script)
 	var stderr strings.Builder
 	cmd.Stderr = &stderr
-	out, err = cmd.Output()
+	out, err := cmd.Output()
 	if err != nil {
 		t.Fatalf("%v\n%s\n%s", err, out, stderr.String())
 	}

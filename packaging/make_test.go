@@ -79,20 +79,21 @@ func TestMakeInstall(t *testing.T) {
 	tree := t.TempDir()
 	for name, from := range map[string]string{
 		"Makefile": "../Makefile", "LICENSE": "../LICENSE", "README.md": "../README.md", "packaging/pico-tracker.8": "pico-tracker.8",
+		"packaging/manual": "manual", "packaging/version": "version", "packaging/epoch": "epoch",
 		"packaging/completion/pico-tracker.bash": "completion/pico-tracker.bash", "packaging/completion/_pico-tracker": "completion/_pico-tracker",
 	} {
 		path := filepath.Join(tree, name)
 		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 			t.Fatal(err)
 		}
-		if err := os.WriteFile(path, read(t, from), 0o600); err != nil {
+		if err := os.WriteFile(path, read(t, from), 0o700); err != nil {
 			t.Fatal(err)
 		}
 	}
 	install := func(args ...string) (string, error) {
 		cmd := exec.Command("make", append([]string{"install"}, args...)...)
 		cmd.Dir = tree
-		cmd.Env = append(os.Environ(), "MAKEFLAGS=", "MAKELEVEL=")
+		cmd.Env = append(os.Environ(), "MAKEFLAGS=", "MAKELEVEL=", "VERSION=1.2.3", "SOURCE_DATE_EPOCH=1764200000")
 		out, err := cmd.CombinedOutput()
 		return string(out), err
 	}
@@ -102,6 +103,8 @@ func TestMakeInstall(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(tree, "pico-tracker"), []byte("program"), 0o700); err != nil {
 		t.Fatal(err)
 	}
+	page := strings.SplitN(string(read(t, "pico-tracker.8")), "\n", 2)
+	manual := []byte(".TH PICO-TRACKER 8 2025-11-26 \"pico-tracker 1.2.3\"\n" + page[1])
 	for _, c := range []struct{ prefix, want string }{
 		{"", "/usr/local"},
 		{"PREFIX=/usr", "/usr"},
@@ -132,7 +135,7 @@ func TestMakeInstall(t *testing.T) {
 		}
 		compareEntries(t, got, map[string]entry{
 			c.want + "/bin/pico-tracker":                               {0o755, []byte("program")},
-			c.want + "/share/man/man8/pico-tracker.8":                  {0o644, read(t, "pico-tracker.8")},
+			c.want + "/share/man/man8/pico-tracker.8":                  {0o644, manual},
 			c.want + "/share/bash-completion/completions/pico-tracker": {0o644, read(t, "completion/pico-tracker.bash")},
 			c.want + "/share/zsh/site-functions/_pico-tracker":         {0o644, read(t, "completion/_pico-tracker")},
 			c.want + "/share/doc/pico-tracker/LICENSE":                 {0o644, read(t, "../LICENSE")},
