@@ -24,8 +24,8 @@ import (
 	"github.com/fabricionaweb/pico-tracker/internal/udp"
 )
 
-// This file owns the wiring: it makes the parts, starts them, and turns
-// signals and errors into an exit code.
+// This file makes the parts and starts them, and turns signals and errors into an
+// exit code.
 
 // version is set by the linker where the Makefile, the Dockerfile or a package
 // builds the tracker.
@@ -136,7 +136,7 @@ func execute(signals <-chan os.Signal, ended chan<- int, log *logger.Logger, arg
 	return exitOK
 }
 
-// newLogger logs to stderr, in the way of who reads it.
+// newLogger returns a logger to stderr in the format that its reader wants.
 func newLogger(stdout, stderr io.Writer, env []string) *logger.Logger {
 	l := &logger.Logger{Out: stderr}
 	if stdout != os.Stdout || stderr != os.Stderr {
@@ -147,8 +147,8 @@ func newLogger(stdout, stderr io.Writer, env []string) *logger.Logger {
 			l.Journal = sys.IsJournal(v)
 		}
 	}
-	// Who reads two pipes tells levels by them: procd takes what comes from
-	// stderr for errors, as engines of containers do.
+	// A reader of two pipes tells errors from the rest by the pipe: procd and
+	// container engines do.
 	if sys.SeparatePipes() {
 		l.InfoOut = stdout
 	}
@@ -157,10 +157,10 @@ func newLogger(stdout, stderr io.Writer, env []string) *logger.Logger {
 
 // start makes everything and serves until told to stop.
 func start(signals <-chan os.Signal, c *config, manager *sdnotify.Notifier, log *logger.Logger) error {
-	// What start-up leaves is not worth what it takes to collect.
+	// The garbage of the start is less than the cost to collect it.
 	defer debug.SetGCPercent(debug.SetGCPercent(-1))
-	// A log that nobody reads any more doesn't end the tracker. (To ignore it
-	// would do, and cost a kilobyte.)
+	// A log that nobody reads any more must not end the tracker. (signal.Ignore
+	// would do the same, but costs a kilobyte.)
 	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
 	clk := clock{time.Now()}
 	log.Info("pico-tracker ", version)

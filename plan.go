@@ -6,18 +6,19 @@ import (
 	"unsafe"
 )
 
-// This file owns -plan: what the memory is divided into, how much fits, and how
-// many requests that will send.
+// This file prints -plan: how the memory is used, how many torrents and peers
+// fit, and how many requests they send.
 
-// Peers of swarms that are larger than a leaf take about this many tenths of a
-// byte each: leaves are rarely full. What fits is up to 7 % more
-// (plan_test.go fills a store).
+// A peer of a swarm that is larger than a leaf takes about this many tenths of a
+// byte, because leaves are rarely full. Up to 7 % more peers fit: plan_test.go
+// fills a store.
 const (
 	largePeer4 = 85
 	largePeer6 = 227
 )
 
-// population is torrents that all have as many peers, half of them seeders.
+// population is a set of torrents with the same number of peers, half of them
+// seeders.
 type population struct {
 	peers int // of each torrent
 	v6    bool
@@ -28,14 +29,15 @@ var populations = []population{
 	{1, true}, {10, true}, {50, true}, {1000, true},
 }
 
-// torrents is how many of them fit into that many pages.
+// torrents returns how many such torrents fit into this number of pages.
 func (p population) torrents(pages int) int {
-	cost := int64(pageSize * 10 / pageTorrents) // of one, in tenths of a byte
+	cost := int64(pageSize * 10 / pageTorrents) // tenths of a byte for each torrent
 	cost += p.setCost(p.peers/2) + p.setCost(p.peers-p.peers/2)
 	return int(int64(pages) * pageSize * 10 / cost)
 }
 
-// setCost is what n peers in one role take, beyond the torrent's record.
+// setCost returns the memory of n peers in one role, in tenths of a byte, without
+// the torrent's record.
 func (p population) setCost(n int) int64 {
 	most, class, large := leafCap[key4](maxLeaf), leafClass[key4](n), int64(largePeer4)
 	inRecord := fitsInline(uint32(p.peers), 0)
@@ -52,7 +54,7 @@ func (p population) setCost(n int) int64 {
 	return int64(pageSize * 10 / class.blocks())
 }
 
-// plan writes what a tracker with this configuration would make of its memory.
+// plan prints how a tracker with this configuration would use its memory.
 func plan(c *config, l *memoryPlan, stdout io.Writer) error {
 	sockets := c.workers * len(c.listen)
 	var w words
@@ -66,7 +68,7 @@ func plan(c *config, l *memoryPlan, stdout io.Writer) error {
 		}
 		w.add("\n")
 	}
-	w.add("what takes the memory                            bytes\n")
+	w.add("use of memory                                    bytes\n")
 	row("Go runtime and program", runtimeBytes)
 	row(strconv.Itoa(sockets)+" sockets", sockets*(l.perWorker-l.tables()))
 	row("connection IDs and limiters", sockets*l.tables())
@@ -76,7 +78,7 @@ func plan(c *config, l *memoryPlan, stdout io.Writer) error {
 	row("table of torrents", l.pages*pageTorrents*bucketBytes)
 	row("table of pages", l.pages*int(unsafe.Sizeof(page{})))
 	row("torrents and peers", l.pages*pageSize)
-	row("in all", l.total)
+	row("total", l.total)
 
 	w.add("\nwhat fits, to within 7 %                      torrents         peers    announces/s\n")
 	for _, p := range populations {
@@ -87,9 +89,9 @@ func plan(c *config, l *memoryPlan, stdout io.Writer) error {
 		n := p.torrents(l.pages)
 		row(strconv.Itoa(p.peers)+family+" each", n, n*p.peers, n*p.peers/int(c.interval))
 	}
-	w.add("\nOf so many torrents that all have so many peers; a large swarm is as a thousand.\n")
-	w.count("Every peer announces once in ", uint64(c.interval), " seconds, most with a connect before it, so that\n")
-	w.count("twice as many requests come. One IPv4 address or IPv6 /64 can have ", uint64(l.shareOf()), " peers.\n")
+	w.add("\nEach line: torrents that all have this number of peers. Larger swarms count as 1000.\n")
+	w.count("Every peer announces once in ", uint64(c.interval), " seconds. Most connect before: expect twice as many requests.\n")
+	w.count("One IPv4 address or IPv6 /64 can have ", uint64(l.shareOf()), " peers.\n")
 	_, err := stdout.Write(w)
 	return err
 }

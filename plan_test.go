@@ -36,11 +36,11 @@ func TestPlan(t *testing.T) {
 	}
 	sum := 0
 	for name, n := range rows {
-		if len(n) == 1 && name != "in all" {
+		if len(n) == 1 && name != "total" {
 			sum += n[0]
 		}
 	}
-	if all := rows["in all"][0]; all != 6<<20 || sum > all || sum <= all-pageCost {
+	if all := rows["total"][0]; all != 6<<20 || sum > all || sum <= all-pageCost {
 		t.Errorf("the parts are %d bytes of %d", sum, all)
 	}
 	if !strings.Contains(stdout, " can have "+strconv.Itoa(int(l.shareOf()))+" peers.") {

@@ -11,13 +11,13 @@ import (
 	"github.com/fabricionaweb/pico-tracker/internal/sys"
 )
 
-// This file owns -status: it reads the reports that a tracker writes and shows
-// them to people. It knows their names and nothing else of the tracker.
+// This file shows -status: it reads a -stats file and prints it for people. It
+// knows the names of the metrics, and nothing else of the tracker.
 
-// staleAfter is how many reports may be missing before they are too old.
+// staleAfter is how many reports may be missing before the file is out of date.
 const staleAfter = 3
 
-// reading is a report as it was read, and when it was written.
+// reading is the content of a -stats file, and when it was written.
 type reading struct {
 	text    string
 	written sys.FileState
@@ -68,7 +68,7 @@ func (r *reading) health(then *reading) string {
 	return "healthy: " + text
 }
 
-// age is how old the report is, and an error where that is too much.
+// age returns the age of the report, and an error if it is out of date.
 func (r *reading) age(now int64) (seconds, error) {
 	every := seconds(sum(r.text, "stats_interval_seconds"))
 	if every == 0 {
@@ -82,8 +82,8 @@ func (r *reading) age(now int64) (seconds, error) {
 		"; the tracker does not run, or cannot write the file")
 }
 
-// status shows the reports in a file: as they change on a terminal, until a
-// signal comes, else once.
+// status shows a -stats file: on a terminal every second until a signal comes,
+// else once.
 func status(signals <-chan os.Signal, path string, stdout io.Writer, terminal bool) error {
 	var last, before reading
 	ticks := make(chan struct{})
@@ -127,8 +127,8 @@ const (
 	valueWidth = 12
 )
 
-// screen shows a report, and rates since the one before: without one, since the
-// start. On a terminal it takes the place of the one that was there.
+// screen returns a report as text, with rates since the report before, or since
+// the start without one. On a terminal it overwrites the screen before.
 func screen(now, then *reading, age seconds, terminal bool) []byte {
 	var w words
 	end := "\n"
@@ -188,7 +188,7 @@ func screen(now, then *reading, age seconds, terminal bool) []byte {
 	return w
 }
 
-// rate is how many a second n in that many seconds are.
+// rate returns n for each second of elapsed seconds.
 func rate(n, elapsed uint64) string {
 	elapsed = max(elapsed, 1)
 	if n/elapsed >= 100 || n == 0 {
