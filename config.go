@@ -12,7 +12,9 @@ import (
 	"github.com/fabricionaweb/pico-tracker/internal/bep15"
 	"github.com/fabricionaweb/pico-tracker/internal/ipaddr"
 	"github.com/fabricionaweb/pico-tracker/internal/metainfo"
+	"github.com/fabricionaweb/pico-tracker/internal/suggest"
 	"github.com/fabricionaweb/pico-tracker/internal/sys"
+	"github.com/fabricionaweb/pico-tracker/internal/textutil"
 	"github.com/fabricionaweb/pico-tracker/internal/udp"
 )
 
@@ -351,7 +353,7 @@ func duration(v string, least, most seconds) (seconds, error) {
 // parseSize parses a number of bytes: digits, then K, M or G (powers of 1024),
 // then B or iB. Both suffixes may be absent.
 func parseSize(v string) (int, error) {
-	s, shift := translate(v, upper), 0
+	s, shift := textutil.Map(v, textutil.Upper), 0
 	for i, suffix := range []string{"K", "M", "G"} {
 		if digits, rest, ok := strings.Cut(s, suffix); ok && (rest == "" || rest == "B" || rest == "IB") {
 			s, shift = digits, 10*(i+1)
@@ -455,11 +457,11 @@ func byInterface(addrs []ipaddr.Addr, names []string) (all []ipaddr.Addr) {
 //
 //go:noinline
 func variable(name string) string {
-	return variablePrefix + translate(name, func(c byte) byte {
+	return variablePrefix + textutil.Map(name, func(c byte) byte {
 		if c == '-' {
 			return '_'
 		}
-		return upper(c)
+		return textutil.Upper(c)
 	})
 }
 
@@ -589,7 +591,7 @@ func (c *config) readVariables(env []string) (map[string]string, error) {
 		for i := range options {
 			o := &options[i]
 			right := variable(o.name)
-			if o.group != groupCommands && letters(right) == letters(name) && !strings.Contains(v, "://") {
+			if o.group != groupCommands && suggest.Fold(right) == suggest.Fold(name) && !strings.Contains(v, "://") {
 				c.warnings = append(c.warnings, strconv.Quote(name)+" is ignored"+didYouMean(right))
 			}
 		}
@@ -730,7 +732,7 @@ func nearestOption(name string) *option {
 	for i := range options {
 		names = append(names, options[i].name)
 	}
-	if i := nearest(name, names); i >= 0 {
+	if i := suggest.Nearest(name, names); i >= 0 {
 		return &options[i]
 	}
 	return nil
@@ -750,7 +752,7 @@ func findOption(name string) *option {
 // brackets. What follows the port in a URL means nothing to a UDP tracker.
 func splitTarget(v string, port uint16) (string, uint16, error) {
 	if scheme, rest, ok := strings.Cut(v, "://"); ok {
-		if letters(scheme) != "udp" {
+		if suggest.Fold(scheme) != "udp" {
 			return "", 0, errors.New("only UDP trackers can be probed")
 		}
 		v = rest

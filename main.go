@@ -18,6 +18,7 @@ import (
 	"github.com/fabricionaweb/pico-tracker/internal/buildinfo"
 	"github.com/fabricionaweb/pico-tracker/internal/ipaddr"
 	"github.com/fabricionaweb/pico-tracker/internal/logger"
+	"github.com/fabricionaweb/pico-tracker/internal/procfs"
 	"github.com/fabricionaweb/pico-tracker/internal/sdnotify"
 	"github.com/fabricionaweb/pico-tracker/internal/siphash"
 	"github.com/fabricionaweb/pico-tracker/internal/sys"
@@ -46,7 +47,7 @@ const (
 func main() {
 	sys.DeclineHugePages()
 	signals := make(chan os.Signal, 64) // those that come while it starts: what has no room is lost
-	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP, summarySignal)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP, sys.SummarySignal)
 	os.Exit(run(signals, os.Args[1:], os.Environ(), os.Stdout, os.Stderr))
 }
 
@@ -71,7 +72,7 @@ func run(signals <-chan os.Signal, args, env []string, stdout, stderr io.Writer)
 			case passed <- sig:
 			default: // nobody has read the ones before
 			}
-			if sig == syscall.SIGHUP || sig == summarySignal || stopping {
+			if sig == syscall.SIGHUP || sig == sys.SummarySignal || stopping {
 				continue
 			}
 			stopping = true
@@ -229,7 +230,7 @@ func start(signals <-chan os.Signal, c *config, manager *sdnotify.Notifier, log 
 
 	m := &maintenance{tracker: t, list: list, external: external, port: c.port, workers: workers, clock: clk, log: log, manager: manager,
 		limit: l.total, statsInterval: c.statsInterval, sheet: sheet{text: make([]byte, reportBytes)}}
-	m.kernel = newKernel(m.sheet.text)
+	m.kernel = procfs.Open(m.sheet.text)
 	m.report.version = version
 
 	// From here on nothing is allocated by packets: the collector has work
@@ -263,7 +264,7 @@ func await(signals <-chan os.Signal, f func()) os.Signal {
 		case <-done:
 			return nil
 		case sig := <-signals:
-			if sig != syscall.SIGHUP && sig != summarySignal {
+			if sig != syscall.SIGHUP && sig != sys.SummarySignal {
 				return sig
 			}
 		}
@@ -299,7 +300,7 @@ func serveAll(signals <-chan os.Signal, m *maintenance, ln *links, log *logger.L
 					log.Info("SIGHUP: nothing to reload, because there is no -whitelist or -blacklist")
 				}
 				hup.Store(true)
-			case summarySignal:
+			case sys.SummarySignal:
 				ask.Store(true)
 			default:
 				log.Info("stopping: ", sig.String())

@@ -10,6 +10,7 @@ import (
 
 	"github.com/fabricionaweb/pico-tracker/internal/ipaddr"
 	"github.com/fabricionaweb/pico-tracker/internal/logger"
+	"github.com/fabricionaweb/pico-tracker/internal/procfs"
 	"github.com/fabricionaweb/pico-tracker/internal/sdnotify"
 	"github.com/fabricionaweb/pico-tracker/internal/sys"
 )
@@ -42,7 +43,7 @@ type maintenance struct {
 	scanned         seconds // when that was last looked at
 
 	limit         int             // -memory
-	kernel        *kernel         // nil: not asked
+	kernel        *procfs.Stats   // nil: not asked
 	stats         *sys.AtomicFile // nil: none
 	statsInterval seconds         // between two reports
 	shown         seconds         // when the last of them was
@@ -281,7 +282,7 @@ func (m *maintenance) count(now timestamp) {
 		// Those for which there was no room are among the dropped.
 		overflowed := uint64(0)
 		if m.kernel != nil {
-			overflowed, f.sorted = m.kernel.overflowed(i == 1, m.sheet.text[:cap(m.sheet.text)])
+			overflowed, f.sorted = m.kernel.Overflowed(i == 1, m.sheet.text[:cap(m.sheet.text)])
 			overflowed = min(dropped, overflowed)
 		}
 		f.overflowed += overflowed
@@ -301,7 +302,7 @@ func (m *maintenance) count(now timestamp) {
 	r.limit, r.full = m.limit, m.full
 	r.sweeps, r.sweepNanos = m.sweeps, uint64(m.swept)
 	if m.kernel != nil {
-		r.resident = m.kernel.resident(m.sheet.text[:cap(m.sheet.text)])
+		r.resident = m.kernel.Resident(m.sheet.text[:cap(m.sheet.text)])
 	}
 	if m.list != nil {
 		r.list, r.hashes, r.reads = m.list.kind(), m.list.size(), m.list.reads
@@ -390,6 +391,6 @@ func (m *maintenance) close() {
 		m.stats.Remove()
 	}
 	if m.kernel != nil {
-		m.kernel.close()
+		m.kernel.Close()
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/fabricionaweb/pico-tracker/internal/ipaddr"
 	"github.com/fabricionaweb/pico-tracker/internal/rtnetlink"
 	"github.com/fabricionaweb/pico-tracker/internal/sys"
+	"github.com/fabricionaweb/pico-tracker/internal/textutil"
 	"golang.org/x/sys/unix"
 )
 
@@ -116,7 +117,7 @@ func (l *line) receive(b []byte) (n int, from ipaddr.Endpoint, errno unix.Errno)
 // lookup finds the addresses of a name: whole, for search domains are not
 // tried.
 func lookup(name string) ([]ipaddr.Addr, error) {
-	name = translate(strings.TrimSuffix(name, "."), plain)
+	name = textutil.Map(strings.TrimSuffix(name, "."), plain)
 	hosts, _ := sys.ReadFile("/etc/hosts") // what isn't there has no names
 	if addrs := table(string(hosts), func(f []string) string {
 		for _, n := range f[1:] {
@@ -158,7 +159,7 @@ func plain(c byte) byte {
 // table is the addresses in a file such as /etc/hosts: pick takes the words of
 // a line, in lower case, and returns one of them or "".
 func table(file string, pick func([]string) string) (addrs []ipaddr.Addr) {
-	for _, line := range strings.Split(translate(file, plain), "\n") {
+	for _, line := range strings.Split(textutil.Map(file, plain), "\n") {
 		line, _, _ = strings.Cut(line, "#")
 		var words []string
 		for _, w := range strings.Split(line, " ") {

@@ -17,6 +17,7 @@ import (
 
 	"github.com/fabricionaweb/pico-tracker/internal/bep15"
 	"github.com/fabricionaweb/pico-tracker/internal/logger"
+	"github.com/fabricionaweb/pico-tracker/internal/procfs"
 	"github.com/fabricionaweb/pico-tracker/internal/sys"
 	"github.com/fabricionaweb/pico-tracker/internal/udp"
 )
@@ -222,7 +223,7 @@ func showKeeper(t *testing.T, path string) (*maintenance, *logLines) {
 	lines := &logLines{}
 	k := &maintenance{tracker: newTracker(newTestStore(t, 1, 1), 15*60), log: &logger.Logger{Out: lines}, stats: sys.NewAtomicFile(path), statsInterval: 15,
 		sheet: sheet{text: make([]byte, 0, reportBytes)}}
-	k.kernel = newKernel(k.sheet.text[:reportBytes])
+	k.kernel = procfs.Open(k.sheet.text[:reportBytes])
 	t.Cleanup(k.close)
 	return k, lines
 }
@@ -270,7 +271,7 @@ func TestProgramSummary(t *testing.T) {
 	c := p.dial("127.0.0.1")
 	c.announce(fields{left: 1})
 	p.log.take()
-	p.signals <- summarySignal
+	p.signals <- sys.SummarySignal
 	p.await("[INFO] up ", "; 1 torrent; memory ", "[INFO] datagrams received 2 + 0", "connects 1 + 0", "announces 1 + 0", "leechers 1 + 0", "seeders 0 + 0")
 	if n := len(p.log.take()); n > 10 {
 		t.Errorf("%d lines", n)

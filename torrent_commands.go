@@ -9,6 +9,7 @@ import (
 	"github.com/fabricionaweb/pico-tracker/internal/logger"
 	"github.com/fabricionaweb/pico-tracker/internal/metainfo"
 	"github.com/fabricionaweb/pico-tracker/internal/sys"
+	"github.com/fabricionaweb/pico-tracker/internal/textutil"
 )
 
 // This file is -hash and -add-tracker, the commands for .torrent files. They run
@@ -24,7 +25,7 @@ func printHashes(c *config, stdout io.Writer, log *logger.Logger) error {
 	for _, name := range c.files {
 		t, err := readTorrent(name)
 		if err != nil {
-			log.Error(printable(name), ": ", err.Error())
+			log.Error(textutil.Printable(name), ": ", err.Error())
 			failed = true
 			continue
 		}
@@ -39,7 +40,7 @@ func printHashes(c *config, stdout io.Writer, log *logger.Logger) error {
 			return err
 		}
 		if c.announceURL != "" && !hasTracker(t, c.announceURL) {
-			log.Warn(printable(name), ": ", printable(c.announceURL), " is not among its trackers; -add-tracker adds it")
+			log.Warn(textutil.Printable(name), ": ", textutil.Printable(c.announceURL), " is not among its trackers; -add-tracker adds it")
 		}
 	}
 	if failed {
@@ -71,7 +72,7 @@ func hashLine(w *words, hash []byte, t *metainfo.Torrent) {
 	if t.Name == "" {
 		w.add("no name")
 	} else {
-		w.add(printable(t.Name))
+		w.add(textutil.Printable(t.Name))
 	}
 	if t.Files > 0 {
 		w.add(", ")
@@ -86,7 +87,7 @@ func hashLine(w *words, hash []byte, t *metainfo.Torrent) {
 	}
 	eachTracker(t, func(url string) bool {
 		w.add(", ")
-		w.add(printable(url))
+		w.add(textutil.Printable(url))
 		return false
 	})
 	if t.Left > 0 {
@@ -126,7 +127,7 @@ func hasTracker(t *metainfo.Torrent, url string) bool {
 // comparableURL returns what makes one tracker differ from another. The path of
 // a UDP tracker's address does not.
 func comparableURL(url string) string {
-	lower := translate(url, func(c byte) byte {
+	lower := textutil.Map(url, func(c byte) byte {
 		if 'A' <= c && c <= 'Z' {
 			c += 'a' - 'A'
 		}
@@ -151,7 +152,7 @@ func addTracker(c *config, stdout io.Writer, log *logger.Logger) error {
 			text = name + ": has this tracker already"
 		}
 		if err != nil {
-			log.Error(printable(name), ": ", err.Error())
+			log.Error(textutil.Printable(name), ": ", err.Error())
 			failed = true
 		} else if _, err := io.WriteString(stdout, text+"\n"); err != nil {
 			return err
@@ -249,7 +250,7 @@ func replaceContent(name, to string, content []byte, replace bool) error {
 		}
 	}
 	if err != nil {
-		err = errors.New(printable(to) + ": " + err.Error())
+		err = errors.New(textutil.Printable(to) + ": " + err.Error())
 	}
 	return err
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/fabricionaweb/pico-tracker/internal/filewatch"
 	"github.com/fabricionaweb/pico-tracker/internal/logger"
 	"github.com/fabricionaweb/pico-tracker/internal/sys"
+	"github.com/fabricionaweb/pico-tracker/internal/textutil"
 )
 
 // This file is the access list: info hashes that alone are allowed, or alone
@@ -520,7 +521,7 @@ func (d *listLoader) directory(path string) error {
 			}
 			d.current = key
 		} else {
-			d.path = path + "/" + printable(name)
+			d.path = path + "/" + textutil.Printable(name)
 		}
 		err = d.reader.entry(full, kind, d)
 		if err == errListFull {
@@ -528,7 +529,7 @@ func (d *listLoader) directory(path string) error {
 		}
 		if err != nil {
 			d.path = path
-			d.skipped("/"+printable(name), err)
+			d.skipped("/"+textutil.Printable(name), err)
 			if d.log != nil && d.current != 0 {
 				d.known[d.next].add(key, &bep15.InfoHash{}) // do not report it again
 			}

@@ -1,6 +1,6 @@
 //go:build linux && !portable
 
-package main
+package procfs
 
 import (
 	"strings"
@@ -10,18 +10,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// This file owns what the kernel counts of this process. Nothing is allocated
-// to ask it.
-
-// kernel is where it tells. Files of /proc are kept open and read anew.
-type kernel struct {
-	statm       int // -1: can't be had
+// Stats has the files of /proc, which stay open and are read again each time.
+type Stats struct {
+	statm       int // file descriptor; -1: not available
 	snmp, snmp6 int
-	overflows   [2]uint64 // receive buffers run over, by family, when it was asked last
+	overflows   [2]uint64 // full receive buffers, by family, at the last call
 }
 
-// newKernel makes ready to ask. buf is for its use.
-func newKernel(buf []byte) *kernel {
+// Open opens the files. buf is scratch memory.
+func Open(buf []byte) *Stats {
 	open := func(path string) int {
 		f, err := sys.Open(path)
 		if err != nil {
@@ -29,13 +26,13 @@ func newKernel(buf []byte) *kernel {
 		}
 		return int(f)
 	}
-	k := &kernel{statm: open("/proc/self/statm"), snmp: open("/proc/self/net/snmp"), snmp6: open("/proc/self/net/snmp6")}
-	k.overflowed(false, buf)
-	k.overflowed(true, buf)
+	k := &Stats{statm: open("/proc/self/statm"), snmp: open("/proc/self/net/snmp"), snmp6: open("/proc/self/net/snmp6")}
+	k.Overflowed(false, buf)
+	k.Overflowed(true, buf)
 	return k
 }
 
-func (k *kernel) close() {
+func (k *Stats) Close() {
 	for _, fd := range [...]int{k.statm, k.snmp, k.snmp6} {
 		if fd >= 0 {
 			unix.Close(fd)
@@ -43,8 +40,8 @@ func (k *kernel) close() {
 	}
 }
 
-// readAgain is the beginning of a file that is open. It lies in buf, until that
-// is used for something else.
+// readAgain returns the beginning of an open file. The text is in buf and is
+// valid until buf is used again.
 func readAgain(fd int, buf []byte) string {
 	for fd >= 0 {
 		n, err := unix.Pread(fd, buf, 0)
@@ -58,20 +55,21 @@ func readAgain(fd int, buf []byte) string {
 	return ""
 }
 
-// resident is how many bytes of the process are resident, 0 where that is not
-// known. buf is for its use.
-func (k *kernel) resident(buf []byte) int {
+// Resident returns the resident memory of the process in bytes, or 0 if it is
+// unknown. buf is scratch memory.
+func (k *Stats) Resident(buf []byte) int {
 	_, rest, _ := strings.Cut(readAgain(k.statm, buf), " ") // size, resident
 	return int(leadingNumber(rest)) * sys.PageSize
 }
 
-// overflowed is how often a socket of the family had no room for a datagram
-// since it was asked last, of all programs in the network namespace. A jail may
-// have no /proc: then it is not known. buf is for its use.
-func (k *kernel) overflowed(v6 bool, buf []byte) (n uint64, ok bool) {
+// Overflowed returns how many datagrams were dropped since the last call
+// because a receive buffer was full. The kernel counts them for all programs of
+// the network namespace. ok is false if the count is unknown, for example in a
+// jail without /proc. buf is scratch memory.
+func (k *Stats) Overflowed(v6 bool, buf []byte) (n uint64, ok bool) {
 	last, known := &k.overflows[0], k.snmp >= 0
-	// One is counted when a socket's queue is full, the other when all the
-	// memory is taken that UDP may have.
+	// RcvbufErrors counts datagrams for which the queue of a socket had no room,
+	// MemErrors those for which UDP had no memory left.
 	if v6 {
 		last, known = &k.overflows[1], k.snmp6 >= 0
 		text := readAgain(k.snmp6, buf)
@@ -80,7 +78,7 @@ func (k *kernel) overflowed(v6 bool, buf []byte) (n uint64, ok bool) {
 			n += leadingNumber(rest)
 		}
 	} else {
-		// A line of names, and one with their numbers.
+		// A line with names is followed by a line with their numbers.
 		_, text, _ := strings.Cut(readAgain(k.snmp, buf), "\nUdp:")
 		names, values, _ := strings.Cut(text, "\nUdp:")
 		for names != "" {
@@ -98,7 +96,7 @@ func (k *kernel) overflowed(v6 bool, buf []byte) (n uint64, ok bool) {
 	return since, known
 }
 
-// leadingNumber is the number that s begins with, behind blanks.
+// leadingNumber returns the number at the beginning of s, after blanks.
 func leadingNumber(s string) (n uint64) {
 	for i := 0; i < len(s); i++ {
 		switch c := s[i]; {

@@ -1,13 +1,12 @@
-package main
+// Package suggest finds the name that a misspelled name means.
+package suggest
 
 import "strings"
 
-// This file finds the name that a misspelled one means.
-
-// nearest returns the index of the name that is name, or is most like it, or -1.
-// Case, dashes and underscores do not count.
-func nearest(name string, known []string) int {
-	name = letters(name)
+// Nearest returns the index of the name that is equal to name or most similar,
+// or -1. Case, dashes and underscores do not count.
+func Nearest(name string, known []string) int {
+	name = Fold(name)
 	mistakes := 0
 	switch {
 	case len(name) > 5:
@@ -17,24 +16,24 @@ func nearest(name string, known []string) int {
 	}
 	for n := 0; n <= mistakes; n++ {
 		for i, k := range known {
-			if within(n, name, letters(k)) {
+			if within(n, name, Fold(k)) {
 				return i
 			}
 		}
 	}
 	for i, k := range known {
-		if len(name) > 2 && strings.HasPrefix(letters(k), name) {
+		if len(name) > 2 && strings.HasPrefix(Fold(k), name) {
 			return i
 		}
 	}
 	return -1
 }
 
-// letters returns a name in lower case without dashes and underscores. (In line
-// it would take 2 KB of a router's flash.)
+// Fold returns a name in lower case without dashes and underscores. If it were
+// inlined, it would take 2 KB of a router's flash.
 //
 //go:noinline
-func letters(name string) string {
+func Fold(name string) string {
 	var b []byte
 	for i := range len(name) {
 		switch c := name[i]; {
@@ -48,8 +47,8 @@ func letters(name string) string {
 	return string(b)
 }
 
-// within reports whether n mistakes or fewer make a out of b. A mistake is a
-// character that is missing, too many or another one, or two that changed
+// within reports whether n mistakes or fewer turn b into a. A mistake is a
+// missing character, an additional one, a wrong one, or two that changed
 // places.
 func within(n int, a, b string) bool {
 	for a != "" && b != "" && a[0] == b[0] {
