@@ -33,7 +33,7 @@ func release(t *testing.T) (dir, version string) {
 	if dir == "" {
 		t.Fatal("PICO_RELEASE is not set: run make release-files, then make test-release")
 	}
-	names, err := filepath.Glob(filepath.Join(dir, "pico-tracker-*.cdx.json"))
+	names, err := filepath.Glob(filepath.Join(dir, "pico-tracker-[0-9]*.cdx.json"))
 	if err != nil || len(names) != 1 {
 		t.Fatalf("%s: found %v, want one bill of materials", dir, names)
 	}
@@ -78,7 +78,7 @@ func TestInstallFiles(t *testing.T) {
 	dir, version := release(t)
 	runIn(t, dir, nil, "sha256sum", "--quiet", "-c", "SHA256SUMS")
 	prefix := "pico-tracker-" + version
-	want := []string{"SHA256SUMS"}
+	want := []string{"SHA256SUMS", "pico-tracker-portmap-" + version + ".cdx.json"}
 	for _, suffix := range []string{".cdx.json", "-licenses.txt", "-notes.md", "-oci.tar", ".tar.gz"} {
 		want = append(want, prefix+suffix)
 	}

@@ -107,7 +107,8 @@ func TestReleaseNotes(t *testing.T) {
 func TestLicenses(t *testing.T) {
 	need(t, "go")
 	report := run(t, "./licenses")
-	for _, want := range []string{"\nThe Go programming language go1.", "\ngolang.org/x/sys v0.", "(BSD-3-Clause)", "Copyright 2009 The Go Authors."} {
+	for _, want := range []string{"\nThe Go programming language go1.", "\ngolang.org/x/sys v0.", "(BSD-3-Clause)", "Copyright 2009 The Go Authors.",
+		"\ngithub.com/huin/goupnp v1.", "(BSD-2-Clause)", "\ngithub.com/jackpal/go-nat-pmp v1.", "(Apache-2.0)"} {
 		if !strings.Contains(report, want) {
 			t.Errorf("the report lacks %q", want)
 		}

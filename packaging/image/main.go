@@ -31,6 +31,9 @@ const (
 	mediaLayer    = "application/vnd.oci.image.layer.v1.tar+gzip"
 )
 
+// programs are what the image contains.
+var programs = []string{"pico-tracker"}
+
 // platform is a system and a processor, as linux/arm/v6.
 type platform struct {
 	Architecture string `json:"architecture"`
@@ -149,11 +152,15 @@ func (b *builder) build(dockerfile, dist string, platforms []string) error {
 		if err != nil {
 			return err
 		}
-		binary, err := os.ReadFile(filepath.Join(dist, "pico-tracker-"+p.OS+"-"+p.Architecture+p.Variant))
-		if err != nil {
-			return err
+		binaries := map[string][]byte{}
+		for _, name := range programs {
+			binary, err := os.ReadFile(filepath.Join(dist, name+"-"+p.OS+"-"+p.Architecture+p.Variant))
+			if err != nil {
+				return err
+			}
+			binaries[name] = binary
 		}
-		all.Manifests = append(all.Manifests, b.image(p, run, binary))
+		all.Manifests = append(all.Manifests, b.image(p, run, binaries))
 	}
 	// The layout names one image, which is for all platforms.
 	entry := b.json(mediaIndex, all)
@@ -181,16 +188,16 @@ func (b *builder) labels() map[string]string {
 	return m
 }
 
-// image adds the image of one platform: one layer with the binary alone.
-func (b *builder) image(p platform, run settings, binary []byte) descriptor {
-	layer := tarball(b.created, map[string][]byte{"pico-tracker": binary}, 0o755)
+// image adds the image of one platform: one layer with the programs alone.
+func (b *builder) image(p platform, run settings, binaries map[string][]byte) descriptor {
+	layer := tarball(b.created, binaries, 0o755)
 	created := b.created.Format(time.RFC3339)
 	c := config{
 		Created:  created,
 		platform: p,
 		Config:   run,
 		RootFS:   rootFS{Type: "layers", DiffIDs: []string{digest(layer)}},
-		History:  []history{{Created: created, CreatedBy: "COPY pico-tracker /pico-tracker"}},
+		History:  []history{{Created: created, CreatedBy: "COPY " + strings.Join(programs, " ") + " /"}},
 	}
 	m := manifest{
 		SchemaVersion: 2,
