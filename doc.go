@@ -56,6 +56,7 @@
 //	scope            from where an address can be reached
 //	pool             the slab and its blocks
 //	stats            counters
+//	alarm            wakes the maintenance loop
 //	rand             random numbers for choices that need no secrecy
 //
 // # Packages

@@ -194,7 +194,9 @@ func start(signals <-chan os.Signal, c *config, manager *sdnotify.Notifier, log 
 		return err
 	}
 	now := clk.now()
+	wakeup := make(alarm, 1)
 	if list != nil {
+		list.wakeup = wakeup
 		list.start(now.mono, now.wall)
 		if sig := await(signals, list.firstLoad); sig != nil {
 			log.Info("stopping: ", sig.String())
@@ -229,8 +231,11 @@ func start(signals <-chan os.Signal, c *config, manager *sdnotify.Notifier, log 
 		ageText(c.interval))
 
 	m := &maintenance{tracker: t, list: list, external: external, port: c.port, workers: workers, clock: clk, log: log, manager: manager,
-		limit: l.total, statsInterval: c.statsInterval, sheet: sheet{text: make([]byte, reportBytes)}}
+		wakeup: wakeup, limit: l.total, statsInterval: c.statsInterval, sheet: sheet{text: make([]byte, reportBytes)}}
 	m.kernel = procfs.Open(m.sheet.text)
+	for _, w := range workers {
+		w.maintenance = m
+	}
 	m.report.version = version
 
 	// From here on nothing is allocated by packets: the collector has work
@@ -287,7 +292,7 @@ func serveAll(signals <-chan os.Signal, m *maintenance, ln *links, log *logger.L
 	}
 	var quit, hup, ask atomic.Bool
 	m.manager.Ready()
-	go m.run(&quit, &hup, &ask) // not waited for: it may be asleep for a second
+	go m.run(&quit, &hup, &ask)
 	ln.start()
 
 	var err error
@@ -300,8 +305,10 @@ func serveAll(signals <-chan os.Signal, m *maintenance, ln *links, log *logger.L
 					log.Info("SIGHUP: nothing to reload, because there is no -whitelist or -blacklist")
 				}
 				hup.Store(true)
+				m.wakeup.ring()
 			case sys.SummarySignal:
 				ask.Store(true)
+				m.wakeup.ring()
 			default:
 				log.Info("stopping: ", sig.String())
 				done = true
@@ -313,6 +320,7 @@ func serveAll(signals <-chan os.Signal, m *maintenance, ln *links, log *logger.L
 	m.manager.Stopping()
 	m.close()
 	quit.Store(true)
+	m.wakeup.ring() // not waited for: it may be busy for a moment
 	ln.stop()
 	for _, w := range m.workers {
 		w.sock.Stop()

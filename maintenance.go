@@ -30,6 +30,11 @@ type maintenance struct {
 	log      *logger.Logger
 	manager  *sdnotify.Notifier
 
+	wakeup    alarm
+	peerLimit atomic.Uint64 // workers ring wakeup after so many new peers; 0: never
+	ticked    seconds       // when tick was called last
+	hurry     bool          // wakeup rang since then
+
 	cursor          uint32 // the page to sweep next
 	sweeps          uint64 // over all pages
 	swept           time.Duration
@@ -60,22 +65,32 @@ const (
 	idleBefore seconds = 2 * 60 // that a page waits before the system has it back
 	scanEvery  seconds = 60     // how often it is looked for a proxy
 	fullAfter  seconds = 60     // without a refusal the tracker is no longer full
-	trimPages          = 512    // system pages looked at in a tick
+	trimPages          = 512    // system pages looked at in a second
 	hugeChunks         = 8      // chunks looked at for huge pages in a tick
+
+	sweepBatch           = 16 // so many pages are worth waking up for
+	maxSweepWait seconds = 15 // the sweep of a small store waits no longer
+	logWait      seconds = 60 // between two looks at what strangers do, without -stats
+	maxWait      seconds = 5 * 60
+	manyPeers    uint64  = 1000 // so many new peers wake the loop
 )
 
-// tick does a second's share of the work.
+// tick does what is due since the last tick.
 func (m *maintenance) tick(now timestamp) {
 	s := m.tracker.store
+	elapsed := max(1, now.mono-m.ticked)
+	m.ticked, m.hurry = now.mono, false
 	started := time.Now()
 	end := s.pool.highWater()
 	ttl := m.tracker.ttl(s.pool.fillLevel())
-	for n := (end + uint32(m.tracker.sweepPeriod()) - 1) / uint32(m.tracker.sweepPeriod()); n > 0; n-- {
+	used, _, resident := s.pool.usage()
+	share := uint32(0)
+	if used > 0 {
+		share = sweepShare(end, elapsed, m.tracker.sweepPeriod())
+	}
+	for ; share > 0; share-- {
 		if m.cursor++; m.cursor >= end {
 			m.cursor = 1
-			if end <= 1 {
-				break
-			}
 			m.sweeps++
 		}
 		s.sweep(m.cursor, now.mono, ttl)
@@ -83,8 +98,10 @@ func (m *maintenance) tick(now timestamp) {
 		runtime.Gosched()
 	}
 	m.swept += time.Since(started)
-	s.trim(now.mono, idleBefore, trimPages)
-	if !m.small && !s.pool.collapseHuge(hugeChunks) {
+	if resident > 0 {
+		s.trim(now.mono, idleBefore, trimPages*int(min(elapsed, maxSweepWait)))
+	}
+	if used > 0 && !m.small && !s.pool.collapseHuge(hugeChunks) {
 		m.small = true // no huge pages here
 	}
 	m.watchFull(now)
@@ -96,8 +113,76 @@ func (m *maintenance) tick(now timestamp) {
 		m.externalChecked = now.mono
 		m.external.load()
 	}
-	if now.mono-m.shown >= m.statsInterval {
+	if now.mono-m.shown >= m.reportEvery() {
 		m.writeReport(now)
+	}
+}
+
+// sweepShare returns how many of a store's pages, which end before end, the
+// sweep looks at after that many seconds: all of them in the time of a pass.
+func sweepShare(end uint32, elapsed, pass seconds) uint32 {
+	return uint32((uint64(end)*uint64(min(elapsed, pass)) + uint64(pass) - 1) / uint64(pass))
+}
+
+// reportEvery returns the time between two reports. Without -stats a report only
+// shows whether strangers do something that belongs into the log.
+func (m *maintenance) reportEvery() seconds {
+	if m.stats == nil {
+		return max(m.statsInterval, logWait)
+	}
+	return m.statsInterval
+}
+
+// wait returns the time until something is due, in whole seconds. A tracker that
+// stores nothing has nothing to do for minutes. Ticks are at least a second
+// apart, however many peers arrive.
+func (m *maintenance) wait(now seconds) seconds {
+	wait := maxWait
+	until := func(due seconds) {
+		if left := int32(due - now); left < int32(wait) {
+			wait = seconds(max(left, 1))
+		}
+	}
+	pool := m.tracker.store.pool
+	used, _, resident := pool.usage()
+	switch {
+	case used > 0:
+		until(m.ticked + min(maxSweepWait, m.tracker.sweepPeriod()*sweepBatch/seconds(pool.highWater())))
+	case resident > 0:
+		until(m.ticked + maxSweepWait) // until the system has it back
+	}
+	if m.hurry {
+		until(m.ticked + 1)
+	}
+	if m.full {
+		until(m.refused + fullAfter)
+	}
+	if m.list != nil {
+		until(m.list.due(now))
+	}
+	if m.external != nil {
+		until(m.externalChecked + listEvery)
+	}
+	if m.stats != nil || used > 0 {
+		until(m.shown + m.reportEvery())
+	}
+	if every := m.manager.WatchdogInterval(); every > 0 {
+		until(m.ticked + seconds(every/4/time.Second))
+	}
+	return wait
+}
+
+// noteStored wakes the maintenance loop if the worker has stored many peers, or
+// had no room for them, since it woke the loop last.
+func (w *worker) noteStored() {
+	limit := w.maintenance.peerLimit.Load()
+	if limit == 0 {
+		return
+	}
+	v := &w.handler.count.verdicts
+	if stored := v[announcedNew].datagrams + v[announcedFull].datagrams; stored-w.stored >= limit {
+		w.stored = stored
+		w.maintenance.wakeup.ring()
 	}
 }
 
@@ -190,24 +275,52 @@ func (m *maintenance) purge(now timestamp) {
 	}
 }
 
-// run ticks until quit is set. hup has the access list read, ask has a summary
-// logged.
+// run does what is due until quit is set. hup has the access list read, ask has
+// a summary logged. Who sets one of them rings m.wakeup.
 func (m *maintenance) run(quit, hup, ask *atomic.Bool) {
-	m.writeReport(m.clock.now())
+	now := m.clock.now()
+	m.ticked = now.mono
+	m.writeReport(now)
+	timer := time.NewTimer(time.Second)
+	defer timer.Stop()
 	for !quit.Load() {
-		time.Sleep(time.Second)
+		due := m.sleep(timer)
 		now := m.clock.now()
 		if hup.Swap(false) {
 			m.reload()
+			due = true
 		}
-		m.tick(now)
-		m.reloaded()
+		if due {
+			m.tick(now)
+			m.reloaded()
+			m.petWatchdog()
+		}
 		if ask.Swap(false) {
 			m.writeReport(now)
 			m.sheet.fill(&m.report)
 			m.sheet.summary(m.log.Info)
 		}
-		m.petWatchdog()
+	}
+}
+
+// sleep waits until something is due, which it reports, or until wake.
+func (m *maintenance) sleep(timer *time.Timer) (due bool) {
+	limit := manyPeers
+	if used, _, _ := m.tracker.store.pool.usage(); used == 0 {
+		limit = 1
+	}
+	m.peerLimit.Store(limit)
+	wait := m.wait(m.clock.now().mono) // after the limit is set, so that no peer is missed
+	if wait == 1 {
+		m.peerLimit.Store(0)
+	}
+	timer.Reset(time.Duration(wait) * time.Second)
+	select {
+	case <-timer.C:
+		return true
+	case <-m.wakeup:
+		m.hurry = true
+		return false
 	}
 }
 

@@ -79,6 +79,7 @@ type accessList struct {
 	current atomic.Pointer[listInForce]
 
 	notice   atomic.Uint32 // bits: noticeChanged and so on
+	wakeup   alarm         // rings when there is a notice
 	requests chan listRequest
 	results  chan listResult
 	ended    chan struct{} // closed by close
@@ -194,7 +195,21 @@ func (l *accessList) close() {
 }
 
 // notify has the next tick load the list.
-func (l *accessList) notify(reason uint32) { l.notice.Or(reason) }
+func (l *accessList) notify(reason uint32) {
+	l.notice.Or(reason)
+	l.wakeup.ring()
+}
+
+// due returns when tick has something to do.
+func (l *accessList) due(now seconds) seconds {
+	switch {
+	case l.loading && l.slow:
+		return now + listSlow
+	case l.loading, l.retry, l.notice.Load() != 0:
+		return now + 1
+	}
+	return l.asked + listEvery
+}
 
 // ask hands a request to the loader.
 func (l *accessList) ask(now seconds, wall uint32) {

@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -15,7 +16,7 @@ type Notifier struct {
 	fd       int
 	mu       sync.Mutex // guards to, because Sendto writes to it
 	to       unix.SockaddrUnix
-	watchdog bool
+	watchdog time.Duration // 0: the manager has none
 }
 
 // New reads the environment ("NAME=value").
@@ -42,7 +43,9 @@ func New(env []string) *Notifier {
 	}
 	n := &Notifier{fd: fd, to: unix.SockaddrUnix{Name: path}}
 	us, err := strconv.ParseUint(usec, 10, 64)
-	n.watchdog = err == nil && us > 0 && (pid == "" || pid == strconv.Itoa(unix.Getpid()))
+	if err == nil && (pid == "" || pid == strconv.Itoa(unix.Getpid())) {
+		n.watchdog = time.Duration(min(us, 1<<40)) * time.Microsecond
+	}
 	return n
 }
 
@@ -67,10 +70,19 @@ func (n *Notifier) Reloading() { n.send([]byte("RELOADING=1"), 0) }
 
 var watchdogState = []byte("WATCHDOG=1")
 
+// WatchdogInterval returns the time after which the manager restarts the service
+// if Watchdog is not called. 0 means that the manager does not watch it.
+func (n *Notifier) WatchdogInterval() time.Duration {
+	if n == nil {
+		return 0
+	}
+	return n.watchdog
+}
+
 // Watchdog tells the manager that the program is alive, if the manager watches
 // it.
 func (n *Notifier) Watchdog() {
-	if n != nil && n.watchdog {
+	if n != nil && n.watchdog > 0 {
 		// If the queue is full, the manager is busy. The caller must not wait.
 		n.send(watchdogState, unix.MSG_DONTWAIT)
 	}

@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/fabricionaweb/pico-tracker/internal/sdnotify/notifytest"
 	"golang.org/x/sys/unix"
@@ -42,18 +43,18 @@ func TestWatchdogIsWanted(t *testing.T) {
 	own := strconv.Itoa(os.Getpid())
 	for _, c := range []struct {
 		env  string
-		want bool
+		want time.Duration
 	}{
-		{"", false},
-		{"WATCHDOG_USEC=30000000", true},
-		{"WATCHDOG_USEC=30000000 WATCHDOG_PID=" + own, true},
-		{"WATCHDOG_USEC=30000000 WATCHDOG_PID=1", false},
-		{"WATCHDOG_USEC=0", false},
-		{"WATCHDOG_USEC=soon", false},
+		{"", 0},
+		{"WATCHDOG_USEC=30000000", 30 * time.Second},
+		{"WATCHDOG_USEC=30000000 WATCHDOG_PID=" + own, 30 * time.Second},
+		{"WATCHDOG_USEC=30000000 WATCHDOG_PID=1", 0},
+		{"WATCHDOG_USEC=0", 0},
+		{"WATCHDOG_USEC=soon", 0},
 	} {
 		n := New(append(strings.Fields(c.env), "NOTIFY_SOCKET=/nowhere"))
-		if n.watchdog != c.want {
-			t.Errorf("%q: %v, want %v", c.env, n.watchdog, c.want)
+		if n.WatchdogInterval() != c.want {
+			t.Errorf("%q: %v, want %v", c.env, n.WatchdogInterval(), c.want)
 		}
 		n.Watchdog() // to a manager that is gone: nothing happens
 		unix.Close(n.fd)

@@ -2,6 +2,8 @@
 
 package sdnotify
 
+import "time"
+
 // Elsewhere no service manager wants to be told anything.
 
 type Notifier struct{}
@@ -12,3 +14,5 @@ func (*Notifier) Ready()     {}
 func (*Notifier) Stopping()  {}
 func (*Notifier) Reloading() {}
 func (*Notifier) Watchdog()  {}
+
+func (*Notifier) WatchdogInterval() time.Duration { return 0 }
