@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/fabricionaweb/pico-tracker/internal/logger"
+	"github.com/fabricionaweb/pico-tracker/internal/sys"
 )
 
 // TestOneAddressIsLoggedOnce: if all peers have one address and many ports, the
@@ -104,5 +106,118 @@ func TestFullIsLoggedOnce(t *testing.T) {
 		if now >= 51 && now < 99+fullAfter && lines != 1 || now >= 99+fullAfter && (lines != 2 || !strings.HasSuffix(got, "[INFO] no longer full: new peers are stored again\n")) {
 			t.Fatalf("at %d s the log says %q", now, got)
 		}
+	}
+}
+
+// TestMaintenanceWait: the loop sleeps until something is due, and a tracker that
+// stores nothing has nothing to do for minutes.
+func TestMaintenanceWait(t *testing.T) {
+	const now seconds = 1000
+	for _, c := range []struct {
+		name     string
+		torrents int
+		change   func(m *maintenance)
+		want     seconds
+	}{
+		{name: "empty", want: maxWait},
+		{name: "a torrent", torrents: 1, want: maxSweepWait},
+		{name: "ten thousand torrents", torrents: 10000, want: 5}, // 16 of 159 pages
+		{name: "more pages than seconds", torrents: 60000, want: 1},
+		{name: "new peers", change: func(m *maintenance) { m.hurry = true }, want: 1},
+		{name: "new peers, after a tick of long ago", change: func(m *maintenance) { m.hurry, m.ticked = true, now-100 }, want: 1},
+		{name: "full", change: func(m *maintenance) { m.full, m.refused = true, now-10 }, want: fullAfter - 10},
+		{name: "report", change: func(m *maintenance) { m.stats, m.shown = &sys.AtomicFile{}, now-5 }, want: 10},
+		{name: "overdue report", change: func(m *maintenance) { m.stats, m.shown = &sys.AtomicFile{}, now-50 }, want: 1},
+		{name: "the log, while peers are stored", torrents: 1, change: func(m *maintenance) { m.shown = now - 50 }, want: logWait - 50},
+		{name: "list", change: func(m *maintenance) { m.list = &accessList{asked: now - 100} }, want: listEvery - 100},
+		{name: "list, with a notice", change: func(m *maintenance) {
+			m.list = &accessList{asked: now - 100}
+			m.list.notify(noticeChanged)
+		}, want: 1},
+		{name: "list, loading", change: func(m *maintenance) { m.list = &accessList{loading: true} }, want: 1},
+		{name: "list, loading for long", change: func(m *maintenance) { m.list = &accessList{loading: true, slow: true} }, want: listSlow},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s := newServiceOf(t, 2000, "secret")
+			var rng splitMix64
+			for i := range c.torrents {
+				announce(s.store, &announceParams{hash: testHash(i), now: now}, testKey4(i), &rng, nil)
+			}
+			m := &maintenance{tracker: s.tracker, ticked: now, shown: now, statsInterval: 15}
+			if c.change != nil {
+				c.change(m)
+			}
+			if got := m.wait(now); got != c.want {
+				t.Errorf("got %d s, want %d s", got, c.want)
+			}
+		})
+	}
+}
+
+// TestSweepShare: whatever the time between ticks, all pages are looked at in the
+// time of a pass, and no tick takes more than all.
+func TestSweepShare(t *testing.T) {
+	for _, pages := range []uint32{2, 3, 16, 57, 1000, 1 << 20} {
+		for _, step := range []seconds{1, 3, 15} {
+			const pass = 56
+			looked := uint32(0)
+			for elapsed := seconds(0); elapsed < pass; elapsed += step {
+				looked += sweepShare(pages, step, pass)
+			}
+			if looked < pages {
+				t.Errorf("%d pages, a tick each %d s: %d looked at in a pass", pages, step, looked)
+			}
+		}
+		if got := sweepShare(pages, 1<<30, 56); got != pages {
+			t.Errorf("%d pages, after a long time: %d looked at", pages, got)
+		}
+	}
+}
+
+// TestNewPeersWakeMaintenance: the first peer of an empty store wakes the loop, in
+// a store that has peers only many do, and requests that store nothing do not.
+func TestNewPeersWakeMaintenance(t *testing.T) {
+	s := newService(t)
+	m := &maintenance{tracker: s.tracker, clock: clock{time.Now()}, wakeup: make(alarm, 1)}
+	w := &worker{handler: s.v4, maintenance: m}
+	stored := func(n int) (rang bool) {
+		for range n {
+			s.v4.count.record(announcedNew, 98, 20)
+			w.noteStored()
+		}
+		s.v4.count.record(connected, 16, 16)
+		s.v4.count.record(announced, 98, 20)
+		w.noteStored()
+		select {
+		case <-m.wakeup:
+			return true
+		default:
+			return false
+		}
+	}
+	asleep := func(limit uint64) { m.peerLimit.Store(limit) }
+	asleep(0) // it wakes up in a second anyway
+	if stored(10) {
+		t.Error("woken although it is awake")
+	}
+	w.stored = 10
+	asleep(1)
+	if stored(0) {
+		t.Error("woken by requests that store nothing")
+	}
+	if !stored(1) {
+		t.Error("not woken by the first peer")
+	}
+	asleep(manyPeers)
+	if stored(int(manyPeers) - 1) {
+		t.Error("woken by too few peers")
+	}
+	if !stored(1) {
+		t.Error("not woken by many peers")
+	}
+	s.v4.count.record(announcedFull, 98, 20)
+	asleep(1)
+	if !stored(0) {
+		t.Error("not woken by a peer that has no room")
 	}
 }
