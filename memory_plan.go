@@ -73,7 +73,8 @@ func divideMemory(total, sockets int, list *listEstimate) memoryPlan {
 		// sixteenth of the memory, because the list may grow later. The
 		// size of a huge file must not overflow int.
 		l.listFiles = list.directory
-		l.listMax = max(int(min(list.hashes, maxMemory/40))*5/4, total/16/listBytes(1, list.directory))
+		most := int64(maxMemory / (listBytes(3, list.directory)/3 + 1))
+		l.listMax = max(int(min(list.hashes, most))*5/4, total/16/listBytes(1, list.directory))
 		left -= listBytes(l.listMax, list.directory)
 	}
 	l.pages = max(0, left/pageCost)
