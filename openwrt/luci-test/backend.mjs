@@ -39,6 +39,14 @@ export function loadBackend(file, options) {
 		return { type: kinds[kind] ?? 'unknown', size: st.size, mtime: Math.floor(st.mtimeMs / 1000) };
 	}
 
+	const interfaces = [
+		{ interface: 'loopback', 'ipv4-address': [ { address: '127.0.0.1', mask: 8 } ], route: [] },
+		{ interface: 'lan', 'ipv4-address': [ { address: '192.168.1.1', mask: 24 } ], route: [ { target: '10.0.0.0', mask: 8 } ] },
+		{ interface: 'wan', 'ipv4-address': [ { address: '203.0.113.7', mask: 24 } ], route: [ { target: '0.0.0.0', mask: 0 } ] },
+		{ interface: 'vpn', 'ipv4-address': [ { address: '10.9.9.9', mask: 24 } ], route: [ { target: '0.0.0.0', mask: 0, table: 100 } ] },
+		{ interface: 'wan6', 'ipv6-address': [ { address: '2001:db8::7', mask: 64 } ], route: [ { target: '::', mask: 0 } ] }
+	];
+
 	const ucode = {
 		chmod: (p, mode) => quietly(() => (fs.chmodSync(path(p), mode), true)),
 		lsdir: p => quietly(() => fs.readdirSync(path(p))),
@@ -69,8 +77,8 @@ export function loadBackend(file, options) {
 
 		connect: () => ({
 			call(object, method, args) {
-				if (object !== 'service')
-					return null;
+				if (object === 'network.interface')
+					return { interface: interfaces };
 				return method === 'list' ? options.services() : options.signal(args.instance, args.signal);
 			}
 		}),
@@ -113,6 +121,11 @@ export function loadBackend(file, options) {
 				throw new Error(`the stand-in lacks ${name}`);
 		return '';
 	});
+	// In ucode, unlike in JavaScript, a function is not known above its
+	// declaration.
+	for (const [ , name ] of source.matchAll(/^function ([a-z_]+)\(/gm))
+		if (source.search(new RegExp(`\\b${name}\\(`)) < source.indexOf(`function ${name}(`))
+			throw new Error(`${name} is called above its declaration`);
 	const objects = new Function(...Object.keys(ucode), source)(...Object.values(ucode));
 
 	// call runs a method as rpcd does: arguments that the method does not name,

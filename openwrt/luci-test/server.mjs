@@ -121,12 +121,7 @@ export async function startServer(options) {
 		if (object === 'uci')
 			return callUci(session, method, args);
 		if (object === 'network.interface')
-			return { code: 0, reply: { interface: [
-				{ interface: 'loopback', 'ipv4-address': [ { address: '127.0.0.1', mask: 8 } ] },
-				{ interface: 'lan', 'ipv4-address': [ { address: '192.168.1.1', mask: 24 } ] },
-				{ interface: 'wan', 'ipv4-address': [ { address: '203.0.113.7', mask: 24 } ], route: [ { target: '0.0.0.0', mask: 0 } ] },
-				{ interface: 'wan6', 'ipv6-address': [ { address: '2001:db8::7', mask: 64 } ], route: [ { target: '::', mask: 0 } ] }
-			] } };
+			return { code: 0, reply: { interface: [ 'loopback', 'lan', 'wan', 'wan6' ].map(name => ({ interface: name })) } };
 		return backend(object, method, args);
 	}
 

@@ -572,19 +572,8 @@
 
 	// ---- networks
 
-	async function interfaces() {
-		return (await ubus('network.interface', 'dump', {})).interface.map(i => ({
-			getName: () => i.interface,
-			getIPAddr: () => i['ipv4-address']?.[0]?.address ?? null,
-			getIP6Addr: () => i['ipv6-address']?.[0] ? i['ipv6-address'][0].address + '/' + i['ipv6-address'][0].mask : null,
-			routes: i.route ?? []
-		}));
-	}
-
 	const network = {
-		getNetworks: interfaces,
-		getWANNetworks: async() => (await interfaces()).filter(i => i.routes.some(r => r.target === '0.0.0.0' && r.mask === 0)),
-		getWAN6Networks: async() => (await interfaces()).filter(i => i.routes.some(r => r.target === '::' && r.mask === 0))
+		getNetworks: async() => (await ubus('network.interface', 'dump', {})).interface.map(i => ({ getName: () => i.interface }))
 	};
 
 	// ---- modules

@@ -37,7 +37,7 @@ function statsPaths(section_id) {
 
 return view.extend({
 	load() {
-		return Promise.all([ network.getNetworks(), uci.load('pico-tracker') ]);
+		return Promise.all([ network.getNetworks().catch(() => []), uci.load('pico-tracker') ]);
 	},
 
 	render([ networks ]) {

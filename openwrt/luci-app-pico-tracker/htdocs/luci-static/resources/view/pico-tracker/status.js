@@ -3,7 +3,6 @@
 'require dom';
 'require poll';
 'require rpc';
-'require network';
 'require pico-tracker.metrics as metrics';
 'require pico-tracker.options as options';
 'require pico-tracker.torrent as torrent';
@@ -11,7 +10,7 @@
 const callStatus = rpc.declare({
 	object: 'luci.pico-tracker',
 	method: 'status',
-	expect: { sections: [] }
+	expect: { '': {} }
 });
 
 const callLog = rpc.declare({
@@ -76,7 +75,7 @@ function number(n) {
 }
 
 function rate(n) {
-	return n.toLocaleString(document.documentElement.lang || undefined, { maximumFractionDigits: n < 10 ? 1 : 0 });
+	return n.toLocaleString(document.documentElement.lang || undefined, { maximumFractionDigits: n < 1 ? 2 : n < 10 ? 1 : 0 });
 }
 
 function bytes(n) {
@@ -198,7 +197,7 @@ const History = {
 // roundUp returns a round number of at least n.
 function roundUp(n) {
 	const power = 10 ** Math.floor(Math.log10(n));
-	return [ 1, 2, 5, 10 ].map(f => f * power).find(r => r >= n);
+	return [ 1, 2, 4, 8, 10 ].map(f => f * power).find(r => r >= n);
 }
 
 // curve draws the requests a second of the last minutes.
@@ -547,26 +546,20 @@ function LogPanel() {
 	};
 }
 
-// wanAddresses returns the addresses of the interfaces with a default route.
-function wanAddresses() {
-	return Promise.all([ network.getWANNetworks(), network.getWAN6Networks() ]).then(([ wan, wan6 ]) => [
-		...wan.map(n => n.getIPAddr()),
-		...wan6.map(n => n.getIP6Addr())
-	].filter(a => a).map(a => a.split('/')[0]));
-}
-
 return view.extend({
 	load() {
-		return Promise.all([ callStatus(), callLog(LOG_LINES), wanAddresses().catch(() => []) ]);
+		return Promise.all([ callStatus(), callLog(LOG_LINES) ]);
 	},
 
-	render([ sections, lines, wan ]) {
+	render([ status, lines ]) {
 		const panels = {};
 		const log = LogPanel();
 		const list = E('div', {});
 		let interval = 0;
 
-		const show = sections => {
+		const show = status => {
+			const sections = status.sections ?? [];
+			const wan = status.wan ?? [];
 			for (const name of Object.keys(panels))
 				if (!sections.some(s => s.name === name)) {
 					panels[name].node.remove();
@@ -585,9 +578,9 @@ return view.extend({
 
 		// Nothing is asked while nobody looks.
 		const update = () => document.hidden ? Promise.resolve()
-			: Promise.all([ callStatus(), callLog(LOG_LINES) ]).then(([ sections, lines ]) => {
+			: Promise.all([ callStatus(), callLog(LOG_LINES) ]).then(([ status, lines ]) => {
 				log.update(lines);
-				return show(sections);
+				return show(status);
 			});
 
 		// The pages change as often as the statistics, and not more often.
@@ -601,7 +594,7 @@ return view.extend({
 
 		document.addEventListener('visibilitychange', update);
 		log.update(lines);
-		return show(sections).then(() => E('div', { 'class': 'cbi-map' }, [
+		return show(status).then(() => E('div', { 'class': 'cbi-map' }, [
 			E('h2', {}, [ _('Pico Tracker') ]),
 			E('div', { 'class': 'cbi-map-descr' }, [ _('The BitTorrent tracker on this router. The numbers change as often as the tracker writes its statistics.') ]),
 			list,

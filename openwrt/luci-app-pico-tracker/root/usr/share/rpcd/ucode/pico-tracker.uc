@@ -3,7 +3,8 @@
 // user of LuCI gets no right to run programs or to read files of the router.
 //
 // This file uses only what ucode and JavaScript have in common. The tests run
-// it under node, with stand-ins for the modules and functions of ucode.
+// it under node, with stand-ins for the modules and functions of ucode. In ucode
+// a function must be declared before the functions that call it.
 
 'use strict';
 
@@ -66,6 +67,26 @@ function instances() {
 	return services?.['pico-tracker']?.instances ?? {};
 }
 
+// wan_addresses returns the addresses of the interfaces with a default route.
+function wan_addresses() {
+	const bus = connect();
+	const interfaces = (bus ? bus.call('network.interface', 'dump', {}) : null)?.interface ?? [];
+	const found = [];
+	for (let i = 0; i < length(interfaces); i++) {
+		const routes = interfaces[i].route ?? [];
+		for (let r = 0; r < length(routes); r++) {
+			if (routes[r].mask !== 0 || routes[r].table)
+				continue;
+			const family = routes[r].target == '::' ? 'ipv6-address' : 'ipv4-address';
+			const addresses = interfaces[i][family] ?? [];
+			for (let a = 0; a < length(addresses); a++)
+				if (index(found, addresses[a].address) < 0)
+					push(found, addresses[a].address);
+		}
+	}
+	return found;
+}
+
 // is_on reads a boolean option as the init script does.
 function is_on(value) {
 	return value == '1' || value == 'on' || value == 'true' || value == 'yes' || value == 'enabled';
@@ -108,6 +129,12 @@ function read_line(path) {
 	return trim(readfile(path, 4096) ?? '');
 }
 
+// is_list_name reports whether a file name is one of a list. The secret has
+// another ending.
+function is_list_name(name) {
+	return match(name, /^[A-Za-z0-9][A-Za-z0-9._-]*\.(txt|list)$/) != null;
+}
+
 // locate_list describes the access list of a section: which files it has, and
 // whether this page may edit them.
 function locate_list(section) {
@@ -138,12 +165,6 @@ function locate_list(section) {
 		list.editable = true;
 	}
 	return list;
-}
-
-// is_list_name reports whether a file name is one of a list. The secret has
-// another ending.
-function is_list_name(name) {
-	return match(name, /^[A-Za-z0-9][A-Za-z0-9._-]*\.(txt|list)$/) != null;
 }
 
 // list_file returns the path of one file of the access list of a section.
@@ -256,7 +277,7 @@ return {
 						stats_error: stats.error ?? ''
 					});
 				}
-				return { sections: result };
+				return { sections: result, wan: wan_addresses() };
 			}
 		},
 
