@@ -19,6 +19,10 @@ VETTED   := linux-386 linux-mips64 linux-mips64le linux-loong64 linux-ppc64le \
 # in a squashfs of OpenWrt, with the Go that OpenWrt 25.12 has.
 SIZE_LIMIT := 660000
 
+# The port mapping program asks the kernel for the default gateway, as Linux
+# has it.
+PORTMAP_TARGETS := $(filter linux-%,$(TARGETS))
+
 # Three that differ in word size and byte order. make dist looks at all.
 REPRODUCED := linux-amd64 linux-armv5 linux-mips
 
@@ -297,12 +301,13 @@ size: binaries ## what each target takes, raw and packed, by version of Go and b
 
 .PHONY: dist
 dist: clean-dist ## dist/ with a static binary for every target and SHA256SUMS
-	@$(MAKE) --no-print-directory -j$(JOBS) binaries
-	@MAKE='$(MAKE)' VERSION='$(VERSION)' scripts/reproduce $(foreach t,$(TARGETS),$(call binary,$t))
+	@$(MAKE) --no-print-directory -j$(JOBS) binaries binaries-portmap
+	@MAKE='$(MAKE)' VERSION='$(VERSION)' scripts/reproduce $(foreach t,$(TARGETS),$(call binary,$t)) \
+		$(addprefix dist/pico-tracker-portmap-,$(PORTMAP_TARGETS))
 	cd dist && $$(command -v sha256sum || echo shasum -a 256) pico-tracker-* >SHA256SUMS
 
 .PHONY: packages
-packages: binaries ## dist/packages/ with .deb, .ipk, .apk and their like
+packages: binaries binaries-portmap ## dist/packages/ with .deb, .ipk, .apk and their like
 	rm -rf dist/packages
 	VERSION='$(VERSION)' packaging/build
 
@@ -345,3 +350,8 @@ clean-dist:
 binaries: $(addprefix binary-,$(TARGETS))
 $(addprefix binary-,$(TARGETS)): binary-%:
 	@$(call cross,$*) $(GO_BUILD) -o $(call binary,$*) .
+
+.PHONY: binaries-portmap $(addprefix binary-portmap-,$(PORTMAP_TARGETS))
+binaries-portmap: $(addprefix binary-portmap-,$(PORTMAP_TARGETS))
+$(addprefix binary-portmap-,$(PORTMAP_TARGETS)): binary-portmap-%:
+	@cd portmap && $(call cross,$*) $(GO_BUILD) -o ../dist/pico-tracker-portmap-$* .

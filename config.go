@@ -532,7 +532,8 @@ func (c *config) checkTogether() error {
 			return onlyOneOf(a, b)
 		}
 	}
-	if !c.scopes && c.origins["external-ip"] != "" {
+	// A path may be a unit's default. The file is then not followed.
+	if !c.scopes && c.origins["external-ip"] != "" && c.externalFile == "" {
 		return usageError(c.origins["external-ip"] + " has no effect with " + c.origins["scope"] + " off: give only one of them")
 	}
 	for _, name := range [...]string{"probe-scrape", "probe-announce"} {

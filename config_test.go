@@ -502,6 +502,9 @@ func TestUnknownFlags(t *testing.T) {
 func TestEitherOr(t *testing.T) {
 	expectUsageError(t, []string{"-secret=a", "-secret-file=b"}, nil, "-secret and -secret-file: give only one of them")
 	expectUsageError(t, []string{"-secret-file=b"}, []string{"PICO_TRACKER__SECRET=a"}, "PICO_TRACKER__SECRET and -secret-file: give only one of them")
+	if c, err := parseConfig([]string{"-scope=off", "-external-ip=/run/address"}, nil); err != nil || c.externalFile == "" {
+		t.Errorf("-scope off and a path: got %v, want no error", err)
+	}
 	expectUsageError(t, []string{"-scope=off", "-external-ip=auto"}, nil, "-external-ip has no effect with -scope off: give only one of them")
 	expectUsageError(t, []string{"-whitelist=a", "-blacklist=b"}, nil, "-whitelist and -blacklist: give only one of them")
 	expectUsageError(t, []string{"-w=a"}, []string{"PICO_TRACKER__BLACKLIST=b"}, "-whitelist and PICO_TRACKER__BLACKLIST: give only one of them")

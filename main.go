@@ -219,7 +219,7 @@ func start(signals <-chan os.Signal, c *config, manager *sdnotify.Notifier, log 
 	}
 	ln := newLinks(socks, followed, log)
 	var external *externalFile
-	if c.externalFile != "" {
+	if c.externalFile != "" && c.scopes {
 		external = newExternalFile(c.externalFile, t, log)
 		defer external.close()
 	}

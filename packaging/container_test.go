@@ -263,7 +263,21 @@ func TestContainer(t *testing.T) {
 	t.Parallel()
 	need(t, "buildah", "podman", "runc", "unshare", "ip")
 	packages(t)
-	store := buildFromDist(t, t.TempDir(), buildahStore(t))
+	dir := t.TempDir()
+	store := buildFromDist(t, dir, buildahStore(t))
+
+	// The port mapping program is an image of its own.
+	program := "pico-tracker-portmap-linux-" + runtime.GOARCH
+	if err := os.WriteFile(filepath.Join(dir, "dist", program), read(t, filepath.Join(built.dir, program)), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	run(t, "buildah", append(store, "bud", "--isolation", "chroot", "--format", "docker", "--squash",
+		"--platform", "linux/"+runtime.GOARCH, "--target", "portmap-dist", "-t", "portmap", dir)...)
+	container := strings.TrimSpace(run(t, "buildah", append(store, "from", "--pull-never", "portmap")...))
+	root := strings.TrimSpace(run(t, "buildah", append(store, "mount", container)...))
+	if got := run(t, filepath.Join(root, "pico-tracker-portmap"), "-version"); !strings.HasPrefix(got, "pico-tracker-portmap 1.") {
+		t.Errorf("the image of the port mapping program: -version: got %q", got)
+	}
 	for _, arch := range []string{runtime.GOARCH, "mipsle"} {
 		image := inspectImage(t, store, "pico-tracker:"+arch)
 		user, _, _ := strings.Cut(image.Config.User, ":")

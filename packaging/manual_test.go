@@ -2,11 +2,13 @@ package packaging
 
 import "testing"
 
-// The flags in it are compared with the program's by docs_test.go.
-func TestManualPage(t *testing.T) {
+// Tests of the programs compare the flags in the pages.
+func TestManualPages(t *testing.T) {
 	t.Parallel()
 	need(t, "mandoc")
-	if out := run(t, "mandoc", "-Tlint", "-Wbase", "pico-tracker.8"); out != "" {
-		t.Error(out)
+	for _, page := range []string{"pico-tracker.8", "pico-tracker-portmap.8"} {
+		if out := run(t, "mandoc", "-Tlint", "-Wbase", page); out != "" {
+			t.Error(out)
+		}
 	}
 }

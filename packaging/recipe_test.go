@@ -41,6 +41,7 @@ GO_PKG_TARGET_VARS= \
 	GOARCH="mipsle" GOMIPS="softfloat" \
 	CGO_ENABLED=1 \
 	CC="mipsel-gcc" CGO_CFLAGS="-Os -pipe"
+GO_PKG_BUILD_BIN_DIR:=$(TOPDIR)
 GO_PKG_DEFAULT_LDFLAGS= -linkmode external -extldflags '-Wl,-z,now'
 define GoBinPackage
 endef
@@ -137,7 +138,7 @@ func TestRecipesOfTheFeed(t *testing.T) {
 		}
 		return nil
 	})
-	want := []string{"../openwrt/luci-app-pico-tracker/Makefile", "../openwrt/pico-tracker/Makefile"}
+	want := []string{"../openwrt/luci-app-pico-tracker/Makefile", "../openwrt/pico-tracker/Makefile", "../openwrt/pico-tracker-portmap/Makefile"}
 	if err != nil || !slices.Equal(found, want) {
 		t.Errorf("found in %v, want %v; %v", found, want, err)
 	}

@@ -24,8 +24,9 @@ pico-tracker -external-ip FILE. Removes the mapping when it stops.
   -public-port PORT     port to ask the router for (default: the value of -port);
                         if it is taken, the router gives another one and the log
                         has the address to use in torrents
-  -file FILE            write the public address to this file, and keep a key in
-                        FILE.state; the directory must exist
+  -file FILE            write the public address to this file; the directory must
+                        exist. On systems without /etc/machine-id the key of the
+                        mapping is in FILE.state
   -protocols LIST       protocols to try, in this order
                         (default pcp,nat-pmp,upnp)
   -gateway ADDRESS      the router (default: the gateway of the default route)

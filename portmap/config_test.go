@@ -3,8 +3,10 @@ package main
 import (
 	"bytes"
 	"net/netip"
+	"os"
 	"os/exec"
 	"reflect"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -125,7 +127,7 @@ func TestFilesListed(t *testing.T) {
 	}
 }
 
-// -help lists each flag, and no other.
+// -help and the manual page list each flag, and no other.
 func TestUsage(t *testing.T) {
 	var listed []string
 	for _, line := range strings.Split(usage, "\n") {
@@ -141,5 +143,16 @@ func TestUsage(t *testing.T) {
 	want := []string{"port", "public-port", "file", "protocols", "gateway", "lifetime", "check", "debug", "version", "help"}
 	if !reflect.DeepEqual(listed, want) {
 		t.Errorf("got %v, want %v", listed, want)
+	}
+	page, err := os.ReadFile("../packaging/pico-tracker-portmap.8")
+	if err != nil {
+		t.Fatal(err)
+	}
+	listed = nil
+	for _, m := range regexp.MustCompile(`(?m)^\\fB\\-([a-z\\-]+)\\fR(?: \\fI[A-Z]+\\fR)?$`).FindAllStringSubmatch(string(page), -1) {
+		listed = append(listed, strings.ReplaceAll(m[1], `\-`, "-"))
+	}
+	if !reflect.DeepEqual(listed, want) {
+		t.Errorf("the manual page has %v, want %v", listed, want)
 	}
 }

@@ -57,7 +57,7 @@ func serve(c *config, l *logger) error {
 	signal.Notify(reload, syscall.SIGHUP)
 	defer signal.Stop(reload)
 
-	n, err := loadNonce(c.file)
+	n, err := loadNonce(c.file, machineID, c.port)
 	if err != nil {
 		return err
 	}

@@ -1,9 +1,13 @@
 package main
 
 import (
+	"bytes"
+	"crypto/hmac"
 	"crypto/rand"
+	"crypto/sha256"
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"io/fs"
 	"net/netip"
 	"os"
@@ -56,11 +60,20 @@ func replaceFile(path, content string, mode fs.FileMode) error {
 
 func statePath(path string) string { return path + ".state" }
 
-// loadNonce returns the nonce of the last run, if that run could not remove its
-// mapping, or a new one. A PCP server changes a mapping only for its nonce. The
-// state file is for its owner alone, because the nonce is a key.
-func loadNonce(path string) (nonce, error) {
+// machineID is a file with a number that no other machine has.
+const machineID = "/etc/machine-id"
+
+// loadNonce returns the nonce of the mapping of a port. A PCP server changes a
+// mapping only for its nonce, so after a crash or a power failure the nonce must
+// be the same. It is made from the machine's ID. Without one it is in the state
+// file, which is for its owner alone.
+func loadNonce(path, idPath string, port uint16) (nonce, error) {
 	var n nonce
+	if id, err := os.ReadFile(idPath); err == nil && len(bytes.TrimSpace(id)) >= len(n) {
+		mac := hmac.New(sha256.New, bytes.TrimSpace(id))
+		fmt.Fprintf(mac, "pico-tracker-portmap UDP %d", port)
+		return nonce(mac.Sum(nil)[:len(n)]), nil
+	}
 	if path != "" {
 		if text, err := os.ReadFile(statePath(path)); err == nil {
 			if b, err := hex.DecodeString(strings.TrimSpace(string(text))); err == nil && len(b) == len(n) {

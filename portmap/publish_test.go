@@ -54,10 +54,10 @@ func TestWriteAddress(t *testing.T) {
 // After a crash the nonce is the same. After a stop that removed the mapping it
 // is a new one.
 func TestNonce(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "address")
+	path, id := filepath.Join(t.TempDir(), "address"), filepath.Join(t.TempDir(), "machine-id")
 	load := func() nonce {
 		t.Helper()
-		n, err := loadNonce(path)
+		n, err := loadNonce(path, id, 1337)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -87,5 +87,23 @@ func TestNonce(t *testing.T) {
 	}
 	if n := load(); n == (nonce{}) {
 		t.Error("a damaged state file gives an empty nonce")
+	}
+
+	// With a machine ID no state is needed.
+	if err := os.WriteFile(id, []byte("0123456789abcdef0123456789abcdef\n"), 0o444); err != nil {
+		t.Fatal(err)
+	}
+	first = load()
+	if err := removeFiles(path, true); err != nil {
+		t.Fatal(err)
+	}
+	if second := load(); second != first {
+		t.Errorf("with a machine ID: got nonce %x, want %x", second, first)
+	}
+	if other, err := loadNonce(path, id, 1338); err != nil || other == first {
+		t.Errorf("another port: got nonce %x, %v; want another", other, err)
+	}
+	if _, err := os.Stat(statePath(path)); !os.IsNotExist(err) {
+		t.Errorf("state file: %v; want none", err)
 	}
 }
