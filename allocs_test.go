@@ -196,7 +196,14 @@ func TestZeroAllocs(t *testing.T) {
 		for i := 0; i < 200; i++ {
 			s.announce(a, fields{hash: i, port: 1})
 		}
-		k := &maintenance{tracker: s.tracker, clock: clock{time.Now()}, log: &logger.Logger{}, proxied: true} // all peers have one address
+		none(t, func() {
+			if _, ok := s.store.oneAddress(s.now.mono); !ok {
+				t.Error("one address of each family is not found")
+			}
+		})
+		c := netip.MustParseAddrPort("192.0.2.2:1")
+		s.announce(c, fields{hash: 1000, port: 1})
+		k := &maintenance{tracker: s.tracker, clock: clock{time.Now()}, log: &logger.Logger{}}
 		now := s.now
 		none(t, func() {
 			for i := 0; i < 50; i++ {
