@@ -152,3 +152,57 @@ func TestProbeBrokenOff(t *testing.T) {
 		t.Errorf("it has waited to the end: %s, %v", text, err)
 	}
 }
+
+// contextSwitches returns how often the threads of the process were switched.
+func (p *process) contextSwitches(t *testing.T) (n int) {
+	t.Helper()
+	tasks, err := filepath.Glob("/proc/" + strconv.Itoa(p.Process.Pid) + "/task/*/status")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range tasks {
+		text, err := os.ReadFile(path)
+		if err != nil {
+			continue // the thread has ended
+		}
+		for _, line := range strings.Split(string(text), "\n") {
+			if key, value, ok := strings.Cut(line, ":"); ok && strings.HasSuffix(key, "voluntary_ctxt_switches") {
+				k, err := strconv.Atoi(strings.TrimSpace(value))
+				if err != nil {
+					t.Fatal(err)
+				}
+				n += k
+			}
+		}
+	}
+	return n
+}
+
+// TestSpacedRequests holds the mechanism of an idle tracker: a request wakes one
+// thread, which waits again when it has answered. A thread that returns from a
+// blocking system call would also wake the runtime's monitor thread, which then
+// polls fifty times. The reply that has left wakes nobody.
+func TestSpacedRequests(t *testing.T) {
+	port := freePort(t)
+	p := startProcess(t, "-listen", "127.0.0.1,[::1]", "-port", strconv.Itoa(int(port)), "-memory", "8M")
+	p.await(t, "[INFO] memory ")
+	for _, addr := range []string{"127.0.0.1", "::1"} {
+		t.Run(addr, func(t *testing.T) {
+			c := dialClient(t, addr, port)
+			c.ask(connectRequest())
+			const requests = 500
+			pace := time.NewTicker(2 * time.Millisecond)
+			defer pace.Stop()
+			before := p.contextSwitches(t)
+			for range requests {
+				<-pace.C
+				c.ask(connectRequest())
+			}
+			if each := float64(p.contextSwitches(t)-before) / requests; each > 2 {
+				t.Errorf("a request costs %.1f context switches, want at most 2", each)
+			} else {
+				t.Logf("a request costs %.2f context switches", each)
+			}
+		})
+	}
+}
