@@ -6,7 +6,6 @@ import (
 	"slices"
 	"strconv"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/fabricionaweb/pico-tracker/internal/ipaddr"
@@ -28,11 +27,13 @@ type links struct {
 	uplinks [2]udp.Uplinks // of IPv4, of IPv6
 	tracker *tracker       // to be told the external addresses; nil: they are given
 	log     *logger.Logger
-	quit    atomic.Bool
+	quit    chan struct{} // closed by stop
 	done    sync.WaitGroup
 
-	external [2]ipaddr.Addr // the last that was found: IPv4, IPv6; ip "" is none
-	known    bool           // that has been looked at
+	best     [2]uint32      // the interface of the best default route: IPv4, IPv6
+	external [2]ipaddr.Addr // its address that was found last; IP "" is none
+	known    bool           // the addresses have been looked at
+	told     changeThrottle
 }
 
 // device is an interface by name, with the number that it had.
@@ -41,14 +42,44 @@ type device struct {
 	index uint32
 }
 
-// lookEvery is how often interfaces are looked at without netlink.
-const lookEvery = 2 * time.Second
+const (
+	// lookEvery is how often interfaces are looked at without netlink.
+	lookEvery = 2 * time.Second
+	// After a look the next one waits, so that a network that changes all the
+	// time costs a twentieth of a processor at most: a router may have to list
+	// all routes of the internet.
+	minPause     = 200 * time.Millisecond
+	pauseTimes   = 20 // the time that the look took
+	linesAtOnce  = 6  // changes of an address that are logged, in
+	linesTimeout = 10 * time.Minute
+)
+
+// changeThrottle limits log lines about changes that others cause: routers on the
+// link can change addresses as often as they like.
+type changeThrottle struct {
+	since   time.Time // of the first line of a period
+	lines   int       // logged in it
+	skipped int
+}
+
+// next reports whether to log a change, and how many were skipped before it.
+func (c *changeThrottle) next(now time.Time) (skipped int, ok bool) {
+	if c.since.IsZero() || now.Sub(c.since) >= linesTimeout {
+		c.since, c.lines = now, 0
+	}
+	if c.lines++; c.lines > linesAtOnce {
+		c.skipped++
+		return 0, false
+	}
+	skipped, c.skipped = c.skipped, 0
+	return skipped, true
+}
 
 // newLinks makes what follows the interfaces, and looks at them a first time.
 // With a tracker it is told the addresses of the interface with the default
 // route.
 func newLinks(socks []*udp.Socket, t *tracker, log *logger.Logger) *links {
-	l := &links{socks: socks, tracker: t, log: log}
+	l := &links{socks: socks, tracker: t, log: log, quit: make(chan struct{})}
 	for _, s := range socks {
 		if s.V6() {
 			s.SetUplinks(&l.uplinks[1])
@@ -61,7 +92,7 @@ func newLinks(socks []*udp.Socket, t *tracker, log *logger.Logger) *links {
 	if l.kernel, err = rtnetlink.Open(); err != nil {
 		l.without(err)
 	}
-	l.look()
+	l.look(allChanges)
 	l.known = true
 	return l
 }
@@ -107,10 +138,12 @@ func (l *links) start() {
 }
 
 func (l *links) stop() {
-	l.quit.Store(true)
-	if l.kernel != nil { // else it may be asleep
+	close(l.quit)
+	if l.kernel != nil {
 		l.kernel.Wake()
-		l.done.Wait()
+	}
+	l.done.Wait()
+	if l.kernel != nil {
 		l.kernel.Close()
 	}
 }
@@ -118,24 +151,55 @@ func (l *links) stop() {
 func (l *links) run() {
 	defer l.done.Done()
 	for {
-		if l.kernel == nil || l.kernel.Wait() != nil {
-			time.Sleep(lookEvery)
+		changes, pause := allChanges, lookEvery
+		if l.kernel != nil {
+			var err error
+			if changes, err = l.kernel.Wait(); err == nil {
+				pause = 0
+			} else {
+				changes = allChanges
+			}
 		}
-		if l.quit.Load() {
+		if l.stopped(pause) {
 			return
 		}
-		l.look()
+		began := time.Now()
+		l.look(changes)
+		if l.kernel != nil && l.stopped(max(minPause, pauseTimes*time.Since(began))) {
+			return
+		}
 	}
 }
 
-// look finds out how things are.
-func (l *links) look() {
+// stopped waits, and reports whether stop was called.
+func (l *links) stopped(wait time.Duration) bool {
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
+	select {
+	case <-l.quit:
+		return true
+	case <-timer.C:
+		return false
+	}
+}
+
+const allChanges = rtnetlink.LinksChanged | rtnetlink.AddressesChanged | rtnetlink.RoutesChanged
+
+// look looks at what may have changed.
+func (l *links) look(changes rtnetlink.Changes) {
 	for i := range l.devices {
 		l.lookAt(&l.devices[i])
 	}
-	if l.kernel != nil {
-		l.lookUp(0)
-		l.lookUp(1)
+	if l.kernel == nil {
+		return
+	}
+	for family := range l.uplinks {
+		if changes&rtnetlink.RoutesChanged != 0 {
+			l.lookUp(family)
+		}
+		if l.tracker != nil {
+			l.lookForAddress(family)
+		}
 	}
 }
 
@@ -161,13 +225,11 @@ func (l *links) lookAt(d *device) {
 	}
 }
 
-// lookUp finds the uplinks of an address family, 1 for IPv6, and the address
-// that the world knows us by if that is wanted.
+// lookUp finds the uplinks of an address family, 1 for IPv6.
 func (l *links) lookUp(family int) {
-	v6 := family == 1
 	var indexes []uint32
 	var best, least uint32
-	err := l.kernel.DefaultRoutes(v6, func(index, metric uint32) {
+	err := l.kernel.DefaultRoutes(family == 1, func(index, metric uint32) {
 		if len(indexes) == 0 || metric < least {
 			best, least = index, metric
 		}
@@ -175,35 +237,57 @@ func (l *links) lookUp(family int) {
 			indexes = append(indexes, index)
 		}
 	})
-	if err != nil {
-		return // what was true a moment ago is the best guess
+	if err == nil { // else what was true a moment ago is the best guess
+		l.uplinks[family].Set(indexes)
+		l.best[family] = best
 	}
-	l.uplinks[family].Set(indexes)
-	if l.tracker == nil {
-		return
-	}
+}
+
+// lookForAddress finds the public address of the best uplink of an address
+// family.
+func (l *links) lookForAddress(family int) {
+	v6 := family == 1
 	// The first that is global or else, to be named in the log, the first.
 	var found ipaddr.Addr
-	if err = l.kernel.Addresses(v6, best, func(ip []byte) {
-		if found.IP == "" || !isGlobal(found.IP) && isGlobal(string(ip)) {
-			found.IP = string(ip)
+	if best := l.best[family]; best != 0 {
+		if l.kernel.Addresses(v6, best, func(ip []byte) {
+			if found.IP == "" || !isGlobal(found.IP) && isGlobal(string(ip)) {
+				found.IP = string(ip)
+			}
+		}) != nil {
+			return
 		}
-	}); err != nil || l.known && found == l.external[family] {
+	}
+	if l.known && found == l.external[family] {
 		return
 	}
 	l.external[family] = found
-	switch {
-	case found.IP == "":
-		l.log.Info("external ", ipaddr.FamilyName(v6), " address: none")
-	case isGlobal(found.IP):
-		l.log.Info("external ", ipaddr.FamilyName(v6), " address: ", found.String())
-	default:
-		l.log.Warn("external ", ipaddr.FamilyName(v6), " address: none, for ", found.String(), " is not a global one")
-	}
+	l.logAddress(v6, found)
 	// What is not global counts as none.
 	var ip4 [4]byte
 	var ip6 [16]byte
 	copy(ip4[:], l.external[0].IP)
 	copy(ip6[:], l.external[1].IP)
 	l.tracker.setExternal(ip4, ip6)
+}
+
+// logAddress logs that the public address has changed.
+func (l *links) logAddress(v6 bool, found ipaddr.Addr) {
+	skipped, ok := l.told.next(time.Now())
+	if !ok {
+		return
+	}
+	more := ""
+	if skipped > 0 {
+		more = " (" + strconv.Itoa(skipped) + " changes before were not logged)"
+	}
+	name := "external " + ipaddr.FamilyName(v6) + " address: "
+	switch {
+	case found.IP == "":
+		l.log.Info(name, "none", more)
+	case isGlobal(found.IP):
+		l.log.Info(name, found.String(), more)
+	default:
+		l.log.Warn(name, "none, because ", found.String(), " is not a public one", more)
+	}
 }

@@ -75,7 +75,7 @@ func TestWithoutNetlink(t *testing.T) {
 		runtime.LockOSThread() // and never unlocked: the thread ends with the function
 		if err := refuseNetlink(); err != nil {
 			t.Logf("no seccomp here (%v, as under emulation): only what comes after is tested", err)
-			l := &links{socks: []*udp.Socket{s}, tracker: tr, log: &logger.Logger{Out: &log}}
+			l := &links{quit: make(chan struct{}), socks: []*udp.Socket{s}, tracker: tr, log: &logger.Logger{Out: &log}}
 			l.watch("lo", s.Index())
 			l.without(unix.EAFNOSUPPORT)
 			done <- l
@@ -95,8 +95,8 @@ func TestWithoutNetlink(t *testing.T) {
 		t.Errorf("logged %q, want %q", log.String(), want)
 	}
 	l.devices[0].index = 99
-	l.look()
-	l.look()
+	l.look(allChanges)
+	l.look(allChanges)
 	if !strings.HasSuffix(log.String(), "[INFO] interface lo is there\n") || strings.Count(log.String(), "\n") != 3 {
 		t.Errorf("logged %q", log.String())
 	}
@@ -142,5 +142,28 @@ func TestZones(t *testing.T) {
 	}
 	if _, err := rtnetlink.InterfaceIndex(strings.Repeat("x", 100)); err == nil {
 		t.Error("a name that is too long is an interface")
+	}
+}
+
+// TestChangeThrottle: the first changes are logged, then one period's worth of
+// lines at a time, with how many were left out.
+func TestChangeThrottle(t *testing.T) {
+	var c changeThrottle
+	now := time.Now()
+	logged, skipped := 0, 0
+	for range 1000 {
+		if n, ok := c.next(now); ok {
+			logged++
+			skipped += n
+		}
+	}
+	if logged != linesAtOnce || skipped != 0 {
+		t.Errorf("at once: %d of 1000 logged, %d skipped before, want %d, 0", logged, skipped, linesAtOnce)
+	}
+	if n, ok := c.next(now.Add(linesTimeout)); !ok || n != 1000-linesAtOnce {
+		t.Errorf("later: logged %v, %d skipped before, want true, %d", ok, n, 1000-linesAtOnce)
+	}
+	if n, ok := c.next(now.Add(linesTimeout)); !ok || n != 0 {
+		t.Errorf("again: logged %v, %d skipped before, want true, 0", ok, n)
 	}
 }

@@ -188,5 +188,5 @@ func TestHouse(t *testing.T) {
 	h.tr.awaitLog("external IPv4 address: none")
 	h.router.give("wan", "100.64.7.7/24")
 	h.router.route("default", "via", "100.64.7.1")
-	h.tr.awaitLog("external IPv4 address: none, for 100.64.7.7 is not a global one")
+	h.tr.awaitLog("external IPv4 address: none, because 100.64.7.7 is not a public one")
 }

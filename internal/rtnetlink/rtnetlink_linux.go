@@ -4,98 +4,127 @@ package rtnetlink
 
 import (
 	"encoding/binary"
+	"errors"
+	"os"
 	"strconv"
+	"syscall"
+	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
 
-// Conn is a socket to the kernel. Its methods are for one goroutine, but for
-// wake.
+// Conn is a socket to the kernel. Its methods are for one goroutine, except
+// Wake.
 type Conn struct {
 	fd      int
-	wakeFD  int    // an eventfd
-	seq     uint32 // of the last question
-	changed bool   // there was a sign since wait returned
+	file    *os.File        // fd, as the runtime's poller knows it
+	waiting syscall.RawConn // of file
+	seq     uint32          // of the last request
+	changed Changes         // what Wait has to report
 	buf     [8 << 10]byte
 }
 
-// groups are what signs are wanted of.
+// Changes is a set of things that may have changed.
+type Changes uint8
+
+const (
+	LinksChanged Changes = 1 << iota
+	AddressesChanged
+	RoutesChanged // default routes
+
+	allChanged = LinksChanged | AddressesChanged | RoutesChanged
+)
+
+// groups are the notifications that the kernel sends.
 const groups = unix.RTMGRP_LINK | unix.RTMGRP_IPV4_IFADDR | unix.RTMGRP_IPV6_IFADDR | unix.RTMGRP_IPV4_ROUTE | unix.RTMGRP_IPV6_ROUTE
 
-// replyTimeout is how long the kernel may take with an answer.
-var replyTimeout = unix.Timeval{Sec: 2}
+// replyTimeout is how long the kernel may take for a reply.
+const replyTimeout = 2 * time.Second
 
+// Open opens a socket for the notifications of the kernel.
 func Open() (*Conn, error) {
-	n := &Conn{}
-	var err error
-	if n.fd, err = unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.NETLINK_ROUTE); err != nil {
-		return nil, err
-	}
-	if n.wakeFD, err = unix.Eventfd(0, unix.EFD_CLOEXEC); err != nil {
-		unix.Close(n.fd)
-		return nil, err
-	}
-	if err = unix.SetsockoptTimeval(n.fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &replyTimeout); err == nil {
-		err = unix.Bind(n.fd, &unix.SockaddrNetlink{Family: unix.AF_NETLINK, Groups: groups})
-	}
+	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, unix.NETLINK_ROUTE)
 	if err != nil {
+		return nil, err
+	}
+	// With strict checking the kernel lists one table of routes and one
+	// interface's addresses. Before Linux 4.20 it lists all.
+	_ = unix.SetsockoptInt(fd, unix.SOL_NETLINK, unix.NETLINK_GET_STRICT_CHK, 1)
+	if err := unix.Bind(fd, &unix.SockaddrNetlink{Family: unix.AF_NETLINK, Groups: groups}); err != nil {
+		unix.Close(fd)
+		return nil, err
+	}
+	n := &Conn{fd: fd, file: os.NewFile(uintptr(fd), "netlink")}
+	if n.waiting, err = n.file.SyscallConn(); err != nil {
 		n.Close()
 		return nil, err
 	}
 	return n, nil
 }
 
-func (n *Conn) Close() {
-	unix.Close(n.fd)
-	unix.Close(n.wakeFD)
-}
+// Close closes the socket.
+func (n *Conn) Close() { n.file.Close() }
 
-// Wait returns when something may have changed since it last did, and at once
-// after wake.
-func (n *Conn) Wait() error {
-	for !n.changed {
-		fds := [2]unix.PollFd{{Fd: int32(n.fd), Events: unix.POLLIN}, {Fd: int32(n.wakeFD), Events: unix.POLLIN}}
-		if _, err := unix.Poll(fds[:], -1); err != nil && err != unix.EINTR {
-			return err
+// Wait waits until something may have changed since it returned last, and
+// returns what. After Wake it returns at once.
+func (n *Conn) Wait() (Changes, error) {
+	var failed error
+	err := n.waiting.Read(func(uintptr) bool {
+		for n.changed == 0 {
+			b, err := n.read()
+			if err == unix.EAGAIN {
+				return false // wait
+			}
+			if err != nil {
+				failed = err
+				return true
+			}
+			for m := (message{}); m.next(&b); {
+				n.changed |= m.changes()
+			}
 		}
-		if fds[1].Revents != 0 {
-			break
-		}
-		if fds[0].Revents == 0 {
-			continue
-		}
-		b, err := n.receive()
-		if err != nil {
-			return err
-		}
-		for m := (message{}); m.next(&b); {
-			n.changed = n.changed || m.isRelevant()
-		}
+		return true
+	})
+	changed := n.changed
+	n.changed = 0
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		return changed, nil
 	}
-	n.changed = false
-	return nil
+	return changed, errors.Join(err, failed)
 }
 
-// Wake makes wait return, now and from now on.
-func (n *Conn) Wake() {
-	one := [8]byte{1, 0, 0, 0, 0, 0, 0, 1} // not 0, in either byte order
-	_, _ = unix.Write(n.wakeFD, one[:])
-}
+// Wake makes Wait return, now and from now on.
+func (n *Conn) Wake() { _ = n.file.SetReadDeadline(time.Unix(1, 0)) }
 
-// receive waits for what the kernel has to say. What didn't fit into its queue
-// is lost, and a sign.
-func (n *Conn) receive() ([]byte, error) {
+// read reads a datagram that has arrived. If the queue has overflown, anything
+// may have changed.
+func (n *Conn) read() ([]byte, error) {
 	for {
 		k, err := unix.Read(n.fd, n.buf[:])
 		switch err {
 		case nil:
 			return n.buf[:k], nil
 		case unix.ENOBUFS:
-			n.changed = true
+			n.changed = allChanged
 			return nil, nil
 		case unix.EINTR:
 		default:
+			return nil, err
+		}
+	}
+}
+
+// receive waits for a datagram: the reply to a request, which the kernel has
+// mostly written when the request returns.
+func (n *Conn) receive() ([]byte, error) {
+	for end := time.Now().Add(replyTimeout); ; {
+		b, err := n.read()
+		if err != unix.EAGAIN || time.Now().After(end) {
+			return b, err
+		}
+		poll := [1]unix.PollFd{{Fd: int32(n.fd), Events: unix.POLLIN}}
+		if _, err := unix.Poll(poll[:], int(replyTimeout.Milliseconds())); err != nil && err != unix.EINTR {
 			return nil, err
 		}
 	}
@@ -111,18 +140,26 @@ type dumpRequest struct {
 	Pid   uint32
 
 	Family uint8
-	_      [unix.SizeofRtMsg - 1]byte
+	Bits   uint8 // of a route's destination
+	_      [2]uint8
+	Table  uint8 // of a route; of an address: the interface
+	_      [7]uint8
+}
+
+// setInterface asks for the addresses of one interface: struct ifaddrmsg has its
+// number where struct rtmsg has the table.
+func (q *dumpRequest) setInterface(index uint32) {
+	binary.NativeEndian.PutUint32(q.bytes()[unix.NLMSG_HDRLEN+4:], index)
 }
 
 func (q *dumpRequest) bytes() []byte {
-	return unsafe.Slice((*byte)(unsafe.Pointer(q)), unsafe.Sizeof(*q))
+	return unsafe.Slice((*byte)(unsafe.Pointer(q)), q.Len)
 }
 
 // dump asks for all of a kind, of a family, and has each answer taken.
-func (n *Conn) dump(kind uint16, v6 bool, take func(*message)) error {
+func (n *Conn) dump(q *dumpRequest, take func(*message)) error {
 	n.seq++
-	q := dumpRequest{Type: kind, Flags: unix.NLM_F_REQUEST | unix.NLM_F_DUMP, Seq: n.seq, Family: familyOf(v6)}
-	q.Len = uint32(unsafe.Sizeof(q))
+	q.Flags, q.Seq = unix.NLM_F_REQUEST|unix.NLM_F_DUMP, n.seq
 	if _, err := unix.Write(n.fd, q.bytes()); err != nil {
 		return err
 	}
@@ -135,14 +172,16 @@ func (n *Conn) dump(kind uint16, v6 bool, take func(*message)) error {
 			switch {
 			case m.seq != n.seq, m.kind != unix.NLMSG_ERROR && m.flags&unix.NLM_F_MULTI == 0:
 				// A sign bears the number of who caused it, which may be ours.
-				n.changed = n.changed || m.isRelevant()
+				n.changed |= m.changes()
 			case m.kind == unix.NLMSG_ERROR:
 				return m.failure()
 			case m.kind == unix.NLMSG_DONE:
 				return nil
 			default:
 				// It changed while it was told.
-				n.changed = n.changed || m.flags&unix.NLM_F_DUMP_INTR != 0
+				if m.flags&unix.NLM_F_DUMP_INTR != 0 {
+					n.changed = allChanged
+				}
 				take(&m)
 			}
 		}
@@ -152,13 +191,24 @@ func (n *Conn) dump(kind uint16, v6 bool, take func(*message)) error {
 // DefaultRoutes calls found for each default route of the main table: its
 // interface, and its metric, of which the least wins.
 func (n *Conn) DefaultRoutes(v6 bool, found func(index, metric uint32)) error {
-	return n.dump(unix.RTM_GETROUTE, v6, func(m *message) { m.defaultRoute(v6, found) })
+	q := dumpRequest{Len: unix.NLMSG_HDRLEN + unix.SizeofRtMsg, Type: unix.RTM_GETROUTE, Family: familyOf(v6), Table: unix.RT_TABLE_MAIN}
+	err := n.dump(&q, func(m *message) { m.defaultRoute(v6, found) })
+	if err == unix.ENOENT {
+		return nil // the table has no route yet
+	}
+	return err
 }
 
 // Addresses calls found for each address of an interface that others may know
 // it by: neither temporary, nor going or coming, nor good for one link only.
 func (n *Conn) Addresses(v6 bool, index uint32, found func(ip []byte)) error {
-	return n.dump(unix.RTM_GETADDR, v6, func(m *message) { m.address(v6, index, found) })
+	q := dumpRequest{Len: unix.NLMSG_HDRLEN + unix.SizeofIfAddrmsg, Type: unix.RTM_GETADDR, Family: familyOf(v6)}
+	q.setInterface(index)
+	err := n.dump(&q, func(m *message) { m.address(v6, index, found) })
+	if err == unix.ENODEV {
+		return nil // it has gone meanwhile
+	}
+	return err
 }
 
 // familyOf is the family in a head. A kernel without IPv6 tells of IPv4
@@ -195,13 +245,21 @@ func (m *message) next(b *[]byte) bool {
 	return true
 }
 
-// isRelevant says whether what was told unasked may matter. On a router with all
-// routes of the Internet most don't.
-func (m *message) isRelevant() bool {
-	if m.kind == unix.RTM_NEWROUTE || m.kind == unix.RTM_DELROUTE {
-		return len(m.body) < unix.SizeofRtMsg || m.body[1] == 0
+// changes returns what a notification says may have changed. Most routes of a
+// router that has all routes of the internet are no default routes.
+func (m *message) changes() Changes {
+	switch m.kind {
+	case unix.RTM_NEWROUTE, unix.RTM_DELROUTE:
+		if len(m.body) >= unix.SizeofRtMsg && m.body[1] != 0 {
+			return 0
+		}
+		return RoutesChanged
+	case unix.RTM_NEWADDR, unix.RTM_DELADDR:
+		return AddressesChanged
+	case unix.RTM_NEWLINK, unix.RTM_DELLINK:
+		return LinksChanged
 	}
-	return true
+	return allChanged
 }
 
 // failure is the error that the message tells, nil for none.

@@ -55,7 +55,7 @@ func told(b []byte) (all []string) {
 			})
 			m.address(v6, 7, func(ip []byte) { all = append(all, ipaddr.Addr{IP: string(ip)}.String()) })
 		}
-		if m.isRelevant() {
+		if m.changes() != 0 {
 			all = append(all, "sign")
 		}
 		if m.kind == unix.NLMSG_ERROR {
@@ -158,7 +158,7 @@ func TestNetlink(t *testing.T) {
 	interfaces, err := net.Interfaces()
 	if err != nil {
 		t.Logf("package net can't ask either (%v, as under emulation): only the waiting is tested", err)
-	} else if err := n.dump(unix.RTM_MAX+4, false, func(*message) { t.Error("it is answered") }); err == nil {
+	} else if err := n.dump(&dumpRequest{Len: unix.NLMSG_HDRLEN + unix.SizeofRtMsg, Type: unix.RTM_MAX + 4, Family: unix.AF_INET}, func(*message) { t.Error("it is answered") }); err == nil {
 		t.Error("the kernel's refusal of a question is not seen")
 	}
 	for _, v6 := range []bool{false, true} {
@@ -189,7 +189,10 @@ func TestNetlink(t *testing.T) {
 	}
 	woken := make(chan error, 1)
 	for range 3 {
-		go func() { woken <- n.Wait() }()
+		go func() {
+			_, err := n.Wait()
+			woken <- err
+		}()
 		n.Wake()
 		select {
 		case err := <-woken:
@@ -210,7 +213,7 @@ func TestNetlinkSameNumber(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer unix.Close(fds[1])
-	n := &Conn{fd: fds[0], wakeFD: -1}
+	n := &Conn{fd: fds[0]}
 	defer unix.Close(n.fd)
 	route := slices.Concat(routeHead(unix.AF_INET, 0, 254, 1), netlinkAttribute(unix.RTA_OIF, native(3)))
 	for _, b := range [][]byte{
@@ -224,7 +227,33 @@ func TestNetlinkSameNumber(t *testing.T) {
 	}
 	routes := 0
 	err = n.DefaultRoutes(false, func(uint32, uint32) { routes++ })
-	if err != nil || routes != 1 || !n.changed {
+	if err != nil || routes != 1 || n.changed != RoutesChanged {
 		t.Errorf("%d routes, changed %v: %v", routes, n.changed, err)
+	}
+}
+
+// TestChanges: a notification says what may have changed, and a lost one that
+// anything may have.
+func TestChanges(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		kind uint16
+		body []byte
+		want Changes
+	}{
+		{"interface", unix.RTM_NEWLINK, nil, LinksChanged},
+		{"interface gone", unix.RTM_DELLINK, nil, LinksChanged},
+		{"address", unix.RTM_NEWADDR, nil, AddressesChanged},
+		{"address gone", unix.RTM_DELADDR, nil, AddressesChanged},
+		{"default route", unix.RTM_NEWROUTE, routeHead(unix.AF_INET, 0, 254, 1), RoutesChanged},
+		{"default route gone", unix.RTM_DELROUTE, routeHead(unix.AF_INET6, 0, 254, 1), RoutesChanged},
+		{"other route", unix.RTM_NEWROUTE, routeHead(unix.AF_INET, 24, 254, 1), 0},
+		{"something else", 999, nil, allChanged},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			if got := (&message{kind: c.kind, body: c.body}).changes(); got != c.want {
+				t.Errorf("got %b, want %b", got, c.want)
+			}
+		})
 	}
 }
