@@ -187,7 +187,7 @@ var options = []option{
 			return nil
 		}},
 	{name: "external-ip", value: "ADDRESS", group: groupNetwork, list: true,
-		help:  "public IPv4 or IPv6 address, or both: internet clients get LAN peers under it; auto: from the default route; or the path of a file with it",
+		help:  "public IPv4 or IPv6 address, or both, for LAN peers; auto: of the default route; or a file with it",
 		wants: "a public IPv4 address, a public IPv6 address, both with a comma, auto, or the path of a file (with a /)", set: setExternalIP},
 	{name: "stats", value: "FILE", group: groupMonitor,
 		help:  "write statistics to this file, for -status and node_exporter (name it *.prom)",
@@ -221,7 +221,7 @@ var options = []option{
 		help:  "show a -stats file, live on a terminal; exit code 1 if it is out of date",
 		wants: wantsFile, set: setPath(func(c *config) *string { return &c.status })},
 	{name: "hash", value: "FILE", group: groupCommands, command: true, files: true,
-		help:  "print the info hashes of .torrent files and magnet links, as a list for -whitelist",
+		help:  "print the info hashes of .torrent files or magnet links",
 		wants: ".torrent files or magnet links", set: func(c *config, v string) error {
 			c.hash = true
 			return nil
@@ -233,7 +233,7 @@ var options = []option{
 			return parseTrackerURL(v)
 		}},
 	{name: "add-tracker", value: "URL", group: groupCommands, command: true, files: true,
-		help:  "write this tracker into copies of the .torrent files that follow; the info hash stays the same",
+		help:  "write this tracker into copies of .torrent files",
 		wants: wantsURL, set: func(c *config, v string) error {
 			c.addTracker = v
 			return parseTrackerURL(v)

@@ -31,8 +31,7 @@ PICO_TRACKER__ and the name in capitals, with _ for -, for example
 PICO_TRACKER__SECRET_FILE. A flag wins over its variable. DEBUG=1 works as well.
 Signals: SIGHUP reloads the list, SIGUSR1 logs a summary, SIGTERM stops.
 Exit codes: 0 success, 1 failure, 2 wrong flag or variable.
-Settings of the service: /etc/config/pico-tracker on OpenWrt,
-/etc/default/pico-tracker on Debian.
+Service settings: /etc/config/pico-tracker (OpenWrt), /etc/default/pico-tracker.
 Documentation: man pico-tracker, https://github.com/fabricionaweb/pico-tracker
 `
 

@@ -477,13 +477,13 @@ func (m *maintenance) logThrottled(now timestamp) {
 // newsNames are what strangers cause. From firstBadNews on the operator can do
 // something about it.
 var newsNames = [...]string{
-	"connects refused: more than an address and port may make (-connect-limit)",
-	"connects dropped: more than a network may make",
-	"requests dropped: their network has had enough errors",
-	"peers not stored: their source has its share",
-	"datagrams dropped by the kernel that can be no requests",
-	"datagrams dropped by the kernel for want of room in the receive buffer (net.core.rmem_max, -workers)",
-	"replies that the system refused to send (a firewall? no route?)",
+	"connects refused: one address and port sent more than -connect-limit",
+	"connects dropped: one network sent too many",
+	"requests dropped: their network already got many errors",
+	"peers not stored: their address has the most peers that it may have",
+	"datagrams dropped by the kernel: they cannot be requests",
+	"datagrams dropped by the kernel: the receive buffer was full (net.core.rmem_max, -workers)",
+	"replies that the system refused to send (firewall? no route?)",
 }
 
 const (

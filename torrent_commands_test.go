@@ -85,7 +85,7 @@ func TestTorrentCommandErrors(t *testing.T) {
 	expectUsageError(t, []string{"-add-tracker", "udp://a b", good}, nil, "want the address of a tracker")
 	expectUsageError(t, []string{"-in-place", "-hash", good}, nil, "-in-place needs -add-tracker URL")
 	expectUsageError(t, []string{"-announce-url", "udp://a"}, nil, "-announce-url needs -hash FILES")
-	expectUsageError(t, []string{"-hash", good, "-add-tracker", "udp://a", good}, nil, "give only one command")
+	expectUsageError(t, []string{"-hash", good, "-add-tracker", "udp://a", good}, nil, "give only one of them")
 }
 
 // TestAddTracker: the tracker is added behind the others, and no other byte
