@@ -141,9 +141,14 @@ func (p *probe) peers(infoHash [20]byte) ([]netip.AddrPort, error) {
 // announce announces a leecher that listens on a port, and returns the peers
 // and the counts that it was told of.
 func (p *probe) announce(infoHash [20]byte, event uint32, port uint16) (peers []netip.AddrPort, c counts, err error) {
+	return p.announceFor(infoHash, event, port, 200)
+}
+
+// announceFor is announce for at most so many peers.
+func (p *probe) announceFor(infoHash [20]byte, event uint32, port uint16, numWant int32) (peers []netip.AddrPort, c counts, err error) {
 	reply, err := p.ask(bep15.AppendAnnounce(nil, &bep15.Announce{
 		InfoHash: infoHash, PeerID: [20]byte([]byte("-PT0000-end-to-end--")),
-		Left: 1, Event: event, Key: 1, NumWant: 200, Port: port,
+		Left: 1, Event: event, Key: 1, NumWant: numWant, Port: port,
 	}))
 	if err != nil {
 		return nil, c, err

@@ -1,0 +1,58 @@
+package e2e
+
+import (
+	"fmt"
+	"net/netip"
+	"testing"
+
+	"github.com/fabricionaweb/pico-tracker/internal/bep15"
+)
+
+// TestSmallMTU: a client gets 200 peers over IPv4 although a link has an MTU that
+// is smaller than the reply: a link in the path, whose router must fragment, and
+// the tracker's own, where the tracker's kernel must.
+func TestSmallMTU(t *testing.T) {
+	const mtu = "1200" // the reply has 20 + 200*6 bytes, and 28 bytes of headers
+	for _, c := range []struct {
+		name   string
+		shrink func(tr, router, client *host)
+	}{
+		{name: "in the path", shrink: func(_, router, _ *host) {
+			router.ip("-n", router.namespace, "link", "set", "lan", "mtu", mtu)
+		}},
+		{name: "own link", shrink: func(tr, _, _ *host) {
+			tr.ip("-n", tr.namespace, "link", "set", "eth0", "mtu", mtu)
+		}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			l := newLab(t)
+			l.segment("lan")
+			tr := l.host("tracker", ipv4)
+			router, client := l.bare("router"), l.bare("client")
+			router.plug("wan", firstSegment, "198.18.0.2/24")
+			router.plug("lan", "lan", "198.18.1.1/24")
+			router.run("sysctl", "-w", "net.ipv4.ip_forward=1")
+			client.plug("eth0", "lan", "198.18.1.2/24")
+			client.route("default", "via", "198.18.1.1")
+			tr.route("default", "via", "198.18.0.2")
+			c.shrink(tr, router, client)
+			tr.tracker()
+
+			p := client.probe(netip.AddrPortFrom(tr.ip4, trackerPort))
+			infoHash := [20]byte{1, 2, 3}
+			for i := range 220 {
+				if _, _, err := p.announceFor(infoHash, bep15.EventStarted, uint16(10000+i), 0); err != nil {
+					t.Fatal(fmt.Errorf("peer %d: %w", i, err))
+				}
+			}
+			peers, _, err := p.announce(infoHash, bep15.EventNone, 10000)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if len(peers) != 200 {
+				t.Errorf("got %d peers, want 200", len(peers))
+			}
+		})
+	}
+}
