@@ -3,7 +3,6 @@ package main
 import (
 	"runtime"
 	"strconv"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -221,14 +220,14 @@ func (m *maintenance) watchAddresses(now timestamp) {
 		return
 	}
 	m.proxied = true
-	var text []string
+	text, or := "", ""
 	if c.found[0] {
-		text = append(text, addressText(&c.v4))
+		text, or = addressText(&c.v4), " or "
 	}
 	if c.found[1] {
-		text = append(text, addressText(&c.v6))
+		text += or + addressText(&c.v6)
 	}
-	m.log.Warn("all announces come from one address, ", strings.Join(text, " or "), ", with ", strconv.Itoa(manyPorts),
+	m.log.Warn("all announces come from one address, ", text, ", with ", strconv.Itoa(manyPorts),
 		" ports or more: a proxy may replace the addresses of clients, so that they can't reach each other; run a container with --network host")
 }
 
