@@ -163,7 +163,7 @@ func start(signals <-chan os.Signal, c *config, manager *sdnotify.Notifier, log 
 	// A log that nobody reads any more must not end the tracker. (signal.Ignore
 	// would do the same, but costs a kilobyte.)
 	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
-	clk := clock{time.Now()}
+	clk := newClock()
 	log.Info("pico-tracker ", version)
 	var stats *sys.AtomicFile
 	if c.stats != "" {

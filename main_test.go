@@ -292,7 +292,7 @@ func TestStopAnswers(t *testing.T) {
 		if sock.V6() {
 			d = s.v6
 		}
-		w := &worker{sock: sock, handler: d, clock: clock{time.Now()}, log: &logger.Logger{}}
+		w := &worker{sock: sock, handler: d, clock: newClock(), log: &logger.Logger{}}
 		var clients []*client
 		for i := 0; i < 11; i++ {
 			c := dialClient(t, ip, port)

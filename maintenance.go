@@ -12,6 +12,7 @@ import (
 	"github.com/fabricionaweb/pico-tracker/internal/procfs"
 	"github.com/fabricionaweb/pico-tracker/internal/sdnotify"
 	"github.com/fabricionaweb/pico-tracker/internal/sys"
+	"github.com/fabricionaweb/pico-tracker/internal/timer"
 )
 
 // This file has the maintenance loop: the sweep, the memory that goes back to
@@ -280,10 +281,10 @@ func (m *maintenance) run(quit, hup, ask *atomic.Bool) {
 	now := m.clock.now()
 	m.ticked = now.mono
 	m.writeReport(now)
-	timer := time.NewTimer(time.Second)
-	defer timer.Stop()
+	next := timer.New(time.Second)
+	defer next.Stop()
 	for !quit.Load() {
-		due := m.sleep(timer)
+		due := m.sleep(next)
 		now := m.clock.now()
 		if hup.Swap(false) {
 			m.reload()
@@ -303,7 +304,7 @@ func (m *maintenance) run(quit, hup, ask *atomic.Bool) {
 }
 
 // sleep waits until something is due, which it reports, or until wake.
-func (m *maintenance) sleep(timer *time.Timer) (due bool) {
+func (m *maintenance) sleep(next *timer.Timer) (due bool) {
 	limit := manyPeers
 	if used, _, _ := m.tracker.store.pool.usage(); used == 0 {
 		limit = 1
@@ -313,9 +314,9 @@ func (m *maintenance) sleep(timer *time.Timer) (due bool) {
 	if wait == 1 {
 		m.peerLimit.Store(0)
 	}
-	timer.Reset(time.Duration(wait) * time.Second)
+	next.Reset(time.Duration(wait) * time.Second)
 	select {
-	case <-timer.C:
+	case <-next.C:
 		return true
 	case <-m.wakeup:
 		m.hurry = true

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/fabricionaweb/pico-tracker/internal/logger"
 	"github.com/fabricionaweb/pico-tracker/internal/sys"
@@ -178,7 +177,7 @@ func TestSweepShare(t *testing.T) {
 // a store that has peers only many do, and requests that store nothing do not.
 func TestNewPeersWakeMaintenance(t *testing.T) {
 	s := newService(t)
-	m := &maintenance{tracker: s.tracker, clock: clock{time.Now()}, wakeup: make(alarm, 1)}
+	m := &maintenance{tracker: s.tracker, clock: newClock(), wakeup: make(alarm, 1)}
 	w := &worker{handler: s.v4, maintenance: m}
 	stored := func(n int) (rang bool) {
 		for range n {

@@ -289,7 +289,7 @@ func TestProgramSummary(t *testing.T) {
 // TestStrangersDontFillTheLog: all that they can cause, for a day.
 func TestStrangersDontFillTheLog(t *testing.T) {
 	k, lines := showKeeper(t, filepath.Join(t.TempDir(), "a.prom"))
-	w := &worker{sock: &udp.Socket{}, clock: clock{time.Now()}, log: k.log}
+	w := &worker{sock: &udp.Socket{}, clock: newClock(), log: k.log}
 	k.workers = []*worker{w}
 	var c counters
 	for now := seconds(0); now < 24*3600; now += 15 {

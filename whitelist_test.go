@@ -18,10 +18,9 @@ import (
 	"testing/iotest"
 	"time"
 
-	"github.com/fabricionaweb/pico-tracker/internal/metainfo"
-
 	"github.com/fabricionaweb/pico-tracker/internal/bep15"
 	"github.com/fabricionaweb/pico-tracker/internal/logger"
+	"github.com/fabricionaweb/pico-tracker/internal/metainfo"
 )
 
 // digits is the i-th test torrent as a list names it.

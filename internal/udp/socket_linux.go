@@ -9,6 +9,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/fabricionaweb/pico-tracker/internal/timer"
 	"golang.org/x/sys/unix"
 )
 
@@ -262,15 +263,15 @@ func (s *Socket) current() (k *kernelSocket, stopped bool) {
 		s.rebindError = nil
 		return k, false
 	}
-	var retry <-chan time.Time
+	var retry <-chan struct{}
 	if err != nil {
 		if err != s.rebindError && s.config.RebindFailed != nil {
 			s.config.RebindFailed(err)
 		}
 		s.rebindError = err
-		timer := time.NewTimer(RebindInterval)
-		defer timer.Stop()
-		retry = timer.C
+		t := timer.New(RebindInterval)
+		defer t.Stop()
+		retry = t.C
 	}
 	select {
 	case <-s.interrupt:
