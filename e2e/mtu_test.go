@@ -56,3 +56,25 @@ func TestSmallMTU(t *testing.T) {
 		})
 	}
 }
+
+// TestScrapeInFragments: a scrape of 81 info hashes, which the npm client sends,
+// does not fit into one frame of 1,500 bytes. The tracker gets both fragments and
+// answers all of them, and as many as fit into a reply.
+func TestScrapeInFragments(t *testing.T) {
+	l := newLab(t)
+	tr := l.host("tracker", ipv4|ipv6).tracker()
+	client := l.host("client", ipv4|ipv6)
+	for _, f := range []family{ipv4, ipv6} {
+		p := client.probe(tr.address(f))
+		for _, c := range []struct{ asked, answered int }{{74, 74}, {81, 81}, {102, 102}, {103, 102}} {
+			hashes := make([]bep15.InfoHash, c.asked)
+			reply, err := p.ask(bep15.AppendScrape(nil, 0, 0, hashes...))
+			if err != nil {
+				t.Fatal(fmt.Errorf("%v, %d info hashes: %w", f, c.asked, err))
+			}
+			if !bep15.ParseScrapeReply(reply, c.answered, func(int, bep15.Counts) {}) {
+				t.Errorf("%v, %d info hashes: got %d bytes, want %d torrents", f, c.asked, len(reply), c.answered)
+			}
+		}
+	}
+}
