@@ -78,7 +78,7 @@ func TestInstallFiles(t *testing.T) {
 	dir, version := release(t)
 	runIn(t, dir, nil, "sha256sum", "--quiet", "-c", "SHA256SUMS")
 	prefix := "pico-tracker-" + version
-	want := []string{"SHA256SUMS", "pico-tracker-portmap-" + version + ".cdx.json"}
+	want := []string{"SHA256SUMS", "pico-tracker-portmap-" + version + ".cdx.json", "pico-tracker-portmap-" + version + "-oci.tar"}
 	for _, suffix := range []string{".cdx.json", "-licenses.txt", "-notes.md", "-oci.tar", ".tar.gz"} {
 		want = append(want, prefix+suffix)
 	}

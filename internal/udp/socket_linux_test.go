@@ -17,6 +17,8 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/fabricionaweb/pico-tracker/internal/rtnetlink"
 )
 
 // testSocket opens a socket on a port that is free.
@@ -77,11 +79,13 @@ func echoBatch(s *Socket, n int) {
 // loopbackIndex returns the number of the loopback interface.
 func loopbackIndex(t testing.TB) uint32 {
 	t.Helper()
-	lo, err := net.InterfaceByName("lo")
+	// Not by package net: it asks by netlink, which an emulator of a big-endian
+	// processor garbles.
+	lo, err := rtnetlink.InterfaceIndex("lo")
 	if err != nil {
 		t.Fatal(err)
 	}
-	return uint32(lo.Index)
+	return lo
 }
 
 // settle returns when what was sent before lies in the queue where it belongs:

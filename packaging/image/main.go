@@ -31,9 +31,6 @@ const (
 	mediaLayer    = "application/vnd.oci.image.layer.v1.tar+gzip"
 )
 
-// programs are what the image contains.
-var programs = []string{"pico-tracker"}
-
 // platform is a system and a processor, as linux/arm/v6.
 type platform struct {
 	Architecture string `json:"architecture"`
@@ -106,6 +103,8 @@ type history struct {
 
 func main() {
 	dockerfile := flag.String("dockerfile", "Dockerfile", "the `file` with the settings of the image")
+	stage := flag.String("stage", "settings", "the `stage` of the Dockerfile that has them")
+	program := flag.String("program", "pico-tracker", "the `name` of the program")
 	dist := flag.String("dist", "dist", "the `directory` with the binaries")
 	name := flag.String("name", "", "the `name` of the image with its tag")
 	version := flag.String("version", "", "the `version` of the tracker")
@@ -117,8 +116,8 @@ func main() {
 		fmt.Fprintln(os.Stderr, "image: want -name, -version, -o and platforms such as linux/arm/v6")
 		os.Exit(2)
 	}
-	b := builder{name: *name, version: *version, revision: *revision, created: time.Unix(*created, 0).UTC(), blobs: map[string][]byte{}}
-	if err := b.build(*dockerfile, *dist, flag.Args()); err != nil {
+	b := builder{program: *program, name: *name, version: *version, revision: *revision, created: time.Unix(*created, 0).UTC(), blobs: map[string][]byte{}}
+	if err := b.build(*dockerfile, *stage, *dist, flag.Args()); err != nil {
 		fmt.Fprintln(os.Stderr, "image:", err)
 		os.Exit(1)
 	}
@@ -130,17 +129,17 @@ func main() {
 
 // builder collects the files of the archive.
 type builder struct {
-	name, version, revision string
-	created                 time.Time
-	blobs                   map[string][]byte // by path
+	program, name, version, revision string
+	created                          time.Time
+	blobs                            map[string][]byte // by path
 }
 
-func (b *builder) build(dockerfile, dist string, platforms []string) error {
+func (b *builder) build(dockerfile, stage, dist string, platforms []string) error {
 	text, err := os.ReadFile(dockerfile)
 	if err != nil {
 		return err
 	}
-	run, err := parseSettings(string(text))
+	run, err := parseSettings(string(text), stage)
 	if err != nil {
 		return fmt.Errorf("%s: %v", dockerfile, err)
 	}
@@ -152,15 +151,11 @@ func (b *builder) build(dockerfile, dist string, platforms []string) error {
 		if err != nil {
 			return err
 		}
-		binaries := map[string][]byte{}
-		for _, name := range programs {
-			binary, err := os.ReadFile(filepath.Join(dist, name+"-"+p.OS+"-"+p.Architecture+p.Variant))
-			if err != nil {
-				return err
-			}
-			binaries[name] = binary
+		binary, err := os.ReadFile(filepath.Join(dist, b.program+"-"+p.OS+"-"+p.Architecture+p.Variant))
+		if err != nil {
+			return err
 		}
-		all.Manifests = append(all.Manifests, b.image(p, run, binaries))
+		all.Manifests = append(all.Manifests, b.image(p, run, binary))
 	}
 	// The layout names one image, which is for all platforms.
 	entry := b.json(mediaIndex, all)
@@ -173,8 +168,7 @@ func (b *builder) build(dockerfile, dist string, platforms []string) error {
 func (b *builder) labels() map[string]string {
 	const home = "https://github.com/fabricionaweb/pico-tracker"
 	m := map[string]string{
-		"org.opencontainers.image.title":         "pico-tracker",
-		"org.opencontainers.image.description":   "BitTorrent tracker over UDP in a fixed amount of memory",
+		"org.opencontainers.image.title":         b.program,
 		"org.opencontainers.image.url":           home,
 		"org.opencontainers.image.source":        home,
 		"org.opencontainers.image.documentation": home + "#readme",
@@ -188,16 +182,16 @@ func (b *builder) labels() map[string]string {
 	return m
 }
 
-// image adds the image of one platform: one layer with the programs alone.
-func (b *builder) image(p platform, run settings, binaries map[string][]byte) descriptor {
-	layer := tarball(b.created, binaries, 0o755)
+// image adds the image of one platform: one layer with the program alone.
+func (b *builder) image(p platform, run settings, binary []byte) descriptor {
+	layer := tarball(b.created, map[string][]byte{b.program: binary}, 0o755)
 	created := b.created.Format(time.RFC3339)
 	c := config{
 		Created:  created,
 		platform: p,
 		Config:   run,
 		RootFS:   rootFS{Type: "layers", DiffIDs: []string{digest(layer)}},
-		History:  []history{{Created: created, CreatedBy: "COPY " + strings.Join(programs, " ") + " /"}},
+		History:  []history{{Created: created, CreatedBy: "COPY " + b.program + " /" + b.program}},
 	}
 	m := manifest{
 		SchemaVersion: 2,
@@ -235,15 +229,16 @@ func parsePlatform(name string) (platform, error) {
 	return platform{OS: parts[0], Architecture: parts[1], Variant: strings.Join(parts[2:], "")}, nil
 }
 
-// parseSettings reads the first stage of the Dockerfile, which has no files.
-func parseSettings(dockerfile string) (settings, error) {
-	_, stage, ok := strings.Cut(dockerfile, "FROM scratch AS settings\n")
+// parseSettings reads a stage of the Dockerfile that has no files.
+func parseSettings(dockerfile, stage string) (settings, error) {
+	from := "FROM scratch AS " + stage + "\n"
+	_, text, ok := strings.Cut(dockerfile, from)
 	if !ok {
-		return settings{}, errors.New(`no stage "FROM scratch AS settings"`)
+		return settings{}, fmt.Errorf("no stage %q", from)
 	}
-	stage, _, _ = strings.Cut(stage, "\nFROM ")
+	text, _, _ = strings.Cut(text, "\nFROM ")
 	var s settings
-	for _, line := range strings.Split(stage, "\n") {
+	for _, line := range strings.Split(text, "\n") {
 		if line == "" || strings.HasPrefix(line, "#") {
 			continue
 		}
