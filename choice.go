@@ -38,6 +38,27 @@ func visibilityOf[K peerKey](requester *K, e *externalAddrs) visibility {
 	return visibilityLink + visibility(s)
 }
 
+// isGateway reports whether a peer has the address of the router in front of
+// this machine. Such a peer is a LAN client that used the public address: the
+// router replaced its source (NAT reflection). Nobody listens at the router.
+func isGateway[K peerKey](k *K, e *externalAddrs) bool {
+	if isV6[K]() {
+		return false // only IPv4 is reflected
+	}
+	b := bytesOf(k)
+	return [4]byte(b) == [4]byte(e.gateway[:])
+}
+
+// reflect gives a reflected peer the external address. Others reach the peer by
+// that address and the forwarding of its port, on the internet and on the LAN.
+func reflect[K peerKey](k *K, e *externalAddrs) {
+	if e == nil {
+		return
+	}
+	b, external := bytesOf(k), externalOf[K](e)
+	copy(b[:len(b)-2], bytesOf(&external))
+}
+
 // scopeRange is a range of scopes, without to.
 type scopeRange struct{ from, to scope }
 

@@ -25,7 +25,8 @@ type links struct {
 	socks   []*udp.Socket
 	devices []device
 	uplinks [2]udp.Uplinks // of IPv4, of IPv6
-	tracker *tracker       // to be told the external addresses; nil: they are given
+	tracker *tracker       // to be told the gateway, and the external addresses
+	auto    bool           // the external addresses are wanted: they are not given
 	log     *logger.Logger
 	quit    chan struct{} // closed by stop
 	done    sync.WaitGroup
@@ -76,10 +77,10 @@ func (c *changeThrottle) next(now time.Time) (skipped int, ok bool) {
 }
 
 // newLinks makes what follows the interfaces, and looks at them a first time.
-// With a tracker it is told the addresses of the interface with the default
-// route.
-func newLinks(socks []*udp.Socket, t *tracker, log *logger.Logger) *links {
-	l := &links{socks: socks, tracker: t, log: log, quit: make(chan struct{})}
+// The tracker is told the gateway and, with auto, the addresses of the interface
+// with the default route.
+func newLinks(socks []*udp.Socket, t *tracker, auto bool, log *logger.Logger) *links {
+	l := &links{socks: socks, tracker: t, auto: auto, log: log, quit: make(chan struct{})}
 	for _, s := range socks {
 		if s.V6() {
 			s.SetUplinks(&l.uplinks[1])
@@ -124,7 +125,7 @@ func (l *links) without(err error) {
 	if len(l.devices) > 0 {
 		l.log.Warn("netlink: ", err.Error(), ": the interfaces are looked at every ", strconv.Itoa(int(lookEvery/time.Second)), " s")
 	}
-	if l.tracker != nil {
+	if l.auto {
 		l.log.Warn("netlink: ", err.Error(), ": -external-ip auto finds no address; give it instead")
 	}
 }
@@ -197,7 +198,7 @@ func (l *links) look(changes rtnetlink.Changes) {
 		if changes&rtnetlink.RoutesChanged != 0 {
 			l.lookUp(family)
 		}
-		if l.tracker != nil {
+		if l.auto {
 			l.lookForAddress(family)
 		}
 	}
@@ -229,9 +230,14 @@ func (l *links) lookAt(d *device) {
 func (l *links) lookUp(family int) {
 	var indexes []uint32
 	var best, least uint32
-	err := l.kernel.DefaultRoutes(family == 1, func(index, metric uint32) {
+	var gateway [4]byte // of IPv4
+	err := l.kernel.DefaultRoutes(family == 1, func(index, metric uint32, via []byte) {
 		if len(indexes) == 0 || metric < least {
 			best, least = index, metric
+			gateway = [4]byte{}
+			if len(via) == len(gateway) {
+				copy(gateway[:], via)
+			}
 		}
 		if !slices.Contains(indexes, index) {
 			indexes = append(indexes, index)
@@ -240,6 +246,9 @@ func (l *links) lookUp(family int) {
 	if err == nil { // else what was true a moment ago is the best guess
 		l.uplinks[family].Set(indexes)
 		l.best[family] = best
+		if family == 0 && l.tracker != nil {
+			l.tracker.setGateway(gateway)
+		}
 	}
 }
 

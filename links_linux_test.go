@@ -75,14 +75,14 @@ func TestWithoutNetlink(t *testing.T) {
 		runtime.LockOSThread() // and never unlocked: the thread ends with the function
 		if err := refuseNetlink(); err != nil {
 			t.Logf("no seccomp here (%v, as under emulation): only what comes after is tested", err)
-			l := &links{quit: make(chan struct{}), socks: []*udp.Socket{s}, tracker: tr, log: &logger.Logger{Out: &log}}
+			l := &links{quit: make(chan struct{}), socks: []*udp.Socket{s}, tracker: tr, auto: true, log: &logger.Logger{Out: &log}}
 			l.watch("lo", s.Index())
 			l.without(unix.EAFNOSUPPORT)
 			done <- l
 			return
 		}
-		newLinks(nil, nil, &logger.Logger{Out: &log}) // of no interest to anyone
-		done <- newLinks([]*udp.Socket{s}, tr, &logger.Logger{Out: &log})
+		newLinks(nil, nil, false, &logger.Logger{Out: &log}) // of no interest to anyone
+		done <- newLinks([]*udp.Socket{s}, tr, true, &logger.Logger{Out: &log})
 	}()
 	l := <-done
 	if l.kernel != nil {
@@ -107,7 +107,7 @@ func TestWithoutNetlink(t *testing.T) {
 // TestLinksStop: what waits for the kernel's word ends when it is told to.
 func TestLinksStop(t *testing.T) {
 	for range 3 {
-		l := newLinks(nil, newService(t).tracker, &logger.Logger{Out: &strings.Builder{}})
+		l := newLinks(nil, newService(t).tracker, true, &logger.Logger{Out: &strings.Builder{}})
 		if l.kernel == nil {
 			t.Fatal("no netlink")
 		}

@@ -11,7 +11,7 @@ import (
 
 type links struct{}
 
-func newLinks([]*udp.Socket, *tracker, *logger.Logger) *links { return nil }
+func newLinks([]*udp.Socket, *tracker, bool, *logger.Logger) *links { return nil }
 
 func (*links) start() {}
 func (*links) stop()  {}

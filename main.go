@@ -213,11 +213,7 @@ func start(signals <-chan os.Signal, c *config, manager *sdnotify.Notifier, log 
 	}
 	t.scopes = c.scopes
 	t.setExternal(c.external4, c.external6)
-	var followed *tracker
-	if c.externalAuto {
-		followed = t
-	}
-	ln := newLinks(socks, followed, log)
+	ln := newLinks(socks, t, c.externalAuto, log)
 	var external *externalFile
 	if c.externalFile != "" && c.scopes {
 		external = newExternalFile(c.externalFile, t, log)

@@ -47,15 +47,16 @@ type maintenance struct {
 	proxied         bool    // all peers have one address, and the log says so
 	scanned         seconds // when that was last looked at
 
-	limit         int             // -memory
-	kernel        *procfs.Stats   // nil: not asked
-	stats         *sys.AtomicFile // nil: none
-	statsInterval seconds         // between two reports
-	shown         seconds         // when the last of them was
-	failed        bool            // it could not be written
-	report        report
-	news          [numNews]logger.Throttle
-	sheet         sheet
+	limit            int             // -memory
+	kernel           *procfs.Stats   // nil: not asked
+	stats            *sys.AtomicFile // nil: none
+	statsInterval    seconds         // between two reports
+	shown            seconds         // when the last of them was
+	failed           bool            // it could not be written
+	report           report
+	news             [numNews]logger.Throttle
+	reflectionLogged bool // textReflection was logged
+	sheet            sheet
 
 	closing sync.Mutex // held while the sockets and the file of the report are used
 	closed  bool
@@ -455,6 +456,10 @@ func (m *maintenance) logThrottled(now timestamp) {
 	if !a.sorted {
 		filtered = 0 // who knows why
 	}
+	if all.reflected > 0 && !m.reflectionLogged {
+		m.reflectionLogged = true
+		m.log.Warn(textReflection)
+	}
 	for i, count := range [numNews]uint64{v[errorConnects].datagrams, v[dropConnects].datagrams, v[dropErrors].datagrams,
 		v[announcedQuota].datagrams, filtered, a.overflowed + b.overflowed, all.sendFailed} {
 		more, in := m.news[i].Next(count, uint32(now.mono))
@@ -473,6 +478,11 @@ func (m *maintenance) logThrottled(now timestamp) {
 		}
 	}
 }
+
+// textReflection is logged once.
+const textReflection = "LAN clients come from the address of the router in front (NAT reflection): others get them under the public address" +
+	" (-external-ip). To see their own addresses, use a name for the tracker that has its LAN address on the LAN," +
+	" or set reflection_src 'external' in the router's firewall (OpenWrt)"
 
 // newsNames are what strangers cause. From firstBadNews on the operator can do
 // something about it.

@@ -131,6 +131,7 @@ func stripLinkID6(a *[18]byte) { a[4], a[5], a[6], a[7] = 0, 0, 0, 0 }
 // externalAddrs are the public addresses of this network, without a port. They
 // are zero if there is none.
 type externalAddrs struct {
-	v4 [6]byte
-	v6 [18]byte
+	v4      [6]byte
+	v6      [18]byte
+	gateway [6]byte // the router in front of this machine, if it has a private address
 }

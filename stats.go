@@ -81,6 +81,7 @@ func (c *traffic) add(o traffic) {
 type counters struct {
 	verdicts   [numVerdicts]traffic
 	sendFailed uint64 // replies that the kernel refused to send
+	reflected  uint64 // announces from the address of the router in front
 }
 
 // record counts a datagram.
@@ -96,6 +97,7 @@ func (c *counters) add(o *counters) {
 		c.verdicts[i].add(n)
 	}
 	c.sendFailed += o.sendFailed
+	c.reflected += o.reflected
 }
 
 // sum is all that was received.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"sync"
 	"sync/atomic"
 	"unsafe"
 
@@ -98,23 +99,47 @@ type tracker struct {
 	// as unknown, but zeros as a torrent without peers.
 	scrapeLimit int
 	external    atomic.Pointer[externalAddrs]
+	addrsMu     sync.Mutex    // for changes of addrs
+	addrs       externalAddrs // what external points to a copy of
 }
 
 // setExternal sets the public addresses of this network, zeros if there is
 // none. An address that is not global counts as none. Any goroutine may call it
 // at any time; it is in force for the packets that follow.
 func (t *tracker) setExternal(v4 [4]byte, v6 [16]byte) {
-	e := &externalAddrs{}
+	t.addrsMu.Lock()
+	defer t.addrsMu.Unlock()
+	t.addrs.v4, t.addrs.v6 = [6]byte{}, [18]byte{}
 	if isGlobal(string(v4[:])) {
-		copy(e.v4[:], v4[:])
+		copy(t.addrs.v4[:], v4[:])
 	}
 	if isGlobal(string(v6[:])) {
-		copy(e.v6[:], v6[:])
+		copy(t.addrs.v6[:], v6[:])
 	}
-	if *e == (externalAddrs{}) {
-		e = nil
+	t.publishAddrs()
+}
+
+// setGateway sets the IPv4 address of the router in front of this machine, zeros
+// if there is none. A router that is no host of this network counts as none.
+func (t *tracker) setGateway(v4 [4]byte) {
+	t.addrsMu.Lock()
+	defer t.addrsMu.Unlock()
+	t.addrs.gateway = [6]byte{}
+	copy(t.addrs.gateway[:], v4[:])
+	if isMartian4(&t.addrs.gateway) || scope4(&t.addrs.gateway) != scopePrivate {
+		t.addrs.gateway = [6]byte{}
 	}
-	t.external.Store(e)
+	t.publishAddrs()
+}
+
+// publishAddrs shows the handlers a copy of addrs.
+func (t *tracker) publishAddrs() {
+	if t.addrs == (externalAddrs{}) {
+		t.external.Store(nil)
+		return
+	}
+	e := t.addrs
+	t.external.Store(&e)
 }
 
 // newTracker makes a tracker. The unit of the store must be
@@ -304,8 +329,15 @@ func answerAnnounce[K peerKey](d *handler, dst, req []byte, from *K, now timesta
 	key := *from
 	copy(bytesOf(&key)[len(key)-2:], a.Port[:])
 	if d.scopes {
-		if v.external = d.external.Load(); v.external != nil && externalOf[K](v.external) == *new(K) {
-			v.external = nil // there is no address of this family
+		if v.external = d.external.Load(); v.external != nil {
+			reflected := isGateway(&key, v.external)
+			if externalOf[K](v.external) == *new(K) {
+				v.external = nil // there is no address of this family
+			}
+			if reflected {
+				d.count.reflected++
+				reflect(&key, v.external)
+			}
 		}
 		v.visibility = visibilityOf(&key, v.external)
 	}

@@ -314,3 +314,76 @@ func TestPortMappingRefused(t *testing.T) {
 		})
 	}
 }
+
+// reflectionRules are what a home router adds so that LAN hosts reach a forwarded
+// port by the public address. The router replaces the source by its own LAN
+// address, as OpenWrt does by default (reflection_src internal).
+const reflectionRules = `
+table ip reflection {
+	chain prerouting {
+		type nat hook prerouting priority dstnat + 1;
+		iifname "lan" ip daddr 45.83.1.1 udp dport 1337 dnat to 192.168.1.2
+		iifname "lan" ip daddr 45.83.1.1 tcp dport 6881 dnat to 192.168.1.11
+		iifname "wan" udp dport 1337 dnat to 192.168.1.2
+		iifname "wan" tcp dport 6881 dnat to 192.168.1.11
+	}
+	chain postrouting {
+		type nat hook postrouting priority srcnat + 1;
+		iifname "lan" oifname "lan" ct status dnat SOURCE
+	}
+	chain forward {
+		type filter hook forward priority filter - 1;
+		ct status dnat accept
+	}
+}`
+
+// LAN clients that use the public address of a tracker behind the router are
+// given to others with the public address, and both the LAN and the internet get
+// the file from them. With reflection_src external the router replaces the source
+// by its public address, which the tracker knows, too.
+func TestNATReflection(t *testing.T) {
+	t.Parallel()
+	tests := []struct {
+		name, source string
+		logged       bool
+	}{
+		{"internal", "snat to 192.168.1.1", true},
+		{"external", "snat to 45.83.1.1", false},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			h := newHome(t)
+			rules := strings.Replace(homeRules, "policy drop;", "policy drop;\n\t\tct status dnat accept", 1)
+			h.router.nft(rules + strings.Replace(reflectionRules, "SOURCE", test.source, 1))
+			other := h.bare("lan2")
+			other.plug("eth0", "home", "192.168.1.12/24")
+			other.route("default", "via", "192.168.1.1")
+			other.peerPort = peerPort + 1 // the router has only one of each
+
+			stats := filepath.Join(h.dir, "stats.prom")
+			tr := h.pi.tracker("-external-ip", homeWAN, "-stats", stats, "-stats-interval", "1s")
+			const warning = "LAN clients come from the address of the router in front"
+			tor := h.torrent("reflected", "udp://"+homeWAN+":1337/announce")
+			seeder := h.lan.seed(libtorrent, tor)
+			world := h.wan.probe(netip.MustParseAddrPort(homeWAN + ":1337"))
+			world.awaitCounts(tor, counts{seeders: 1})
+			world.sees(tor.infoHash, homeWAN+":6881")
+			for _, to := range []struct {
+				host *host
+				as   *client
+			}{{other, libtorrent}, {h.wan, libtorrent}} {
+				leecher := to.host.leech(to.as, tor)
+				leecher.awaitFile()
+				leecher.leave()
+			}
+			seeder.leave()
+			if test.logged {
+				tr.awaitLog(warning)
+			}
+			if n := strings.Count(tr.read(tr.log), warning); n > 1 || n == 1 && !test.logged {
+				t.Errorf("the warning is logged %d times, want it: %v", n, test.logged)
+			}
+		})
+	}
+}

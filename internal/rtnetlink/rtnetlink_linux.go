@@ -189,8 +189,9 @@ func (n *Conn) dump(q *dumpRequest, take func(*message)) error {
 }
 
 // DefaultRoutes calls found for each default route of the main table: its
-// interface, and its metric, of which the least wins.
-func (n *Conn) DefaultRoutes(v6 bool, found func(index, metric uint32)) error {
+// interface, its metric, of which the least wins, and its gateway, which is empty
+// if it has none or several.
+func (n *Conn) DefaultRoutes(v6 bool, found func(index, metric uint32, gateway []byte)) error {
 	q := dumpRequest{Len: unix.NLMSG_HDRLEN + unix.SizeofRtMsg, Type: unix.RTM_GETROUTE, Family: familyOf(v6), Table: unix.RT_TABLE_MAIN}
 	err := n.dump(&q, func(m *message) { m.defaultRoute(v6, found) })
 	if err == unix.ENOENT {
@@ -304,7 +305,7 @@ func (a *attribute) number() uint32 {
 }
 
 // defaultRoute calls found for the interfaces of a default route.
-func (m *message) defaultRoute(v6 bool, found func(index, metric uint32)) {
+func (m *message) defaultRoute(v6 bool, found func(index, metric uint32, gateway []byte)) {
 	b := m.body
 	// struct rtmsg: family, bits of destination, of source, tos, table,
 	// protocol, scope, type.
@@ -312,7 +313,7 @@ func (m *message) defaultRoute(v6 bool, found func(index, metric uint32)) {
 		return
 	}
 	var index, metric uint32
-	var hops []byte
+	var hops, gateway []byte
 	b = b[unix.SizeofRtMsg:]
 	for a := (attribute{}); a.next(&b); {
 		switch a.kind {
@@ -320,12 +321,14 @@ func (m *message) defaultRoute(v6 bool, found func(index, metric uint32)) {
 			index = a.number()
 		case unix.RTA_PRIORITY:
 			metric = a.number()
+		case unix.RTA_GATEWAY:
+			gateway = a.value
 		case unix.RTA_MULTIPATH:
 			hops = a.value
 		}
 	}
 	if index != 0 {
-		found(index, metric)
+		found(index, metric, gateway)
 	}
 	// struct rtnexthop: size, flags, hops, interface; then attributes.
 	for len(hops) >= unix.SizeofRtNexthop {
@@ -333,7 +336,7 @@ func (m *message) defaultRoute(v6 bool, found func(index, metric uint32)) {
 		if size < unix.SizeofRtNexthop {
 			break
 		}
-		found(binary.NativeEndian.Uint32(hops[4:]), metric)
+		found(binary.NativeEndian.Uint32(hops[4:]), metric, nil)
 		hops = hops[min((size+3)&^3, len(hops)):]
 	}
 }

@@ -50,8 +50,12 @@ func addressHead(family, flags, scope byte, index uint32) []byte {
 func told(b []byte) (all []string) {
 	for m := (message{}); m.next(&b); {
 		for _, v6 := range []bool{false, true} {
-			m.defaultRoute(v6, func(index, metric uint32) {
-				all = append(all, fmt.Sprintf("%s route by %d at %d", ipaddr.FamilyName(v6), index, metric))
+			m.defaultRoute(v6, func(index, metric uint32, gateway []byte) {
+				text := fmt.Sprintf("%s route by %d at %d", ipaddr.FamilyName(v6), index, metric)
+				if len(gateway) > 0 {
+					text += " via " + ipaddr.Addr{IP: string(gateway)}.String()
+				}
+				all = append(all, text)
 			})
 			m.address(v6, 7, func(ip []byte) { all = append(all, ipaddr.Addr{IP: string(ip)}.String()) })
 		}
@@ -83,6 +87,8 @@ func TestNetlinkMessages(t *testing.T) {
 	}{
 		{netlinkMessage(route, 0, 0, routeHead(new4, 0, 254, 1), oif), "IPv4 route by 3 at 0, sign"},
 		{netlinkMessage(route, 0, 0, routeHead(new4, 0, 254, 1), netlinkAttribute(unix.RTA_PRIORITY, native(9)), oif), "IPv4 route by 3 at 9, sign"},
+		{netlinkMessage(route, 0, 0, routeHead(new4, 0, 254, 1), netlinkAttribute(unix.RTA_GATEWAY, []byte{192, 168, 1, 1}), oif),
+			"IPv4 route by 3 at 0 via 192.168.1.1, sign"},
 		{netlinkMessage(route, 0, 0, routeHead(unix.AF_INET6, 0, 254, 1), oif), "IPv6 route by 3 at 0, sign"},
 		{netlinkMessage(route, 0, 0, routeHead(new4, 24, 254, 1), oif), ""},
 		{netlinkMessage(route, 0, 0, routeHead(new4, 0, 253, 1), oif), "sign"},
@@ -165,7 +171,7 @@ func TestNetlink(t *testing.T) {
 		if err != nil {
 			break
 		}
-		if err := n.DefaultRoutes(v6, func(index, _ uint32) {
+		if err := n.DefaultRoutes(v6, func(index, _ uint32, _ []byte) {
 			if !slices.ContainsFunc(interfaces, func(i net.Interface) bool { return uint32(i.Index) == index }) {
 				t.Errorf("a route by %d, which is no interface", index)
 			}
@@ -226,7 +232,7 @@ func TestNetlinkSameNumber(t *testing.T) {
 		}
 	}
 	routes := 0
-	err = n.DefaultRoutes(false, func(uint32, uint32) { routes++ })
+	err = n.DefaultRoutes(false, func(uint32, uint32, []byte) { routes++ })
 	if err != nil || routes != 1 || n.changed != RoutesChanged {
 		t.Errorf("%d routes, changed %v: %v", routes, n.changed, err)
 	}
