@@ -55,8 +55,8 @@
 //	peers            peers packed into fixed-size blocks
 //	scope            from where an address can be reached
 //	pool             the slab and its blocks
-//	stats            counters
 //	alarm            wakes the maintenance loop
+//	stats            counters
 //	rand             random numbers for choices that need no secrecy
 //
 // # Packages

@@ -227,10 +227,10 @@ func start(signals <-chan os.Signal, c *config, manager *sdnotify.Notifier, log 
 		ageText(c.interval))
 
 	m := &maintenance{tracker: t, list: list, external: external, port: c.port, workers: workers, clock: clk, log: log, manager: manager,
-		wakeup: wakeup, limit: l.total, statsInterval: c.statsInterval, sheet: sheet{text: make([]byte, reportBytes)}}
+		wakeup: peerAlarm{alarm: wakeup}, limit: l.total, statsInterval: c.statsInterval, sheet: sheet{text: make([]byte, reportBytes)}}
 	m.kernel = procfs.Open(m.sheet.text)
 	for _, w := range workers {
-		w.maintenance = m
+		w.newPeers = &m.wakeup
 	}
 	m.report.version = version
 

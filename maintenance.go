@@ -30,10 +30,9 @@ type maintenance struct {
 	log      *logger.Logger
 	manager  *sdnotify.Notifier
 
-	wakeup    alarm
-	peerLimit atomic.Uint64 // workers ring wakeup after so many new peers; 0: never
-	ticked    seconds       // when tick was called last
-	hurry     bool          // wakeup rang since then
+	wakeup peerAlarm
+	ticked seconds // when tick was called last
+	hurry  bool    // wakeup rang since then
 
 	cursor          uint32 // the page to sweep next
 	sweeps          uint64 // over all pages
@@ -173,20 +172,6 @@ func (m *maintenance) wait(now seconds) seconds {
 	return wait
 }
 
-// noteStored wakes the maintenance loop if the worker has stored many peers, or
-// had no room for them, since it woke the loop last.
-func (w *worker) noteStored() {
-	limit := w.maintenance.peerLimit.Load()
-	if limit == 0 {
-		return
-	}
-	v := &w.handler.count.verdicts
-	if stored := v[announcedNew].datagrams + v[announcedFull].datagrams; stored-w.stored >= limit {
-		w.stored = stored
-		w.maintenance.wakeup.ring()
-	}
-}
-
 // watchFull logs when newcomers begin to be turned away for lack of room, and
 // when there is room again.
 func (m *maintenance) watchFull(now timestamp) {
@@ -310,16 +295,16 @@ func (m *maintenance) sleep(next *timer.Timer) (due bool) {
 	if used, _, _ := m.tracker.store.pool.usage(); used == 0 {
 		limit = 1
 	}
-	m.peerLimit.Store(limit)
+	m.wakeup.limit.Store(limit)
 	wait := m.wait(m.clock.now().mono) // after the limit is set, so that no peer is missed
 	if wait == 1 {
-		m.peerLimit.Store(0)
+		m.wakeup.limit.Store(0)
 	}
 	next.Reset(time.Duration(wait) * time.Second)
 	select {
 	case <-next.C:
 		return true
-	case <-m.wakeup:
+	case <-m.wakeup.alarm:
 		m.hurry = true
 		return false
 	}

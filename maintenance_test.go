@@ -177,24 +177,24 @@ func TestSweepShare(t *testing.T) {
 // a store that has peers only many do, and requests that store nothing do not.
 func TestNewPeersWakeMaintenance(t *testing.T) {
 	s := newService(t)
-	m := &maintenance{tracker: s.tracker, clock: newClock(), wakeup: make(alarm, 1)}
-	w := &worker{handler: s.v4, maintenance: m}
+	m := &maintenance{tracker: s.tracker, clock: newClock(), wakeup: peerAlarm{alarm: make(alarm, 1)}}
+	w := &worker{handler: s.v4, newPeers: &m.wakeup}
 	stored := func(n int) (rang bool) {
 		for range n {
 			s.v4.count.record(announcedNew, 98, 20)
-			w.noteStored()
+			w.newPeers.check(&s.v4.count, &w.stored)
 		}
 		s.v4.count.record(connected, 16, 16)
 		s.v4.count.record(announced, 98, 20)
-		w.noteStored()
+		w.newPeers.check(&s.v4.count, &w.stored)
 		select {
-		case <-m.wakeup:
+		case <-m.wakeup.alarm:
 			return true
 		default:
 			return false
 		}
 	}
-	asleep := func(limit uint64) { m.peerLimit.Store(limit) }
+	asleep := func(limit uint64) { m.wakeup.limit.Store(limit) }
 	asleep(0) // it wakes up in a second anyway
 	if stored(10) {
 		t.Error("woken although it is awake")

@@ -32,15 +32,15 @@ func (c clock) now() timestamp {
 
 // worker is a socket with the handler that answers for it.
 type worker struct {
-	sock        *udp.Socket
-	handler     *handler
-	published   counterSnapshot
-	clock       clock
-	log         *logger.Logger
-	maintenance *maintenance // wants to know of new peers; nil: nobody does
-	stored      uint64       // new peers when it was woken last
-	taken       uint64       // datagrams, when the keeper last looked
-	drops       uint64       // by the kernel, likewise
+	sock      *udp.Socket
+	handler   *handler
+	published counterSnapshot
+	clock     clock
+	log       *logger.Logger
+	newPeers  *peerAlarm // nil: nobody wants to know
+	stored    uint64     // new peers when the alarm rang last
+	taken     uint64     // datagrams, when the keeper last looked
+	drops     uint64     // by the kernel, likewise
 }
 
 // run answers until the socket is stopped. It returns an error when the socket
@@ -74,8 +74,8 @@ func answer[K peerKey](w *worker, n int) {
 	}
 	h.count.sendFailed += uint64(s.Flush(n))
 	w.published.publish(&h.count)
-	if w.maintenance != nil {
-		w.noteStored()
+	if w.newPeers != nil {
+		w.newPeers.check(&h.count, &w.stored)
 	}
 	if n == s.Batch() {
 		runtime.Gosched() // the other family must not starve on one processor
