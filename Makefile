@@ -251,6 +251,12 @@ test-race: ## the unit tests under the race detector
 fuzz: ## every fuzz target for a while (FUZZTIME=1m)
 	@scripts/fuzz $(FUZZTIME)
 
+.PHONY: test-clients
+test-clients: ## every BitTorrent client that the package registries have, with a table of results
+	@scripts/install $$(grep -hv '^#' e2e/packages.txt e2e/clients.txt)
+	@scripts/install-clients
+	@PICO_CLIENTS=1 PICO_NO_SKIP=1 go test -count=1 -v -timeout 40m -run TestClients ./e2e
+
 .PHONY: soak
 soak: ## honest swarms while everything goes wrong, for a while (SOAKTIME=10m), with a verdict
 	@scripts/install $$(grep -hv '^#' e2e/packages.txt)

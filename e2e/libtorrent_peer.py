@@ -27,7 +27,7 @@ def obey(torrents):
 
 def main():
     parser = argparse.ArgumentParser()
-    parser.add_argument("--torrent", required=True)
+    parser.add_argument("--torrent", action="append", default=[], help="a .torrent file or a magnet link")
     parser.add_argument("--dir", required=True)
     parser.add_argument("--listen", required=True)
     parser.add_argument("--upload", type=int, default=0)
@@ -63,9 +63,12 @@ def main():
             yield alert
 
     torrents = []
-    for path in [args.torrent, *args.more]:
-        params = lt.add_torrent_params()
-        params.ti = lt.torrent_info(path)
+    for source in [*args.torrent, *args.more]:
+        if source.startswith("magnet:"):
+            params = lt.parse_magnet_uri(source)
+        else:
+            params = lt.add_torrent_params()
+            params.ti = lt.torrent_info(source)
         params.save_path = args.dir
         params.upload_limit = args.upload
         params.flags &= ~lt.torrent_flags.auto_managed

@@ -1,23 +1,25 @@
 //go:build linux
 
-// Package e2e runs the tracker's binary and BitTorrent clients from Debian in
+// Package e2e runs the tracker's binary and BitTorrent clients in
 // network namespaces, one a host, and checks that swarms form through nothing
 // but the tracker.
 //
 // A lab (lab_test.go) is a bridge and the hosts on it. Its hosts run processes
 // (process_test.go): the tracker (tracker_test.go) and the clients
-// (clients_test.go), which are given a torrent (torrent_test.go). A probe
+// (clients_test.go, and client_NAME_test.go for each of them), which are given
+// torrents (torrent_test.go). A probe
 // (probe_test.go) is a BEP 15 client of our own, which asks the tracker whom it
 // knows; its socket is opened on its host (namespace_test.go). A host may have a
 // bad wire (wire_test.go).
 //
-// Swarms of clients are tested in swarm_test.go, what befalls the network and the
+// Each client is tested in compatibility_test.go, with what the tracker's host
+// sees of it (capture_test.go). Swarms of clients are tested in swarm_test.go, what befalls the network and the
 // tracker's host in faults_test.go, floods in flood_test.go, forged packets in
 // loop_test.go, trackers that share the torrents in cluster_test.go, and all that
 // goes wrong at once and for long in soak_test.go. A tracker behind a router that
 // maps ports is in portmap_test.go.
 //
-// The clients have DHT, peer exchange and local discovery off, and every
+// The clients have DHT, peer exchange and local discovery off, and nearly every
 // torrent is private, so a client knows no peer that the tracker did not name.
 package e2e
 
@@ -86,7 +88,7 @@ func checkMachine() error {
 		return errors.New("network namespaces need root")
 	}
 	var missing []string
-	for _, tool := range []string{"ip", "nft", "miniupnpd", "natpmpc", "prometheus", "prometheus-node-exporter", "promtool", "aria2c", "rtorrent", "transmission-daemon", "transmission-remote"} {
+	for _, tool := range []string{"ip", "nft", "miniupnpd", "natpmpc", "prometheus", "prometheus-node-exporter", "promtool", "aria2c", "lftp", "qbittorrent-nox", "rtorrent", "transmission-daemon", "transmission-remote"} {
 		if _, err := exec.LookPath(tool); err != nil {
 			missing = append(missing, tool)
 		}

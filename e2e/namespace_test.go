@@ -19,7 +19,8 @@ import (
 
 // passSocketEnv in the environment of the test binary makes it open a socket,
 // pass it on as a message on descriptor 3, and exit. The socket is "udp4",
-// "udp6", or "packet:" and the name of an interface, for whole frames.
+// "udp6", "packet:" and the name of an interface, for the frames that arrive
+// there, or "capture:" and the name of an interface, for copies of all frames.
 const passSocketEnv = "PICO_E2E_PASS_SOCKET"
 
 func passSocket(what string) error {
@@ -32,6 +33,9 @@ func passSocket(what string) error {
 
 func openHere(what string) (int, error) {
 	if name, ok := strings.CutPrefix(what, "packet:"); ok {
+		return openPacket(name, unix.PACKET_VNET_HDR, unix.PACKET_IGNORE_OUTGOING)
+	}
+	if name, ok := strings.CutPrefix(what, "capture:"); ok {
 		return openPacket(name)
 	}
 	conn, err := net.ListenPacket(what, ":0")
@@ -45,10 +49,10 @@ func openHere(what string) (int, error) {
 	return int(file.Fd()), nil
 }
 
-// openPacket opens a socket that reads and writes an interface's frames, each
-// with a struct virtio_net_hdr before it: a checksum that the sender has left to
-// its card stays left.
-func openPacket(name string) (int, error) {
+// openPacket opens a socket that reads and writes an interface's frames. With
+// PACKET_VNET_HDR each frame has a struct virtio_net_hdr before it, so a checksum
+// that the sender left to its card stays left.
+func openPacket(name string, options ...int) (int, error) {
 	device, err := net.InterfaceByName(name)
 	if err != nil {
 		return 0, err
@@ -58,7 +62,7 @@ func openPacket(name string) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	for _, option := range []int{unix.PACKET_VNET_HDR, unix.PACKET_IGNORE_OUTGOING} {
+	for _, option := range options {
 		if err := unix.SetsockoptInt(fd, unix.SOL_PACKET, option, 1); err != nil {
 			return 0, err
 		}

@@ -86,12 +86,18 @@ func (p *process) stop(signal syscall.Signal) {
 	if err := p.cmd.Process.Signal(signal); err != nil {
 		p.Fatalf("stop %s: %v", p.name, err)
 	}
+	p.awaitEnd(signal.String())
+}
+
+// awaitEnd waits until the process has ended; why is what it was told.
+func (p *process) awaitEnd(why string) {
+	p.Helper()
 	timeout := time.NewTimer(patience)
 	defer timeout.Stop()
 	select {
 	case <-p.ended:
 	case <-timeout.C:
-		p.Fatalf("%s goes on %v after %v", p.name, patience, signal)
+		p.Fatalf("%s still runs %v after: %s", p.name, patience, why)
 	}
 }
 

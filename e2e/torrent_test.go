@@ -28,6 +28,7 @@ const (
 type torrent struct {
 	name     string
 	path     string // of the .torrent file
+	trackers []string
 	infoHash [20]byte
 	content  []byte
 	sum      [sha256.Size]byte
@@ -37,11 +38,23 @@ type torrent struct {
 // The content follows from the name.
 func (l *lab) torrent(name string, trackers ...string) *torrent {
 	l.Helper()
-	tor := &torrent{name: name, content: make([]byte, fileSize), path: filepath.Join(l.dir, name+".torrent")}
+	return l.makeTorrent(name, fileSize, private, trackers)
+}
+
+// The value of the field private (BEP 27). A client that gets a magnet link needs
+// a public torrent: libtorrent never sends the metadata of a private one.
+const (
+	public  = 0
+	private = 1
+)
+
+func (l *lab) makeTorrent(name string, size, privacy int, trackers []string) *torrent {
+	l.Helper()
+	tor := &torrent{name: name, content: make([]byte, size), path: filepath.Join(l.dir, name+".torrent"), trackers: trackers}
 	rand.NewChaCha8(sha256.Sum256([]byte(name))).Read(tor.content)
 	tor.sum = sha256.Sum256(tor.content)
 	var meta []byte
-	tor.infoHash, meta = metainfo(name, tor.content, trackers)
+	tor.infoHash, meta = metainfo(name, tor.content, privacy, trackers)
 	if err := os.WriteFile(tor.path, meta, 0o644); err != nil {
 		l.Fatal(err)
 	}
@@ -49,7 +62,7 @@ func (l *lab) torrent(name string, trackers ...string) *torrent {
 }
 
 // metainfo is the info hash and the .torrent file (BEP 3) of a file.
-func metainfo(name string, content []byte, trackers []string) (infoHash [20]byte, file []byte) {
+func metainfo(name string, content []byte, privacy int, trackers []string) (infoHash [20]byte, file []byte) {
 	var pieces []byte
 	for piece := range slices.Chunk(content, pieceSize) {
 		sum := sha1.Sum(piece)
@@ -60,7 +73,7 @@ func metainfo(name string, content []byte, trackers []string) (infoHash [20]byte
 		"name":         name,
 		"piece length": pieceSize,
 		"pieces":       string(pieces),
-		"private":      1, // BEP 27
+		"private":      privacy,
 	}
 	meta := map[string]any{"announce": trackers[0], "info": info}
 	if len(trackers) > 1 {
@@ -122,7 +135,7 @@ func TestBencode(t *testing.T) {
 
 func TestMetainfo(t *testing.T) {
 	content := bytes.Repeat([]byte{'x'}, pieceSize+1)
-	hash, file := metainfo("f", content, []string{"udp://a:1", "udp://b:2"})
+	hash, file := metainfo("f", content, private, []string{"udp://a:1", "udp://b:2"})
 	first, second := sha1.Sum(content[:pieceSize]), sha1.Sum(content[pieceSize:])
 	info := fmt.Sprintf("d6:lengthi%de4:name1:f12:piece lengthi%de6:pieces40:%s%s7:privatei1ee", pieceSize+1, pieceSize, first, second)
 	want := "d8:announce9:udp://a:113:announce-listll9:udp://a:1el9:udp://b:2ee4:info" + info + "e"
