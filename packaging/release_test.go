@@ -4,6 +4,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 )
@@ -107,6 +108,13 @@ func TestReleaseNotes(t *testing.T) {
 func TestLicenses(t *testing.T) {
 	need(t, "go")
 	report := run(t, "./licenses")
+	// The package for Debian names the same.
+	copyright := string(read(t, "debian/copyright"))
+	for _, m := range regexp.MustCompile(`(?m)^(\S+/\S+) v\S+ \(`).FindAllStringSubmatch(report, -1) {
+		if !strings.Contains(copyright, m[1]) {
+			t.Errorf("debian/copyright lacks %s", m[1])
+		}
+	}
 	for _, want := range []string{"\nThe Go programming language go1.", "\ngolang.org/x/sys v0.", "(BSD-3-Clause)", "Copyright 2009 The Go Authors.",
 		"\ngithub.com/huin/goupnp v1.", "(BSD-2-Clause)", "\ngithub.com/jackpal/go-nat-pmp v1.", "(Apache-2.0)"} {
 		if !strings.Contains(report, want) {
