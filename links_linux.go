@@ -11,6 +11,7 @@ import (
 	"github.com/fabricionaweb/pico-tracker/internal/ipaddr"
 	"github.com/fabricionaweb/pico-tracker/internal/logger"
 	"github.com/fabricionaweb/pico-tracker/internal/rtnetlink"
+	"github.com/fabricionaweb/pico-tracker/internal/timer"
 	"github.com/fabricionaweb/pico-tracker/internal/udp"
 )
 
@@ -174,12 +175,12 @@ func (l *links) run() {
 
 // stopped waits, and reports whether stop was called.
 func (l *links) stopped(wait time.Duration) bool {
-	timer := time.NewTimer(wait)
-	defer timer.Stop()
+	pause := timer.New(wait)
+	defer pause.Stop()
 	select {
 	case <-l.quit:
 		return true
-	case <-timer.C:
+	case <-pause.C:
 		return false
 	}
 }
