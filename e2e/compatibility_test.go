@@ -176,6 +176,11 @@ func TestClientsDocument(t *testing.T) {
 			t.Errorf("docs/clients.md does not say that %s shows %q", e.client.name, e.shows)
 		}
 	}
+	for _, c := range packetClients {
+		if !strings.Contains(string(document), c.program) {
+			t.Errorf("docs/clients.md does not name %s", c.program)
+		}
+	}
 }
 
 func testClientSeeds(t *testing.T, e expectation) {
