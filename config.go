@@ -51,6 +51,7 @@ type config struct {
 	plan                       bool
 	stats                      string // the file for reports; "": none
 	statsInterval              seconds
+	top                        int             // torrents in the statistics
 	status                     string          // a file of reports to show; "": serve
 	probe                      string          // a tracker to ask; "": serve
 	probeScrape, probeAnnounce *bep15.InfoHash // what to ask it for; nil: not
@@ -196,6 +197,13 @@ var options = []option{
 		help:  "how often -stats is written, 1s to 1h",
 		wants: "a time from 1s to 1h, for example 15s", set: func(c *config, v string) (err error) {
 			c.statsInterval, err = duration(v, 1, 60*60)
+			return err
+		}},
+	{name: "top", value: "N", group: groupMonitor, standard: "0",
+		help:  "number of torrents with most peers in the statistics, 0 to 100",
+		wants: "a number from 0 to 100", set: func(c *config, v string) error {
+			n, err := number(v, 0, maxTop)
+			c.top = int(n)
 			return err
 		}},
 	{name: "debug", short: "d", group: groupMonitor,

@@ -34,6 +34,7 @@
 //	plan             -plan: what fits into the memory
 //	torrent_commands -hash and -add-tracker: commands for .torrent files
 //	status           -status: the statistics for people
+//	status_torrents  the torrents that -status shows
 //	probe            -probe: asks any UDP tracker
 //	memory_plan      how -memory is divided
 //	help             what -help prints
@@ -50,6 +51,7 @@
 //	listfile         reads list files, .torrent files and directories of them
 //	one_address      notices a proxy in front of the tracker
 //	store            from info hash to swarm: the table, its records, the sweep
+//	top_torrents     the torrents that the report names
 //	source_quota     how much of the store one source may use
 //	choice           which peers go into a reply
 //	peers            peers packed into fixed-size blocks

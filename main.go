@@ -227,7 +227,7 @@ func start(signals <-chan os.Signal, c *config, manager *sdnotify.Notifier, log 
 		ageText(c.interval))
 
 	m := &maintenance{tracker: t, list: list, external: external, port: c.port, workers: workers, clock: clk, log: log, manager: manager,
-		wakeup: peerAlarm{alarm: wakeup}, limit: l.total, statsInterval: c.statsInterval, sheet: sheet{text: make([]byte, reportBytes)}}
+		wakeup: peerAlarm{alarm: wakeup}, limit: l.total, statsInterval: c.statsInterval, sheet: sheet{text: make([]byte, reportBytes+c.top*topBytes)}}
 	m.kernel = procfs.Open(m.sheet.text)
 	for _, w := range workers {
 		w.newPeers = &m.wakeup
@@ -372,6 +372,9 @@ func makeTracker(c *config, l *memoryPlan, log *logger.Logger) (*tracker, *acces
 		return nil, nil, noMemory(c, l, err)
 	}
 	t := newTracker(s, c.interval)
+	if c.top > 0 {
+		s.top = newTopTorrents(c.top)
+	}
 	t.scrapeLimit = c.scrapeLimit
 	if c.whitelist+c.blacklist == "" {
 		return t, nil, nil

@@ -85,12 +85,18 @@ func (m *maintenance) tick(now timestamp) {
 	ttl := m.tracker.ttl(s.pool.fillLevel())
 	used, _, resident := s.pool.usage()
 	share := uint32(0)
-	if used > 0 {
+	switch {
+	case used == 0 && s.top != nil:
+		s.top.clear()
+	case used > 0:
 		share = sweepShare(end, elapsed, m.tracker.sweepPeriod())
 	}
 	for ; share > 0; share-- {
 		if m.cursor++; m.cursor >= end {
 			m.cursor = 1
+			if s.top != nil {
+				s.top.endPass()
+			}
 			m.sweeps++
 		}
 		s.sweep(m.cursor, now.mono, ttl)
@@ -403,7 +409,12 @@ func (m *maintenance) count(now timestamp) {
 	if m.kernel != nil {
 		r.resident = m.kernel.Resident(m.sheet.text[:cap(m.sheet.text)])
 	}
+	if s.top != nil {
+		r.top = s.top.result
+	}
+	r.refused = m.tracker.refused.read()
 	if m.list != nil {
+		r.listPath = m.list.path
 		r.list, r.hashes, r.reads = m.list.kind(), m.list.size(), m.list.reads
 	}
 }

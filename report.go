@@ -3,6 +3,10 @@ package main
 import (
 	"strconv"
 	"strings"
+	"unsafe"
+
+	"github.com/fabricionaweb/pico-tracker/internal/bep15"
+	"github.com/fabricionaweb/pico-tracker/internal/textutil"
 )
 
 // This file owns what the tracker tells of itself: the figures in Prometheus'
@@ -26,9 +30,13 @@ type report struct {
 	sweepNanos                                 uint64
 
 	list     string // what the access list is called; "": there is none
-	hashes   int    // in force
+	listPath string
+	hashes   int // in force
 	reads    [numReads]uint64
 	unstored uint64 // files of these figures that could not be written
+
+	top     []topTorrent // most peers first
+	refused [numRefused]refusedTorrent
 }
 
 // familyReport is what there is of IPv4 or IPv6.
@@ -50,6 +58,9 @@ var familyNames = [2]string{"ipv4", "ipv6"}
 // reportBytes is more than a report ever takes.
 const reportBytes = 16 << 10
 
+// topBytes is more than one torrent of -top takes.
+const topBytes = 640
+
 // prefix begins every name.
 const prefix = "pico_tracker_"
 
@@ -64,6 +75,7 @@ type sheet struct {
 	text   words
 	name   string // of the metric in hand
 	family string // of the samples in hand; "": none
+	digits [2 * len(bep15.InfoHash{})]byte
 }
 
 // fill makes the sheet that of r.
@@ -169,8 +181,68 @@ func (p *sheet) fill(r *report) {
 		for i, n := range r.reads {
 			p.sample(n, "result", readNames[i])
 		}
+		// -status reads the names of torrents there. The label is left out if
+		// it would need escapes, or room that is not there.
+		if len(r.listPath) < 512 && textutil.Printable(r.listPath) == r.listPath {
+			p.metric("list_info", gauge, "The access list.")
+			p.sample(1, "kind", r.list, "path", r.listPath)
+		}
 	}
+	p.torrents(r)
+	p.refused(r)
 	p.single("stats_write_failures_total", counter, "Reports that could not be written.", r.unstored)
+}
+
+// torrents are the samples of -top.
+func (p *sheet) torrents(r *report) {
+	if len(r.top) == 0 {
+		return
+	}
+	p.metric("top_torrent_peers", gauge, "Peers of the torrents with most peers (-top).")
+	for i := range r.top {
+		t := &r.top[i]
+		hash := p.hash(&t.hash)
+		for set, n := range t.peers {
+			if v6 := set >= leechers6; r.families[b2i(v6)].sockets > 0 {
+				p.sample(uint64(n), "info_hash", hash, "family", familyNames[b2i(v6)], "role", roleNames[b2i(set == seeders4 || set == seeders6)])
+			}
+		}
+	}
+	p.metric("top_torrent_downloads", gauge, "Downloads of these torrents.")
+	for i := range r.top {
+		p.sample(uint64(r.top[i].downloads), "info_hash", p.hash(&r.top[i].hash))
+	}
+}
+
+// refused are the samples of the torrents that the access list refused last.
+func (p *sheet) refused(r *report) {
+	if r.refused == [numRefused]refusedTorrent{} {
+		return
+	}
+	p.metric("refused_torrent_age_seconds", gauge, "The last torrents that the access list refused, and how long ago.")
+	for i := range r.refused {
+		if t := &r.refused[i]; t.set {
+			p.sample(uint64(r.uptime-min(t.last, r.uptime)), "info_hash", p.hash(&t.hash))
+		}
+	}
+}
+
+var roleNames = [...]string{"leecher", "seeder"}
+
+// hash returns the text of an info hash, until the next call.
+func (p *sheet) hash(h *bep15.InfoHash) string {
+	const digits = "0123456789abcdef"
+	for i, b := range h {
+		p.digits[2*i], p.digits[2*i+1] = digits[b>>4], digits[b&15]
+	}
+	return unsafe.String(&p.digits[0], len(p.digits))
+}
+
+func b2i(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
 }
 
 // metric begins the samples of a name.
@@ -307,11 +379,16 @@ func sum(report, name string, labels ...string) (n uint64) {
 			ok = ok && strings.Contains(line, l)
 		}
 		if ok {
-			value, _, _ := strings.Cut(line[strings.LastIndexByte(line, ' ')+1:], ".")
-			v, _ := strconv.ParseUint(value, 10, 64)
-			n += v
+			n += lineValue(line)
 		}
 	}
+	return n
+}
+
+// lineValue returns the value of a sample, without its fraction.
+func lineValue(line string) uint64 {
+	value, _, _ := strings.Cut(line[strings.LastIndexByte(line, ' ')+1:], ".")
+	n, _ := strconv.ParseUint(value, 10, 64)
 	return n
 }
 

@@ -176,6 +176,17 @@ func most() *report {
 	for i := range r.reads {
 		r.reads[i] = math.MaxUint64
 	}
+	r.listPath = strings.Repeat("/directory", 51)
+	for i := range r.refused {
+		r.refused[i] = refusedTorrent{hash: *testHash(i), set: true}
+	}
+	for i := range maxTop {
+		t := topTorrent{hash: *testHash(i), downloads: math.MaxUint32}
+		for set := range t.peers {
+			t.peers[set] = math.MaxUint32
+		}
+		r.top = append(r.top, t)
+	}
 	for i := range r.families {
 		f := &r.families[i]
 		*f = familyReport{sockets: 64, kernel: true, sorted: true, filtered: math.MaxUint64, overflowed: math.MaxUint64,
@@ -193,8 +204,13 @@ func most() *report {
 func TestReportFits(t *testing.T) {
 	p := &sheet{text: make([]byte, 0, reportBytes)}
 	p.fill(most())
-	if n := len(p.text); n > reportBytes {
-		t.Errorf("%d bytes, over %d", n, reportBytes)
+	if n := len(p.text); n > reportBytes+maxTop*topBytes || n > maxReport {
+		t.Errorf("%d bytes, over %d", n, reportBytes+maxTop*topBytes)
+	}
+	r := most()
+	r.top = nil
+	if p.fill(r); len(p.text) > reportBytes {
+		t.Errorf("without torrents: %d bytes, over %d", len(p.text), reportBytes)
 	}
 	lines := 0
 	p.summary(func(parts ...string) { lines++ })

@@ -35,7 +35,7 @@ func readReport(path string) (r reading, err error) {
 	if r.written, err = f.Stat(); err != nil {
 		return r, err
 	}
-	b, err := io.ReadAll(io.LimitReader(f, sys.MaxFile))
+	b, err := io.ReadAll(io.LimitReader(f, maxReport))
 	r.text = string(b)
 	return r, err
 }
@@ -86,6 +86,7 @@ func (r *reading) age(now int64) (seconds, error) {
 // else once.
 func status(signals <-chan os.Signal, path string, stdout io.Writer, terminal bool) error {
 	var last, before reading
+	names := &torrentNames{}
 	ticks := make(chan struct{})
 	if terminal {
 		// A timer of package time would bring its time zones along: 30 KB.
@@ -111,7 +112,7 @@ func status(signals <-chan os.Signal, path string, stdout io.Writer, terminal bo
 		if r.written != last.written {
 			before, last = last, r
 		}
-		if _, err := stdout.Write(screen(&last, &before, age, terminal)); err != nil || !terminal {
+		if _, err := stdout.Write(screen(&last, &before, names, age, terminal)); err != nil || !terminal {
 			return err
 		}
 		select {
@@ -122,6 +123,9 @@ func status(signals <-chan os.Signal, path string, stdout io.Writer, terminal bo
 	}
 }
 
+// maxReport is more than a report of -top 100 takes.
+const maxReport = 256 << 10
+
 const (
 	nameWidth  = 22
 	valueWidth = 12
@@ -129,7 +133,7 @@ const (
 
 // screen returns a report as text, with rates since the report before, or since
 // the start without one. On a terminal it overwrites the screen before.
-func screen(now, then *reading, age seconds, terminal bool) []byte {
+func screen(now, then *reading, names *torrentNames, age seconds, terminal bool) []byte {
 	var w words
 	end := "\n"
 	if terminal {
@@ -182,6 +186,7 @@ func screen(now, then *reading, age seconds, terminal bool) []byte {
 	w.add(end)
 	w.add(state(now.text))
 	w.add(end)
+	names.show(&w, now.text, end)
 	if terminal {
 		w.add("\x1b[J") // nothing below
 	}

@@ -80,7 +80,7 @@ func TestStatusRates(t *testing.T) {
 	r.full = true
 	r.families[0].verdicts[announcedNew].datagrams += 150150
 	after := read()
-	shown := string(screen(after, before, 0, true))
+	shown := string(screen(after, before, &torrentNames{}, 0, true))
 	got := squeeze(shown)
 	for _, want := range []string{"rates of the last 15s\x1b[K\n", "\nannounces 1050k 10010 0 0\x1b[K\n",
 		"FULL: new peers are not stored"} {
@@ -91,7 +91,7 @@ func TestStatusRates(t *testing.T) {
 	if !strings.HasPrefix(shown, "\x1b[H") || !strings.HasSuffix(shown, "\x1b[J") {
 		t.Errorf("%q does not take the place of what was there", got)
 	}
-	if got = string(screen(before, after, 0, false)); !strings.Contains(got, "rates since the start\n") || !strings.Contains(got, " 10.0 ") {
+	if got = string(screen(before, after, &torrentNames{}, 0, false)); !strings.Contains(got, "rates since the start\n") || !strings.Contains(got, " 10.0 ") {
 		t.Errorf("started anew:\n%s", got)
 	}
 }
@@ -124,7 +124,7 @@ func TestStatusHealth(t *testing.T) {
 			}
 			now.uptime += 15
 			c.change(before, now)
-			shown := string(screen(text(now), text(before), 0, false))
+			shown := string(screen(text(now), text(before), &torrentNames{}, 0, false))
 			if got, _, _ := strings.Cut(shown, "\n"); got != c.want {
 				t.Errorf("got %q, want %q", got, c.want)
 			}
@@ -144,7 +144,7 @@ func TestStatusQuotes(t *testing.T) {
 		r.version = c.version
 		p := &sheet{}
 		p.fill(r)
-		shown := string(screen(&reading{text: string(p.text)}, &reading{}, 0, false))
+		shown := string(screen(&reading{text: string(p.text)}, &reading{}, &torrentNames{}, 0, false))
 		if !strings.Contains(shown, "\npico-tracker "+c.want+", up ") || strings.ContainsAny(shown, "\x1b\a") || strings.Contains(shown, "\u009b") {
 			t.Errorf("version %q: got %q, want %q in it", c.version[:min(20, len(c.version))], shown[:min(300, len(shown))], c.want)
 		}

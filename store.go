@@ -71,6 +71,7 @@ type store struct {
 	expired          [2]uint64                  // peers that the sweep removed, IPv4 and IPv6; only the sweep uses it
 	purged           [2]uint64                  // peers that a purge removed; only the purge uses it
 	admit            func(*bep15.InfoHash) bool // nil: every torrent; called under a lock
+	top              *topTorrents               // nil: not wanted; only the sweep uses it
 }
 
 // newStore makes a store with that many pages and shards. shards must be a
@@ -517,6 +518,10 @@ func (s *store) sweep(i uint32, now, ttl seconds) (expired int) {
 			if !w.spilled {
 				removeInlineIf(&w, gone4)
 				removeInlineIf(&w, gone6)
+			}
+			if s.top != nil {
+				t, counts := sh.torrent(r), w.counts()
+				s.top.consider(&t.hash, &counts, t.completed)
 			}
 			s.finishRemoval(sh, &w, before)
 			return

@@ -101,6 +101,7 @@ type tracker struct {
 	external    atomic.Pointer[externalAddrs]
 	addrsMu     sync.Mutex    // for changes of addrs
 	addrs       externalAddrs // what external points to a copy of
+	refused     refusedTorrents
 }
 
 // setExternal sets the public addresses of this network, zeros if there is
@@ -348,6 +349,7 @@ func answerAnnounce[K peerKey](d *handler, dst, req []byte, from *K, now timesta
 	result := announced
 	switch o {
 	case resultDenied:
+		d.refused.note(v.hash, now.mono)
 		return refuse(d, dst, req, from, textDenied, errorDenied, now)
 	case resultAdded:
 		result = announcedNew

@@ -1092,3 +1092,10 @@ func TestEstimateList(t *testing.T) {
 		}
 	}
 }
+
+func mkdir(t testing.TB, path string) {
+	t.Helper()
+	if err := os.Mkdir(path, 0o700); err != nil {
+		t.Fatal(err)
+	}
+}
