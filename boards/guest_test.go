@@ -9,10 +9,12 @@ import (
 	"net/netip"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
 
+	"github.com/fabricionaweb/pico-tracker/internal/bep15"
 	"golang.org/x/sys/unix"
 )
 
@@ -76,6 +78,9 @@ func guest() error {
 		return fmt.Errorf("IPv6: %w\n%s", err, t.log())
 	}
 	fmt.Println(verdict + "IPv6 serves")
+	if err := spacedAnnounces(t, four); err != nil {
+		return fmt.Errorf("spaced announces: %w\n%s", err, t.log())
+	}
 	if err := countDrops(t.port); err != nil {
 		return err
 	}
@@ -98,6 +103,64 @@ func guest() error {
 	}
 	fmt.Println(verdict + "SIGTERM ends it with 0")
 	return nil
+}
+
+// spacedAnnounces says what an announce of 50 peers costs when there are 20 a
+// second: the processor time of all threads, kernel and runtime included.
+func spacedAnnounces(t *tracker, h bep15.InfoHash) error {
+	const announces, rate = 200, 20
+	var clients []*client
+	for range 60 {
+		c, err := dial(pair4[0], t.port)
+		if err != nil {
+			return err
+		}
+		defer c.close()
+		if _, err := c.announce(h, 1); err != nil {
+			return err
+		}
+		clients = append(clients, c)
+	}
+	pace := time.NewTicker(time.Second / rate)
+	defer pace.Stop()
+	<-pace.C
+	before, err := processorTime(t.cmd.Process.Pid)
+	if err != nil {
+		return err
+	}
+	for i := range announces {
+		<-pace.C
+		if a, err := clients[i%len(clients)].announce(h, 1); err != nil || len(a.peers) != 50 {
+			return fmt.Errorf("announce %d: %d peers, %w", i, len(a.peers), err)
+		}
+	}
+	after, err := processorTime(t.cmd.Process.Pid)
+	if err != nil {
+		return err
+	}
+	fmt.Printf("%s%d announces a second cost %.0f us each\n", verdict, rate, float64((after-before).Microseconds())/announces)
+	return nil
+}
+
+// processorTime is what all threads of a process have used.
+func processorTime(pid int) (sum time.Duration, err error) {
+	threads, err := filepath.Glob("/proc/" + strconv.Itoa(pid) + "/task/*/schedstat")
+	if err != nil {
+		return 0, err
+	}
+	for _, path := range threads {
+		b, err := os.ReadFile(path)
+		if err != nil {
+			return 0, err
+		}
+		first, _, _ := strings.Cut(string(b), " ")
+		ns, err := strconv.ParseInt(first, 10, 64)
+		if err != nil {
+			return 0, fmt.Errorf("%s: %q", path, b)
+		}
+		sum += time.Duration(ns)
+	}
+	return sum, nil
 }
 
 // checkClock sets the machine's clock forth and back, as boards without a battery
