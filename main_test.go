@@ -449,8 +449,9 @@ func TestProgramLogs(t *testing.T) {
 		if !debug && len(got) != 0 {
 			t.Errorf("logged: %q", got)
 		}
-		want := []string{"error: connection ID, 98 bytes in, 47 out", "connect, 16 bytes in, 16 out", "announce, new, 98 bytes in, 20 out",
-			"connect, 16 bytes in, 16 out", "announce, stopped, 98 bytes in, 20 out"}
+		seeder, stopped := "; "+digits(0)+" seeder, port 1", "; "+digits(0)+" stopped, port 1"
+		want := []string{"error: connection ID, 98 bytes in, 47 out" + seeder, "connect, 16 bytes in, 16 out", "announce, new, 98 bytes in, 20 out" + seeder,
+			"connect, 16 bytes in, 16 out", "announce, stopped, 98 bytes in, 20 out" + stopped}
 		if len(got) < len(want) && debug {
 			t.Fatalf("logged: %q", got)
 		}

@@ -170,8 +170,16 @@ func (a *asker) announce(what string, h *bep15.InfoHash, event byte) error {
 		case event == bep15.EventStopped:
 			return "", nil
 		}
-		return field(reply[8:], "seeder") + ", " + field(reply[4:], "leecher") + ", " + counted(uint64(len(peers)/size), "peer") + " given, again in " +
-			ageText(seconds(interval)), nil
+		w := words(field(reply[8:], "seeder") + ", " + field(reply[4:], "leecher") + ", ")
+		w.add(counted(uint64(len(peers)/size), "peer"))
+		w.add(" given, again in ")
+		w.add(ageText(seconds(interval)))
+		for ; len(peers) > 0; peers = peers[size:] {
+			port := binary.BigEndian.Uint16(peers[size-2:])
+			w.add("\n  ")
+			w.add(ipaddr.Endpoint{Addr: ipaddr.Addr{IP: string(peers[:size-2])}, Port: port}.String())
+		}
+		return string(w), nil
 	})
 }
 

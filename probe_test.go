@@ -225,14 +225,22 @@ func TestProbeScrapeAndAnnounce(t *testing.T) {
 			case req[83] == bep15.EventStopped:
 				return reply(req, bep15.ActionAnnounce, 900, 3, 4)
 			}
-			return append(reply(req, bep15.ActionAnnounce, 905, 5, 3), make([]byte, 7*c.peers)...)
+			peers := make([]byte, 7*c.peers)
+			for i := range 7 {
+				peers[(i+1)*c.peers-1] = byte(i) // the port
+			}
+			return append(reply(req, bep15.ActionAnnounce, 905, 5, 3), peers...)
 		})
 		out, err := runProbe(c.target, port, "-probe-scrape", probedHash, "-probe-announce", probedHash)
 		to := regexp.QuoteMeta(c.target) + `:\d+`
+		given := ""
+		for i := range 7 {
+			given += "  " + regexp.QuoteMeta(map[int]string{6: "0.0.0.0:", 18: "[::]:"}[c.peers]) + strconv.Itoa(i) + "\n"
+		}
 		want := `^` + to + ` answers the connect in \d+\.\d\d ms
 ` + to + ` answers the scrape in \d+\.\d\d ms: 3 seeders, 4 leechers, 12 downloads
 ` + to + ` answers the announce in \d+\.\d\d ms: 3 seeders, 5 leechers, 7 peers given, again in 15m5s
-` + to + ` answers the stop in \d+\.\d\d ms
+` + given + to + ` answers the stop in \d+\.\d\d ms
 $`
 		if err != nil || !regexp.MustCompile(want).MatchString(out) {
 			t.Errorf("%s: %v, %q", c.network, err, out)

@@ -231,10 +231,8 @@ var roleNames = [...]string{"leecher", "seeder"}
 
 // hash returns the text of an info hash, until the next call.
 func (p *sheet) hash(h *bep15.InfoHash) string {
-	const digits = "0123456789abcdef"
-	for i, b := range h {
-		p.digits[2*i], p.digits[2*i+1] = digits[b>>4], digits[b&15]
-	}
+	w := words(p.digits[:0])
+	w.hex(h[:])
 	return unsafe.String(&p.digits[0], len(p.digits))
 }
 
@@ -494,6 +492,14 @@ func (w *words) count(before string, n uint64, after string) {
 	w.add(before)
 	w.number(n)
 	w.add(after)
+}
+
+// hex adds bytes as hexadecimal digits.
+func (w *words) hex(b []byte) {
+	const digits = "0123456789abcdef"
+	for _, c := range b {
+		*w = append(*w, digits[c>>4], digits[c&15])
+	}
 }
 
 // right adds s at the right of a column.

@@ -64,10 +64,7 @@ func readTorrent(name string) (*metainfo.Torrent, error) {
 
 // hashLine appends a line of a list: the info hash, and what the torrent is.
 func hashLine(w *words, hash []byte, t *metainfo.Torrent) {
-	const digits = "0123456789abcdef"
-	for _, b := range hash {
-		*w = append(*w, digits[b>>4], digits[b&15])
-	}
+	w.hex(hash)
 	w.add(" # ")
 	if t.Name == "" {
 		w.add("no name")

@@ -69,7 +69,7 @@ func answer[K peerKey](w *worker, n int) {
 		}
 		h.count.record(v, len(req), len(out))
 		if w.log.Verbose {
-			w.log.Debug(source(&from), ": ", verdictInfo[v].name, ", ", strconv.Itoa(len(req)), " bytes in, ", strconv.Itoa(len(out)), " out")
+			w.log.Debug(source(&from), ": ", verdictInfo[v].name, ", ", strconv.Itoa(len(req)), " bytes in, ", strconv.Itoa(len(out)), " out", describe(req))
 		}
 	}
 	h.count.sendFailed += uint64(s.Flush(n))
@@ -100,6 +100,27 @@ func (w *worker) prefetchBatch(n int) {
 
 // datagramSizes are the sizes of requests and replies.
 var datagramSizes = udp.Sizes{MaxRequest: maxRequest, MaxReply: maxReply}
+
+// describe returns what an announce is about, for -debug: the info hash, the role
+// and the port of the peer. Other requests have none.
+func describe(req []byte) string {
+	if len(req) < bep15.AnnounceSize || bep15.Action(req) != bep15.ActionAnnounce {
+		return ""
+	}
+	a := bep15.ParseAnnounce(req)
+	role := " leecher"
+	switch {
+	case a.Event == bep15.EventStopped:
+		role = " stopped"
+	case a.Left == 0:
+		role = " seeder"
+	}
+	w := words("; ")
+	w.hex(a.InfoHash[:])
+	w.add(role)
+	w.count(", port ", uint64(a.Port[0])<<8|uint64(a.Port[1]), "")
+	return string(w)
+}
 
 // source is a peer key in words.
 func source[K peerKey](k *K) string {
