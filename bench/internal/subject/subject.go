@@ -233,9 +233,9 @@ func (b *Bench) aquatic(port string, o Options) (*exec.Cmd, error) {
 	config := filepath.Join(b.dir, "aquatic-"+port+".toml")
 	text := "socket_workers = 1\nlog_level = \"error\"\n[network]\n"
 	if o.V6 {
-		text += "use_ipv4 = false\naddress_ipv6 = \"[::]:" + port + "\"\n"
+		text += "only_ipv6 = true\naddress = \"[::]:" + port + "\"\n"
 	} else {
-		text += "use_ipv6 = false\naddress_ipv4 = \"0.0.0.0:" + port + "\"\n"
+		text += "address = \"0.0.0.0:" + port + "\"\n"
 	}
 	if err := os.WriteFile(config, []byte(text), 0o644); err != nil {
 		return nil, err
