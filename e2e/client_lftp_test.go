@@ -10,7 +10,7 @@ import (
 )
 
 // lftp is a shell. It seeds for as long as it runs, and sends no stopped event when
-// it is ended.
+// it is ended. Over IPv6 it sends requests of action 4, which is not in BEP 15.
 var lftp = &client{
 	name:    "lftp",
 	version: []string{"lftp", "--version"},
