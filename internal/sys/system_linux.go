@@ -201,10 +201,16 @@ func (r *AtomicFile) Write(b []byte) error {
 	if err == nil {
 		_, _, errno = unix.Syscall6(unix.SYS_RENAMEAT2, atFDCWD, uintptr(unsafe.Pointer(&r.temporary[0])),
 			atFDCWD, uintptr(unsafe.Pointer(&r.path[0])), 0, 0)
-		if errno == 0 {
+		switch errno {
+		case 0:
 			return nil
+		case unix.ENOSYS: // before Linux 3.15
+			if err = unix.Rename(string(r.temporary[:len(r.temporary)-1]), string(r.path[:len(r.path)-1])); err == nil {
+				return nil
+			}
+		default:
+			err = errno
 		}
-		err = errno
 	}
 	r.unlink(r.temporary)
 	return err
