@@ -202,7 +202,7 @@ func TestZeroAllocs(t *testing.T) {
 		})
 		c := netip.MustParseAddrPort("192.0.2.2:1")
 		s.announce(c, fields{hash: 1000, port: 1})
-		k := &maintenance{tracker: s.tracker, clock: newClock(), log: &logger.Logger{}}
+		k := &maintenance{tracker: s.tracker, clock: newClock(), log: &logger.Logger{}, ticked: s.now.mono, sweptAt: s.now.mono}
 		now := s.now
 		none(t, func() {
 			for i := 0; i < 50; i++ {

@@ -30,9 +30,10 @@ type maintenance struct {
 	log      *logger.Logger
 	manager  *sdnotify.Notifier
 
-	wakeup peerAlarm
-	ticked seconds // when tick was called last
-	hurry  bool    // wakeup rang since then
+	wakeup  peerAlarm
+	ticked  seconds // when tick was called last
+	sweptAt seconds // when the sweep was last in time
+	hurry   bool    // wakeup rang since then
 
 	cursor          uint32 // the page to sweep next
 	sweeps          uint64 // over all pages
@@ -91,6 +92,13 @@ func (m *maintenance) tick(now timestamp) {
 	case used > 0:
 		share = sweepShare(end, elapsed, m.tracker.sweepPeriod())
 	}
+	oldest, late := m.oldestPeer(now)
+	if late = late && used > 0; late {
+		// No block may move to a page that this sweep has passed.
+		s.compactionPaused.Store(true)
+		s.quiesce()
+	}
+	removed := 0
 	for ; share > 0; share-- {
 		if m.cursor++; m.cursor >= end {
 			m.cursor = 1
@@ -99,10 +107,20 @@ func (m *maintenance) tick(now timestamp) {
 			}
 			m.sweeps++
 		}
-		s.sweep(m.cursor, now.mono, ttl)
+		if late {
+			removed += s.sweepLate(m.cursor, now.mono, ttl, oldest)
+		} else {
+			s.sweep(m.cursor, now.mono, ttl)
+		}
 		// Who waits for the processor has it between two pages.
 		runtime.Gosched()
 	}
+	if late {
+		s.compactionPaused.Store(false)
+		m.log.Warn("the tracker did not run for ", ageText(now.mono-m.sweptAt), ": ",
+			counted(uint64(removed), "peer"), " removed that are too old or of unknown age")
+	}
+	m.sweptAt = now.mono
 	m.swept += time.Since(started)
 	if resident > 0 {
 		s.trim(now.mono, idleBefore, trimPages*int(min(elapsed, maxSweepWait)))
@@ -122,6 +140,18 @@ func (m *maintenance) tick(now timestamp) {
 	if now.mono-m.shown >= m.reportEvery() {
 		m.writeReport(now)
 	}
+}
+
+// oldestPeer returns how old a stored peer may be, and whether the sweep is so
+// late that the stamp of such a peer may have wrapped: after SIGSTOP, or on a
+// machine that was suspended. The sweep then looks at all pages, because it is
+// later than a pass.
+func (m *maintenance) oldestPeer(now timestamp) (age seconds, late bool) {
+	age, unit := m.tracker.maxAge(), m.tracker.store.unit
+	if since, pass := now.mono-m.sweptAt, m.tracker.sweepPeriod(); since > pass {
+		age += min(since-pass, 1<<30)
+	}
+	return age, (age+unit-1)/unit >= stampSpan
 }
 
 // sweepShare returns how many of a store's pages, which end before end, the
@@ -153,7 +183,8 @@ func (m *maintenance) wait(now seconds) seconds {
 	used, _, resident := pool.usage()
 	switch {
 	case used > 0:
-		until(m.ticked + min(maxSweepWait, m.tracker.sweepPeriod()*sweepBatch/seconds(pool.highWater())))
+		pass := m.tracker.sweepPeriod()
+		until(m.ticked + min(maxSweepWait, pass, pass*sweepBatch/seconds(pool.highWater())))
 	case resident > 0:
 		until(m.ticked + maxSweepWait) // until the system has it back
 	}
@@ -271,7 +302,7 @@ func (m *maintenance) purge(now timestamp) {
 // a summary logged. Who sets one of them rings m.wakeup.
 func (m *maintenance) run(quit, hup, ask *atomic.Bool) {
 	now := m.clock.now()
-	m.ticked = now.mono
+	m.ticked, m.sweptAt = now.mono, now.mono
 	m.writeReport(now)
 	next := timer.New(time.Second)
 	defer next.Stop()
@@ -298,7 +329,8 @@ func (m *maintenance) run(quit, hup, ask *atomic.Bool) {
 // sleep waits until something is due, which it reports, or until wake.
 func (m *maintenance) sleep(next *timer.Timer) (due bool) {
 	limit := manyPeers
-	if used, _, _ := m.tracker.store.pool.usage(); used == 0 {
+	used, _, _ := m.tracker.store.pool.usage()
+	if used == 0 {
 		limit = 1
 	}
 	m.wakeup.limit.Store(limit)
@@ -309,10 +341,19 @@ func (m *maintenance) sleep(next *timer.Timer) (due bool) {
 	next.Reset(time.Duration(wait) * time.Second)
 	select {
 	case <-next.C:
-		return true
+		due = true
 	case <-m.wakeup.alarm:
 		m.hurry = true
-		return false
+	}
+	m.noteAwake(used == 0, m.clock.now().mono)
+	return due
+}
+
+// noteAwake notes the end of a sleep. wasEmpty says that nothing was stored when
+// it began: then there is no old peer.
+func (m *maintenance) noteAwake(wasEmpty bool, now seconds) {
+	if wasEmpty {
+		m.sweptAt = now
 	}
 }
 

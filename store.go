@@ -496,14 +496,24 @@ func (s *store) eachBlock(i uint32, now seconds, f func(sh *shard, c class, r re
 // is up to two units later. A block can move to a page that the sweep has
 // passed; the next pass finds it.
 func (s *store) sweep(i uint32, now, ttl seconds) (expired int) {
+	return s.sweepLate(i, now, ttl, ttl)
+}
+
+// sweepLate is sweep if peers may be as old as oldest. It also removes the peers
+// whose stamp may have wrapped: an old peer cannot be told from a new one.
+func (s *store) sweepLate(i uint32, now, ttl, oldest seconds) (expired int) {
 	var stamp meta
-	most := (ttl + s.unit - 1) / s.unit
+	most, wrapped := (ttl+s.unit-1)/s.unit, (oldest+s.unit-1)/s.unit
 	was := s.expired
+	isGone := func(m meta) bool {
+		age := m.age(stamp)
+		return age > most || age+stampSpan <= wrapped
+	}
 	gone4 := func(pe *peer[key4]) bool {
-		return s.countIfGone(&s.expired[0], sourceOf(&pe.key), pe.meta.age(stamp) > most)
+		return s.countIfGone(&s.expired[0], sourceOf(&pe.key), isGone(pe.meta))
 	}
 	gone6 := func(pe *peer[key6]) bool {
-		return s.countIfGone(&s.expired[1], sourceOf(&pe.key), pe.meta.age(stamp) > most)
+		return s.countIfGone(&s.expired[1], sourceOf(&pe.key), isGone(pe.meta))
 	}
 	s.eachBlock(i, now, func(sh *shard, c class, r ref) {
 		// A worker may have stored a later time than now. A stamp from the

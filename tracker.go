@@ -147,9 +147,8 @@ func (t *tracker) publishAddrs() {
 // stampUnit(interval).
 func newTracker(s *store, interval seconds) *tracker {
 	t := &tracker{store: s, interval: interval, scopes: true, scrapeLimit: maxScrapeHashes}
-	// This is the greatest age at which a sweep can see a peer. If the stamp
-	// wrapped before, the peer would stay for ever.
-	if t.ttl(0)+2*s.unit+2*t.sweepPeriod() >= stampSpan*s.unit {
+	// If the stamp wrapped before, the peer would stay for ever.
+	if t.maxAge() >= stampSpan*s.unit {
 		panic("tracker: stamps wrap before the sweep sees them")
 	}
 	return t
@@ -161,6 +160,9 @@ func stampUnit(interval seconds) seconds { return (interval + 23) / 24 }
 // sweepPeriod returns how long the sweep takes to visit every page. A block
 // that moves to a visited page is seen in the next pass.
 func (t *tracker) sweepPeriod() seconds { return max(t.interval/16, 4) }
+
+// maxAge returns the greatest age at which a sweep that is in time sees a peer.
+func (t *tracker) maxAge() seconds { return t.ttl(0) + 2*t.store.unit + 2*t.sweepPeriod() }
 
 // ttl returns the time to live of a peer. fill is how much of the pool is in
 // use, in parts of 1024.
