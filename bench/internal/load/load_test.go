@@ -186,6 +186,22 @@ func TestRunAtKeepsTheRate(t *testing.T) {
 	}
 }
 
+func TestRunPacedKeepsTheRate(t *testing.T) {
+	_, g, stop := startFake(t, answer)
+	defer stop()
+	w := Workload{Population: population.Swarms(1, 10), Announces: 1}
+	if _, err := g.Register(w.Population); err != nil {
+		t.Fatal(err)
+	}
+	r, err := g.RunPaced(w, 500, 200*time.Millisecond)
+	if err != nil || r.Announce.Answered != 100 || r.Elapsed < 198*time.Millisecond {
+		t.Errorf("%d announces answered in %v, want 100 in 200 ms: %v", r.Announce.Answered, r.Elapsed, err)
+	}
+	if _, err := g.RunPaced(w, 0, time.Second); err == nil {
+		t.Error("a rate of 0 was taken")
+	}
+}
+
 func TestRefusedAndMalformed(t *testing.T) {
 	announces := 0
 	_, g, stop := startFake(t, func(action uint32, request []byte) []byte {

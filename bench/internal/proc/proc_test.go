@@ -72,3 +72,27 @@ func TestPinThread(t *testing.T) {
 		t.Errorf("pinned to %v, not %v: %v", got, one, err)
 	}
 }
+
+// TestContextSwitches: a thread that sleeps is switched, and a process that does
+// not exist has no threads.
+func TestContextSwitches(t *testing.T) {
+	before, threads, err := ContextSwitches(os.Getpid())
+	if err != nil || threads < 1 {
+		t.Fatalf("%d threads, %v", threads, err)
+	}
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	for range 10 {
+		pause := unix.NsecToTimespec(1e6)
+		if err := unix.Nanosleep(&pause, nil); err != nil && err != unix.EINTR {
+			t.Fatal(err)
+		}
+	}
+	after, _, err := ContextSwitches(os.Getpid())
+	if err != nil || after-before < 10 {
+		t.Errorf("%d switches while a thread slept 10 times: %v", after-before, err)
+	}
+	if _, _, err := ContextSwitches(1 << 30); err == nil {
+		t.Error("a process that does not exist was counted")
+	}
+}
