@@ -109,7 +109,6 @@ type peer struct {
 }
 
 func (p *peer) state() string              { return p.dir + ".state" }
-func (p *peer) file() string               { return p.fileOf(p.torrent) }
 func (p *peer) fileOf(tor *torrent) string { return filepath.Join(p.dir, tor.name) }
 
 // seed runs a client that has the torrent's file; options go to its command line.

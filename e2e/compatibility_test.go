@@ -183,8 +183,17 @@ func TestClientsDocument(t *testing.T) {
 	}
 }
 
-func testClientSeeds(t *testing.T, e expectation) {
+// newPatientLab makes a lab for clients that take long to start while others use
+// the processor, such as Deluge's console.
+func newPatientLab(t *testing.T) *lab {
+	t.Helper()
 	l := newLab(t)
+	l.patience = 2 * patience
+	return l
+}
+
+func testClientSeeds(t *testing.T, e expectation) {
+	l := newPatientLab(t)
 	tr := l.host("tracker", ipv4).tracker()
 	seen := tr.capture()
 	probe := l.host("probe", ipv4).probe(tr.address(ipv4))
@@ -200,7 +209,7 @@ func testClientLeeches(t *testing.T, e expectation) { testDownload(t, e, private
 func testClientMagnet(t *testing.T, e expectation)  { testDownload(t, e, public, true) }
 
 func testDownload(t *testing.T, e expectation, privacy int, magnet bool) {
-	l := newLab(t)
+	l := newPatientLab(t)
 	tr := l.host("tracker", ipv4).tracker()
 	seen := tr.capture()
 	probe := l.host("probe", ipv4).probe(tr.address(ipv4))
@@ -249,7 +258,7 @@ func noRefusals(seen *capture, p *peer) {
 // testClientIPv6 has a seeder on hosts that have only IPv6. A client that asks no
 // tracker over IPv6 is expected to use the torrent's other tracker instead.
 func testClientIPv6(t *testing.T, e expectation) {
-	l := newLab(t)
+	l := newPatientLab(t)
 	if !e.ipv6 {
 		tr := l.host("tracker", dual).tracker()
 		seen := tr.capture()
@@ -278,7 +287,7 @@ func testClientIPv6(t *testing.T, e expectation) {
 // testClientMany has a client that seeds many torrents: it announces all of them
 // at its start, no error comes, and it reports all as stopped at its end.
 func testClientMany(t *testing.T, e expectation) {
-	l := newLab(t)
+	l := newPatientLab(t)
 	tr := l.host("tracker", ipv4).tracker()
 	seen := tr.capture()
 	probe := l.host("probe", ipv4).probe(tr.address(ipv4))
@@ -307,7 +316,7 @@ func testClientMany(t *testing.T, e expectation) {
 
 // testClientRefused has a client with a torrent that is not on the whitelist.
 func testClientRefused(t *testing.T, e expectation) {
-	l := newLab(t)
+	l := newPatientLab(t)
 	h := l.host("tracker", ipv4)
 	list := filepath.Join(l.dir, "list")
 	if err := os.WriteFile(list, []byte(strings.Repeat("0", 40)+"\n"), 0o644); err != nil {
