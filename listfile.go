@@ -4,12 +4,12 @@ import (
 	"bytes"
 	"errors"
 	"io"
-	"strings"
 	"unsafe"
 
 	"github.com/fabricionaweb/pico-tracker/internal/bep15"
 	"github.com/fabricionaweb/pico-tracker/internal/metainfo"
 	"github.com/fabricionaweb/pico-tracker/internal/sys"
+	"github.com/fabricionaweb/pico-tracker/internal/textutil"
 )
 
 // This file reads what an access list is made of: list files, .torrent files
@@ -41,19 +41,23 @@ const (
 	entryList
 )
 
-// kindOfEntry looks at the suffix. Hidden files are ignored: programs use them
+// kindOfEntry looks at the suffix, in upper or lower case. Hidden files are ignored: programs use them
 // for files that they are still writing.
 func kindOfEntry(name string) entryKind {
 	has := func(suffix string) bool {
 		n := len(name) - len(suffix)
-		return n > 0 && strings.EqualFold(name[n:], suffix)
+		if n <= 0 {
+			return false
+		}
+		rest, ok := textutil.CutPrefixFold(name[n:], suffix)
+		return ok && rest == ""
 	}
 	switch {
 	case name[0] == '.':
 		return entryIgnored
-	case has(".torrent"):
+	case has(".TORRENT"):
 		return entryTorrent
-	case has(".txt"), has(".list"):
+	case has(".TXT"), has(".LIST"):
 		return entryList
 	}
 	return entryIgnored
@@ -228,5 +232,5 @@ func parseLine(line []byte) (hashes []bep15.InfoHash, name string, err error) {
 	if err != nil {
 		return nil, "", err
 	}
-	return []bep15.InfoHash{h}, strings.TrimLeft(rest, " \t,;|#-"), nil
+	return []bep15.InfoHash{h}, textutil.TrimLeft(rest, " \t,;|#-"), nil
 }

@@ -124,18 +124,12 @@ func hasTracker(t *metainfo.Torrent, url string) bool {
 // comparableURL returns what makes one tracker differ from another. The path of
 // a UDP tracker's address does not.
 func comparableURL(url string) string {
-	lower := textutil.Map(url, func(c byte) byte {
-		if 'A' <= c && c <= 'Z' {
-			c += 'a' - 'A'
-		}
-		return c
-	})
-	rest, ok := strings.CutPrefix(lower, "udp://")
+	rest, ok := textutil.CutPrefixFold(url, "UDP://")
 	if !ok {
 		return url
 	}
 	host, _, _ := strings.Cut(rest, "/")
-	return "udp://" + host
+	return textutil.Map(host, textutil.Upper)
 }
 
 // addTracker writes a tracker into .torrent files: into copies that end in
@@ -198,39 +192,43 @@ func addTrackerTo(name, url string, inPlace bool) (to string, err error) {
 // stay as they are.
 func withTracker(text []byte, t *metainfo.Torrent, url string) []byte {
 	var w words
-	str := func(s string) {
-		w.count("", uint64(len(s)), ":")
-		w.add(s)
-	}
-	tier := func(s string) {
-		w.add("l")
-		str(s)
-		w.add("e")
-	}
 	at := int64(1) // behind the "d"
 	switch {
 	case len(t.Lists) > 0:
 		at = t.ListsPart.To - 1 // before the "e"
-		tier(url)
+		w.tier(url)
 	case t.Announce == "" && t.AnnouncePart.To == 0:
-		str("announce")
-		str(url)
+		w.bencode("announce")
+		w.bencode(url)
 	case t.ListsPart.To != 0: // empty: clients would ignore the other one
 		at = t.ListsPart.To - 1
-		tier(t.Announce)
-		tier(url)
+		w.tier(t.Announce)
+		w.tier(url)
 	default:
 		at = t.AnnouncePart.To
-		str("announce-list")
+		w.bencode("announce-list")
 		w.add("l")
-		tier(t.Announce)
-		tier(url)
+		w.tier(t.Announce)
+		w.tier(url)
 		w.add("e")
 	}
 	after := make([]byte, 0, len(text)+len(w))
 	after = append(after, text[:at]...)
 	after = append(after, w...)
 	return append(after, text[at:]...)
+}
+
+// bencode adds a string as a .torrent file has it.
+func (w *words) bencode(s string) {
+	w.count("", uint64(len(s)), ":")
+	w.add(s)
+}
+
+// tier adds a list of one tracker.
+func (w *words) tier(url string) {
+	w.add("l")
+	w.bencode(url)
+	w.add("e")
 }
 
 // replaceContent writes a new file with the mode of the file name, and renames it to

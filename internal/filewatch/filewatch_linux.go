@@ -8,6 +8,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/fabricionaweb/pico-tracker/internal/textutil"
 )
 
 // This file watches a path with inotify. It watches the directory of each part
@@ -146,9 +148,9 @@ func (w *watcher) arm() {
 func (w *watcher) walk() {
 	dir, rest := "/", w.path
 	for step := 0; step < maxSteps; step++ {
-		rest = strings.TrimLeft(rest, "/")
+		rest = textutil.TrimLeft(rest, "/")
 		part, after, _ := strings.Cut(rest, "/")
-		after = strings.TrimLeft(after, "/")
+		after = textutil.TrimLeft(after, "/")
 		if part == "." {
 			rest = after
 			continue
@@ -157,7 +159,7 @@ func (w *watcher) walk() {
 			w.add(dir, "", anyName)
 			return
 		}
-		here := strings.TrimRight(dir, "/") + "/" + part
+		here := strings.TrimSuffix(dir, "/") + "/" + part
 		if part == ".." {
 			dir, rest = here, after
 			continue

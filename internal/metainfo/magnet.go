@@ -3,6 +3,8 @@ package metainfo
 import (
 	"errors"
 	"strings"
+
+	"github.com/fabricionaweb/pico-tracker/internal/textutil"
 )
 
 // This file reads info hashes as people write them: as hexadecimal digits, and
@@ -20,28 +22,29 @@ var (
 // ParseMagnet reads a magnet link: its info hashes and its name ("dn"), which is
 // not safe to print.
 func ParseMagnet(link string) (*Torrent, error) {
-	if len(link) < len(MagnetPrefix) || !strings.EqualFold(link[:len(MagnetPrefix)], MagnetPrefix) {
+	rest, ok := textutil.CutPrefixFold(link, "MAGNET:?")
+	if !ok {
 		return nil, ErrMagnet
 	}
 	t := &Torrent{}
-	for rest := link[len(MagnetPrefix):]; rest != ""; {
+	for rest != "" {
 		var parameter string
 		parameter, rest, _ = strings.Cut(rest, "&")
 		rest = strings.TrimPrefix(rest, "amp;") // copied from a web page's source
 		key, value, _ := strings.Cut(parameter, "=")
 		key, number, _ := strings.Cut(key, ".") // xt.1, xt.2
-		if strings.Trim(number, "0123456789") != "" {
+		if textutil.TrimLeft(number, "0123456789") != "" {
 			continue
 		}
 		value = unescape(value)
-		switch strings.ToLower(key) {
-		case "xt":
+		switch textutil.Map(key, textutil.Upper) {
+		case "XT":
 			t.topic(value)
-		case "dn":
+		case "DN":
 			if t.Name == "" {
 				t.Name = value[:min(len(value), MaxName)]
 			}
-		case "tr":
+		case "TR":
 			if len(value) > MaxURL {
 				break
 			}
@@ -61,17 +64,12 @@ func ParseMagnet(link string) (*Torrent, error) {
 // topic reads an exact topic. One of another kind is ignored, as are a second
 // one of the same kind and one that is malformed.
 func (t *Torrent) topic(v string) {
-	const btih, btmh = "urn:btih:", "urn:btmh:1220" // 0x12 is SHA-256, 0x20 its 32 bytes
-	switch {
-	case len(v) > len(btih) && strings.EqualFold(v[:len(btih)], btih):
-		v = v[len(btih):]
-		if !t.HasV1 {
-			t.HasV1 = len(v) == 40 && parseHex(v, t.V1[:]) || len(v) == 32 && parseBase32(v, &t.V1)
-		}
-	case len(v) == len(btmh)+64 && strings.EqualFold(v[:len(btmh)], btmh):
-		if !t.HasV2 {
-			t.HasV2 = parseHex(v[len(btmh):], t.V2[:])
-		}
+	if digits, ok := textutil.CutPrefixFold(v, "URN:BTIH:"); ok && !t.HasV1 {
+		t.HasV1 = len(digits) == 40 && parseHex(digits, t.V1[:]) || len(digits) == 32 && parseBase32(digits, &t.V1)
+	}
+	// 0x12 is SHA-256, 0x20 its 32 bytes.
+	if digits, ok := textutil.CutPrefixFold(v, "URN:BTMH:1220"); ok && !t.HasV2 {
+		t.HasV2 = len(digits) == 64 && parseHex(digits, t.V2[:])
 	}
 }
 
@@ -133,7 +131,7 @@ func parseBase32(s string, dst *Hash) bool {
 
 // unescape decodes the percent-encoding of a value. What is malformed stays.
 func unescape(s string) string {
-	if !strings.ContainsAny(s, "%+") {
+	if strings.IndexByte(s, '%') < 0 && strings.IndexByte(s, '+') < 0 {
 		return s
 	}
 	b := make([]byte, 0, len(s))

@@ -2,7 +2,10 @@
 // functions for case in package strings bring the tables of Unicode with them.
 package textutil
 
-import "strconv"
+import (
+	"strconv"
+	"strings"
+)
 
 // Map replaces every byte of s.
 func Map(s string, f func(c byte) byte) string {
@@ -20,6 +23,28 @@ func Upper(c byte) byte {
 		c -= 'a' - 'A'
 	}
 	return c
+}
+
+// CutPrefixFold returns s without a prefix, which may differ in the case of ASCII
+// letters. The prefix must be in upper case.
+func CutPrefixFold(s, prefix string) (rest string, ok bool) {
+	if len(s) < len(prefix) {
+		return s, false
+	}
+	for i := range len(prefix) {
+		if Upper(s[i]) != prefix[i] {
+			return s, false
+		}
+	}
+	return s[len(prefix):], true
+}
+
+// TrimLeft returns s without the leading bytes that are in cut.
+func TrimLeft(s, cut string) string {
+	for len(s) > 0 && strings.IndexByte(cut, s[0]) >= 0 {
+		s = s[1:]
+	}
+	return s
 }
 
 // Printable returns a name of unknown origin as it can be shown in a line of
