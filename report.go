@@ -81,10 +81,10 @@ type sheet struct {
 // fill makes the sheet that of r.
 func (p *sheet) fill(r *report) {
 	p.text = p.text[:0]
-	p.metric("build_info", gauge, "The version that runs.")
+	p.metric("build_info", gauge, "Version of the tracker.")
 	p.sample(1, "version", r.version)
-	p.single("uptime_seconds", gauge, "Time since the start, by a clock that nobody sets.", uint64(r.uptime))
-	p.single("stats_interval_seconds", gauge, "Time between two of these reports.", uint64(r.every))
+	p.single("uptime_seconds", gauge, "Seconds since the start, by the monotonic clock.", uint64(r.uptime))
+	p.single("stats_interval_seconds", gauge, "Seconds between two reports (-stats-interval).", uint64(r.every))
 
 	if r.external[0]+r.external[1] != "" {
 		p.metric("external_info", gauge, "Public address and port of the tracker (-external-ip).")
@@ -97,32 +97,32 @@ func (p *sheet) fill(r *report) {
 	}
 
 	p.metric("received_datagrams_total", counter,
-		"Datagrams that the kernel handed over: connects, announces, scrapes, errors and drops together.")
+		"Datagrams received: the sum of connects, announces, scrapes, errors and drops.")
 	for i := range r.families {
 		if f := p.of(r, i); f != nil {
 			p.sample(f.sum().datagrams)
 		}
 	}
-	p.verdicts(r, "connects_total", "Connects that were answered.", "connect", outcomeAnswered, "result")
-	p.verdicts(r, "announces_total", "Announces that were answered, by what became of the peer; full and share: it is not stored.",
+	p.verdicts(r, "connects_total", "Connects answered.", "connect", outcomeAnswered, "result")
+	p.verdicts(r, "announces_total", "Announces answered. With result full or share the peer is not stored: no room, or too many peers from its address.",
 		"announce", outcomeAnswered, "result")
-	p.verdicts(r, "scrapes_total", "Scrapes that were answered.", "scrape", outcomeAnswered, "result")
-	p.verdicts(r, "errors_total", "Requests that got an error for an answer.", "", outcomeError, "reason")
-	p.verdicts(r, "drops_total", "Datagrams that got no answer.", "", outcomeDropped, "reason")
-	p.metric("received_bytes_total", counter, "Bytes of the datagrams received, without headers. What is longer than any request is cut.")
+	p.verdicts(r, "scrapes_total", "Scrapes answered.", "scrape", outcomeAnswered, "result")
+	p.verdicts(r, "errors_total", "Requests answered with an error.", "", outcomeError, "reason")
+	p.verdicts(r, "drops_total", "Datagrams without a reply.", "", outcomeDropped, "reason")
+	p.metric("received_bytes_total", counter, "Bytes of UDP payload received. Of a datagram longer than any request, only the first part counts.")
 	p.bytes(r, false)
-	p.metric("sent_bytes_total", counter, "Bytes of the answers, without headers.")
+	p.metric("sent_bytes_total", counter, "Bytes of UDP payload in replies.")
 	p.bytes(r, true)
-	p.metric("send_failures_total", counter, "Answers that the kernel refused to send; they are counted as answers too.")
+	p.metric("send_failures_total", counter, "Replies that the kernel refused to send. They also count as connects, announces, scrapes or errors.")
 	for i := range r.families {
 		if f := p.of(r, i); f != nil {
 			p.sample(f.sendFailed)
 		}
 	}
-	p.metric("kernel_drops_total", counter, "Datagrams that the kernel dropped before they were received. "+
-		"buffer: no room in the receive buffer. filter: can be no request, or the checksum is wrong. "+
-		"The kernel has one number for both; buffer is as many of them as it counts receive buffers run over, "+
-		"which it does for all programs of the network namespace. unknown: /proc is hidden from the tracker.")
+	p.metric("kernel_drops_total", counter, "Datagrams that the kernel dropped before the tracker received them. "+
+		"buffer: the receive buffer was full. filter: not a request, or a wrong checksum. "+
+		"The kernel has one number for both. buffer is estimated from the number of full receive buffers "+
+		"in the network namespace. unknown: the tracker cannot read /proc.")
 	for i := range r.families {
 		switch f := p.of(r, i); {
 		case f == nil || !f.kernel:
@@ -134,14 +134,14 @@ func (p *sheet) fill(r *report) {
 		}
 	}
 
-	p.metric("peers", gauge, "Peers that are stored.")
+	p.metric("peers", gauge, "Peers stored.")
 	for i := range r.families {
 		if f := p.of(r, i); f != nil {
 			p.sample(uint64(f.leechers), "role", "leecher")
 			p.sample(uint64(f.seeders), "role", "seeder")
 		}
 	}
-	p.metric("removed_peers_total", counter, "Peers that are stored no more. Those that came are announces with the result new.")
+	p.metric("removed_peers_total", counter, "Peers removed. announces_total with result new counts the peers added.")
 	for i := range r.families {
 		if f := p.of(r, i); f != nil {
 			p.sample(f.verdicts[announcedStop].datagrams, "reason", "stopped")
@@ -149,24 +149,24 @@ func (p *sheet) fill(r *report) {
 			p.sample(f.purged, "reason", "access_list")
 		}
 	}
-	p.single("torrents", gauge, "Torrents that are stored.", uint64(r.torrents))
+	p.single("torrents", gauge, "Torrents stored.", uint64(r.torrents))
 	full := uint64(0)
 	if r.full {
 		full = 1
 	}
-	p.single("full", gauge, "1 while newcomers are not stored for lack of room.", full)
+	p.single("full", gauge, "1 while new peers are not stored because the memory is full.", full)
 
-	p.metric("pool_bytes", gauge, "Memory for torrents and peers, by pages of 4 KiB.")
+	p.metric("pool_bytes", gauge, "Memory for torrents and peers, in pages of 4 KiB.")
 	p.sample(uint64(r.poolUsed), "state", "used")
 	p.sample(uint64(r.poolSize-r.poolUsed), "state", "free")
-	p.single("pool_peak_bytes", gauge, "The most of it that was used at once.", uint64(r.poolPeak))
-	p.single("pool_resident_bytes", gauge, "What of it is resident.", uint64(r.poolResident))
+	p.single("pool_peak_bytes", gauge, "Highest pool_bytes with state used since the start.", uint64(r.poolPeak))
+	p.single("pool_resident_bytes", gauge, "Memory for torrents and peers that is resident.", uint64(r.poolResident))
 	if r.resident > 0 {
 		p.single("resident_memory_bytes", gauge, "Resident memory of the process.", uint64(r.resident))
 	}
-	p.single("memory_limit_bytes", gauge, "The most that it may be, as -memory has it.", uint64(r.limit))
-	p.single("sweeps_total", counter, "Times that all peers were looked at for those that have expired.", r.sweeps)
-	p.metric("sweep_seconds_total", counter, "Time that this took, with waiting for the processor.")
+	p.single("memory_limit_bytes", gauge, "Limit of the resident memory (-memory).", uint64(r.limit))
+	p.single("sweeps_total", counter, "Completed passes over all peers to remove expired ones.", r.sweeps)
+	p.metric("sweep_seconds_total", counter, "Seconds that these passes took, with the time that they waited for a processor.")
 	p.begin()
 	p.text.number(r.sweepNanos / 1e9)
 	p.text.add(".")
@@ -176,8 +176,8 @@ func (p *sheet) fill(r *report) {
 	p.text.add("\n")
 
 	if r.list != "" {
-		p.single("list_hashes", gauge, "Info hashes in the access list that is in force.", uint64(r.hashes))
-		p.metric("list_reads_total", counter, "Times that the list file was read, or found to be missing.")
+		p.single("list_hashes", gauge, "Info hashes in the access list.", uint64(r.hashes))
+		p.metric("list_reads_total", counter, "Reloads of the access list, by result.")
 		for i, n := range r.reads {
 			p.sample(n, "result", readNames[i])
 		}
@@ -190,7 +190,7 @@ func (p *sheet) fill(r *report) {
 	}
 	p.torrents(r)
 	p.refused(r)
-	p.single("stats_write_failures_total", counter, "Reports that could not be written.", r.unstored)
+	p.single("stats_write_failures_total", counter, "Reports that could not be written (-stats).", r.unstored)
 }
 
 // torrents are the samples of -top.
@@ -208,7 +208,7 @@ func (p *sheet) torrents(r *report) {
 			}
 		}
 	}
-	p.metric("top_torrent_downloads", gauge, "Downloads of these torrents.")
+	p.metric("top_torrent_downloads", gauge, "Completed downloads of the torrents with most peers (-top).")
 	for i := range r.top {
 		p.sample(uint64(r.top[i].downloads), "info_hash", p.hash(&r.top[i].hash))
 	}
@@ -219,7 +219,7 @@ func (p *sheet) refused(r *report) {
 	if r.refused == [numRefused]refusedTorrent{} {
 		return
 	}
-	p.metric("refused_torrent_age_seconds", gauge, "The last torrents that the access list refused, and how long ago.")
+	p.metric("refused_torrent_age_seconds", gauge, "Seconds since the access list refused this torrent, for the torrents refused last.")
 	for i := range r.refused {
 		if t := &r.refused[i]; t.set {
 			p.sample(uint64(r.uptime-min(t.last, r.uptime)), "info_hash", p.hash(&t.hash))
@@ -398,12 +398,12 @@ var rows = [...]struct{ title, name, label string }{
 	{"bytes sent", "sent_bytes_total", ""},
 	{"connects", "connects_total", ""},
 	{"announces", "announces_total", ""},
-	{"  of new peers", "announces_total", `"new"`},
-	{"  of known peers", "announces_total", `"refreshed"`},
+	{"  new peers", "announces_total", `"new"`},
+	{"  known peers", "announces_total", `"refreshed"`},
 	{"  stopped", "announces_total", `"stopped"`},
-	{"  stopped, not known", "announces_total", `"absent"`},
+	{"  stopped, unknown", "announces_total", `"absent"`},
 	{"  not stored: full", "announces_total", `"full"`},
-	{"  not stored: share", "announces_total", `"share"`},
+	{"  not stored: quota", "announces_total", `"share"`},
 	{"scrapes", "scrapes_total", ""},
 	{"errors", "errors_total", ""},
 	{"  connection ID", "errors_total", `"connection_id"`},
@@ -411,11 +411,11 @@ var rows = [...]struct{ title, name, label string }{
 	{"  access list", "errors_total", `"access_list"`},
 	{"  connect limit", "errors_total", `"connect_limit"`},
 	{"dropped", "drops_total", ""},
-	{"  limits of networks", "drops_total", `"network_`},
+	{"  network limits", "drops_total", `"network_`},
 	{"dropped by the kernel", "kernel_drops_total", ""},
-	{"  no room to receive", "kernel_drops_total", `"buffer"`},
-	{"  could not be sent", "send_failures_total", ""},
-	{"peers gone", "removed_peers_total", ""},
+	{"  receive buffer full", "kernel_drops_total", `"buffer"`},
+	{"  replies not sent", "send_failures_total", ""},
+	{"peers removed", "removed_peers_total", ""},
 	{"  expired", "removed_peers_total", `"expired"`},
 	{"leechers", "peers", `"leecher"`},
 	{"seeders", "peers", `"seeder"`},

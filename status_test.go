@@ -47,7 +47,7 @@ func TestStatus(t *testing.T) {
 		"pico-tracker v1.2.3, up 1d1h; written ", "s ago; rates since the start\n",
 		"\n IPv4 a second IPv6 a second\n",
 		"\nannounces 900k 10.0 0 0\n",
-		"\n of new peers 900k 10.0 0 0\n",
+		"\n new peers 900k 10.0 0 0\n",
 		"\nconnects 0 0 7 0.0\n",
 		"\nseeders 0 123M \n",
 		"\n12 torrents; memory 0K of 64M; pool 1M of 40M, peak 0K\n",
@@ -62,7 +62,7 @@ func TestStatus(t *testing.T) {
 			t.Errorf("the columns don't stand below each other:\n%s", out.String())
 		}
 	}
-	if strings.Contains(got, "\x1b") || strings.Contains(got, "of known peers") || strings.Contains(got, "FULL") {
+	if strings.Contains(got, "\x1b") || strings.Contains(got, "known peers") || strings.Contains(got, "FULL") {
 		t.Errorf("%q", got)
 	}
 }
