@@ -156,3 +156,70 @@ func TestNoLeaks(t *testing.T) {
 		t.Errorf("%d descriptors, %d before", after, before)
 	}
 }
+
+// TestListHangsAtStart: a pipe without a writer does not keep SIGTERM from ending
+// the tracker, and a device is refused.
+func TestListHangsAtStart(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "list")
+	if err := unix.Mkfifo(path, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	signals := make(chan os.Signal, 2)
+	lines := &logLines{}
+	ended := make(chan int, 1)
+	go func() {
+		ended <- run(signals, []string{"-whitelist", path, "-listen", "127.0.0.1", "-memory", "8M", "-port", "29999"}, nil, lines, lines)
+	}()
+	lines.await(t, nil, "listening on ")
+	signals <- unix.SIGHUP // it does not end the wait
+	signals <- unix.SIGTERM
+	select {
+	case code := <-ended:
+		if code != exitOK {
+			t.Errorf("exit %d, want %d", code, exitOK)
+		}
+	case <-time.After(deadline):
+		t.Error("SIGTERM does not end a tracker that waits for its list")
+	}
+	lines.await(t, nil, "stopping: terminated")
+	for _, device := range []string{"/dev/zero", "/dev/null"} {
+		expectUsageError(t, []string{"-blacklist", device}, nil, `-blacklist "`+device+`": not a file or a directory; want the path of a file or a directory`)
+	}
+}
+
+// TestListBusy: a file that is written to while it is read is read again when it
+// has not changed for some seconds.
+func TestListBusy(t *testing.T) {
+	l, lines := testList(t, false, 10000)
+	l.log = &logger.Logger{Out: &changingWriter{logLines: lines, change: func() {
+		if err := os.Truncate(l.path, 70000); err != nil {
+			t.Error(err)
+		}
+	}}}
+	// The first line is logged while the file is read.
+	writeFile(t, l.path, "no hash\n"+listOf(0, 4000))
+	look(l, 1000, 0)
+	if !l.retry {
+		t.Fatal("the file is not looked at again")
+	}
+	for now := seconds(1001); l.retry && now < 1100; now++ {
+		look(l, now, 0)
+	}
+	if want := (70000 - len("no hash\n")) / 41; l.size() != want {
+		t.Errorf("%d torrents, want the %d that are left", l.size(), want)
+	}
+}
+
+// changingWriter does something when the first line is logged.
+type changingWriter struct {
+	*logLines
+	change func()
+}
+
+func (w *changingWriter) Write(b []byte) (int, error) {
+	if w.change != nil {
+		w.change()
+		w.change = nil
+	}
+	return w.logLines.Write(b)
+}

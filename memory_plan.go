@@ -99,7 +99,7 @@ func (c *config) memoryPlan() (memoryPlan, error) {
 		e, err := estimateList(path)
 		if err != nil {
 			origin := c.origins["whitelist"] + c.origins["blacklist"]
-			return memoryPlan{}, usageError(origin + " " + strconv.Quote(path) + ": " + err.Error())
+			return memoryPlan{}, usageError(origin + " " + strconv.Quote(path) + ": " + err.Error() + "; want " + wantsList)
 		}
 		list = &e
 	}
