@@ -23,6 +23,7 @@ const (
 	visibilityHost
 	visibilityPrivate
 	visibilityGlobal
+	visibilityIsolated // in an isolated network
 )
 
 // visibilityOf returns which peers a requester can reach. e is the external
@@ -30,6 +31,9 @@ const (
 // network.
 func visibilityOf[K peerKey](requester *K, e *externalAddrs) visibility {
 	s := scopeOf(requester)
+	if s == scopeLink && isIsolated(requester) {
+		return visibilityIsolated
+	}
 	if s == scopeGlobal && e != nil {
 		if out := externalOf[K](e); sameHost(requester, &out) {
 			s = scopePrivate
@@ -74,11 +78,13 @@ var scopeRanges = [...][]scopeRange{
 	visibilityHost:    {privateRange, globalRange},
 	visibilityPrivate: {{scopePrivate, scopeGlobal}, globalRange},
 	visibilityGlobal:  {globalRange},
+	// Peers of a private network are not reachable from an isolated one.
+	visibilityIsolated: {{scopeLink, scopeHost}, globalRange},
 }
 
 // minScope is the narrowest scope that a requester gets, by its visibility,
 // apart from peers on its link.
-var minScope = [...]scope{visibilityAll: 0, visibilityLink: scopePrivate, visibilityHost: scopeHost, visibilityPrivate: scopePrivate, visibilityGlobal: scopeGlobal}
+var minScope = [...]scope{visibilityAll: 0, visibilityLink: scopePrivate, visibilityHost: scopeHost, visibilityPrivate: scopePrivate, visibilityGlobal: scopeGlobal, visibilityIsolated: scopeGlobal}
 
 // rankRange is a range of ranks of a set.
 type rankRange struct {
@@ -211,10 +217,10 @@ func choose[K peerKey](w *swarm, dst []byte, start, want int, requester *K, from
 	default:
 		kind = mixed
 	}
-	inner := reach != visibilityGlobal
+	inner := reach < visibilityGlobal
 	switch {
 	case reach == visibilityAll:
-	case kind == mixed && e == nil && reach != visibilityLink:
+	case kind == mixed && e == nil && reach != visibilityLink && reach != visibilityIsolated:
 		for _, b := range scopeRanges[reach] {
 			before := len(dst)
 			runs = rankRanges[K](w, from, b)
@@ -248,20 +254,21 @@ type replyBuilder[K peerKey] struct {
 	requester   K
 	fromPrivate bool // the requester is in this network
 	hairpin     bool // the requester has this network's external address
-	external    K    // the external address of this network, without a port
+	isolated    *isolation
+	external    K // the external address of this network, without a port
 	mode        filterMode
 	start       int // where the peers begin in the reply
 }
 
 // chooseFrom is chooseRoles for swarms in which each peer must be checked.
 func chooseFrom[K peerKey](w *swarm, dst []byte, start, want int, requester *K, from roles, reach visibility, e *externalAddrs, rng *splitMix64) []byte {
-	l := replyBuilder[K]{requester: *requester, fromPrivate: reach != visibilityGlobal, start: start}
+	l := replyBuilder[K]{requester: *requester, fromPrivate: reach < visibilityGlobal, isolated: w.isolated, start: start}
 	plain := filterNone
 	forward := false
 	if e != nil && reach != visibilityAll {
 		l.external = externalOf[K](e)
 		l.hairpin = sameHost(requester, &l.external)
-		forward = !l.fromPrivate && countInRange(w, requester, from, privateRange) > 0
+		forward = reach == visibilityGlobal && countInRange(w, requester, from, privateRange) > 0
 		if forward || l.fromPrivate || len(dst) > start {
 			plain = filterUnique
 		}
@@ -468,7 +475,7 @@ func (l *replyBuilder[K]) rewrite(dst []byte, k *K) bool {
 		if !sameLink(k, &l.requester) {
 			return false
 		}
-		stripLinkID(k)
+		stripLinkID(k, l.isolated)
 	case filterForward:
 		if l.hasPort(dst, port) {
 			return false
@@ -518,23 +525,36 @@ func sameHost[K peerKey](a, b *K) bool {
 	return binary.LittleEndian.Uint32(x) == binary.LittleEndian.Uint32(y)
 }
 
-// sameLink reports whether two stored link-local addresses are on the same
-// link.
+// isIsolated reports whether a stored address is in an isolated network.
+func isIsolated[K peerKey](k *K) bool {
+	if isV6[K]() {
+		return isIsolated6((*key6)(unsafe.Pointer(k)))
+	}
+	return isIsolated4((*key4)(unsafe.Pointer(k)))
+}
+
+// sameLink reports whether two stored addresses of scopeLink are on the same
+// link or in the same isolated network.
 func sameLink[K peerKey](a, b *K) bool {
 	n := 2
-	if isV6[K]() {
+	switch isolated := isIsolated(a); {
+	case isolated && isV6[K]():
+		return (bytesOf(a)[0]^bytesOf(b)[0])&^1 == 0
+	case isolated:
+		n = 1
+	case isV6[K]():
 		n = 8
 	}
 	return string(bytesOf(a)[:n]) == string(bytesOf(b)[:n])
 }
 
-// stripLinkID converts a stored link-local address back to the address on the
-// wire.
-func stripLinkID[K peerKey](k *K) {
+// stripLinkID converts a stored address of a link or an isolated network back to
+// the address on the wire.
+func stripLinkID[K peerKey](k *K, iso *isolation) {
 	if isV6[K]() {
-		stripLinkID6((*key6)(unsafe.Pointer(k)))
+		stripLinkID6((*key6)(unsafe.Pointer(k)), iso)
 	} else {
-		stripLinkID4((*key4)(unsafe.Pointer(k)))
+		stripLinkID4((*key4)(unsafe.Pointer(k)), iso)
 	}
 }
 

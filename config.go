@@ -33,9 +33,10 @@ type config struct {
 	memoryText                 string // the same as the user wrote it; "": not given
 	interval                   seconds
 	workers                    int
-	scopes                     bool   // peers are given by scope
-	externalAuto               bool   // the external addresses follow the default routes
-	externalFile               string // the external addresses follow this file; "": they do not
+	scopes                     bool       // peers are given by scope
+	externalAuto               bool       // the external addresses follow the default routes
+	isolated                   *isolation // of -isolate and the VPNs
+	externalFile               string     // the external addresses follow this file; "": they do not
 	external4                  [4]byte
 	external6                  [16]byte
 	connectLimit               uint32
@@ -190,6 +191,9 @@ var options = []option{
 	{name: "external-ip", value: "ADDRESS", group: groupNetwork, list: true,
 		help:  "public IPv4 or IPv6 address, or both, for LAN peers; auto: of the default route; or a file with it",
 		wants: "a public IPv4 address, a public IPv6 address, both with a comma, auto, or the path of a file (with a /)", set: setExternalIP},
+	{name: "isolate", value: "NETWORKS", group: groupNetwork, list: true, standard: "VPNs",
+		help:  "private networks that do not reach each other, such as a guest network; none: without the VPNs",
+		wants: "private prefixes, for example 192.168.2.0/24,fd00:2::/64, or none", set: setIsolate},
 	{name: "stats", value: "FILE", group: groupMonitor,
 		help:  "write statistics to this file, for -status and node_exporter (name it *.prom)",
 		wants: wantsFile, set: setPath(func(c *config) *string { return &c.stats })},
@@ -336,6 +340,68 @@ func setExternalIP(c *config, v string) error {
 		}
 	}
 	return nil
+}
+
+// overlays are the prefixes of VPNs that are isolated unless the user says none:
+// Tailscale and carriers, Tailscale, Yggdrasil.
+const overlays = "100.64.0.0/10,fd7a:115c:a1e0::/48,200::/7"
+
+// setIsolate sets the isolated networks.
+func setIsolate(c *config, v string) error {
+	c.isolated = newIsolation()
+	parts := strings.Split(v, ",")
+	if strings.TrimSpace(parts[0]) == "none" {
+		if parts = parts[1:]; len(parts) == 0 {
+			return nil
+		}
+	} else if v != overlays {
+		parts = append(parts, strings.Split(overlays, ",")...)
+	}
+	for _, part := range parts {
+		part = strings.TrimSpace(part)
+		ip, length, ok := strings.Cut(part, "/")
+		a, valid := ipaddr.Parse(ip)
+		if !ok || !valid || a.Zone != "" {
+			return errValue
+		}
+		least := uint64(minIsolated4)
+		if a.Is6() {
+			least = minIsolated6
+		}
+		bits, err := number(length, least, uint64(8*len(a.IP)))
+		if err != nil {
+			return errors.New(part + ": want a prefix of " + decimal(least) + " bits or more")
+		}
+		if !isIsolatable(a.IP, int(bits)) {
+			return errors.New(part + " is not a private network")
+		}
+		if !c.isolated.add(a.IP, int(bits)) {
+			return errors.New("more than " + strconv.Itoa(maxIsolated) + " networks, with those of VPNs")
+		}
+	}
+	return nil
+}
+
+// isIsolatable reports whether all addresses of a prefix are private, or those of
+// Yggdrasil.
+func isIsolatable(ip string, bits int) bool {
+	if len(ip) == 16 {
+		first := [18]byte([]byte(ip + "\x00\x00"))
+		return first[0]&0xfe == 2 || first[0]&0xfe == 0xfc && scope6(&first) == scopePrivate
+	}
+	a := [6]byte([]byte(ip + "\x00\x00"))
+	if scope4(&a) != scopePrivate {
+		return false
+	}
+	switch a[0] {
+	case 10:
+		return true
+	case 100:
+		return bits >= 10
+	case 172:
+		return bits >= 12
+	}
+	return bits >= 16
 }
 
 func number(v string, least, most uint64) (uint64, error) {
@@ -490,6 +556,9 @@ func parseConfig(args, env []string) (*config, error) {
 		statsInterval: 15,
 		origins:       map[string]string{},
 	}
+	if err := setIsolate(c, overlays); err != nil {
+		return nil, err // a mistake in overlays; a test would notice
+	}
 	given, files, err := parseFlags(args)
 	c.files = files
 	c.help, c.version = isTrue(given["help"]), isTrue(given["version"])
@@ -543,6 +612,9 @@ func (c *config) checkTogether() error {
 	// A path may be a unit's default. The file is then not followed.
 	if !c.scopes && c.origins["external-ip"] != "" && c.externalFile == "" {
 		return usageError(c.origins["external-ip"] + " has no effect with " + c.origins["scope"] + " off: give only one of them")
+	}
+	if !c.scopes && c.origins["isolate"] != "" {
+		return usageError(c.origins["isolate"] + " has no effect with " + c.origins["scope"] + " off: give only one of them")
 	}
 	for _, name := range [...]string{"probe-scrape", "probe-announce"} {
 		if c.probe == "" && c.origins[name] != "" {

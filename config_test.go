@@ -44,6 +44,8 @@ func (c *config) text(name string) string {
 		return fmt.Sprint(c.workers)
 	case "scope":
 		return fmt.Sprint(c.scopes)
+	case "isolate":
+		return fmt.Sprintf("%d+%d", c.isolated.n4, c.isolated.n6)
 	case "external-ip":
 		if c.externalFile != "" {
 			return c.externalFile
@@ -229,6 +231,29 @@ var flagCases = []flagCase{
 		{value: "AUTO", want: "auto or off"},
 		{value: "false", want: "auto or off"},
 	}},
+	{name: "isolate", valid: []flagValue{
+		{value: "none", want: "0+0"},
+		{value: "10.0.0.0/8", want: "2+2"},
+		{value: "none,200::/7", want: "0+1"},
+		{value: "100.64.0.0/10", want: "1+2"},
+		{value: "192.168.2.1/24", want: "2+2"},
+		{value: "192.168.2.0/24, fd00:2::/64", want: "2+3"},
+		{value: "172.16.0.0/12,192.168.0.0/16,fc00::/7", want: "3+3"},
+	}, invalid: []flagValue{
+		{value: ",", want: "private prefixes"},
+		{value: "guest", want: "private prefixes"},
+		{value: "192.168.2.0", want: "private prefixes"},
+		{value: "fd00:2::%eth0/64", want: "private prefixes"},
+		{value: "10.0.0.0/7", want: "want a prefix of 8 bits or more"},
+		{value: "10.0.0.0/33", want: "want a prefix of 8 bits or more"},
+		{value: "fd00::/6", want: "want a prefix of 7 bits or more"},
+		{value: "fd00::/129", want: "want a prefix of 7 bits or more"},
+		{value: "192.168.0.0/15", want: "192.168.0.0/15 is not a private network"},
+		{value: "203.0.113.0/24", want: "203.0.113.0/24 is not a private network"},
+		{value: "2001:db8::/64", want: "2001:db8::/64 is not a private network"},
+		{value: "fe80::/64", want: "fe80::/64 is not a private network"},
+		{value: "192.168.2.0/24,none", want: "private prefixes"},
+	}},
 	{name: "external-ip", valid: []flagValue{
 		{value: "auto", want: "auto"},
 		{value: "./address", want: "./address"},
@@ -406,7 +431,7 @@ func TestDefaults(t *testing.T) {
 	}
 	for name, want := range map[string]string{
 		"port": "1337", "listen": "[0.0.0.0 ::]", "interface": "[]", "secret": "", "secret-file": "", "whitelist": "", "blacklist": "", "memory": "0",
-		"interval": "900", "scope": "true", "external-ip": "", "connect-limit": "10000", "scrape-limit": "102", "debug": "false", "version": "false", "help": "false", "probe": "",
+		"interval": "900", "scope": "true", "external-ip": "", "isolate": "1+2", "connect-limit": "10000", "scrape-limit": "102", "debug": "false", "version": "false", "help": "false", "probe": "",
 	} {
 		if got := c.text(name); got != want {
 			t.Errorf("%s: %q, want %q", name, got, want)
@@ -505,6 +530,7 @@ func TestEitherOr(t *testing.T) {
 	if c, err := parseConfig([]string{"-scope=off", "-external-ip=/run/address"}, nil); err != nil || c.externalFile == "" {
 		t.Errorf("-scope off and a path: got %v, want no error", err)
 	}
+	expectUsageError(t, []string{"-scope=off", "-isolate=10.0.0.0/8"}, nil, "-isolate has no effect with -scope off: give only one of them")
 	expectUsageError(t, []string{"-scope=off", "-external-ip=auto"}, nil, "-external-ip has no effect with -scope off: give only one of them")
 	expectUsageError(t, []string{"-whitelist=a", "-blacklist=b"}, nil, "-whitelist and -blacklist: give only one of them")
 	expectUsageError(t, []string{"-w=a"}, []string{"PICO_TRACKER__BLACKLIST=b"}, "-whitelist and PICO_TRACKER__BLACKLIST: give only one of them")

@@ -56,6 +56,7 @@
 //	choice           which peers go into a reply
 //	peers            peers packed into fixed-size blocks
 //	scope            from where an address can be reached
+//	isolation        networks that do not reach each other
 //	pool             the slab and its blocks
 //	alarm            wakes the maintenance loop
 //	stats            counters

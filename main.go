@@ -212,6 +212,7 @@ func start(signals <-chan os.Signal, c *config, manager *sdnotify.Notifier, log 
 		workers[i] = &worker{sock: s, handler: d, clock: clk, log: log}
 	}
 	t.scopes = c.scopes
+	t.store.isolated = c.isolated
 	t.setExternal(c.external4, c.external6)
 	ln := newLinks(socks, t, c.externalAuto, log)
 	var external *externalFile

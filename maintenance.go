@@ -246,20 +246,20 @@ func (m *maintenance) watchAddresses(now timestamp) {
 	m.proxied = true
 	text, or := "", ""
 	if c.found[0] {
-		text, or = addressText(&c.v4), " or "
+		text, or = addressText(&c.v4, m.tracker.store.isolated), " or "
 	}
 	if c.found[1] {
-		text += or + addressText(&c.v6)
+		text += or + addressText(&c.v6, m.tracker.store.isolated)
 	}
 	m.log.Warn("all announces come from one address, ", text, ", with ", strconv.Itoa(manyPorts),
 		" ports or more: a proxy may replace the addresses of clients, so that they can't reach each other; run a container with --network host")
 }
 
 // addressText returns the address of a stored peer as text.
-func addressText[K peerKey](k *K) string {
+func addressText[K peerKey](k *K, iso *isolation) string {
 	key := *k
 	if scopeOf(&key) == scopeLink {
-		stripLinkID(&key)
+		stripLinkID(&key, iso)
 	}
 	return ipaddr.Addr{IP: string(address(&key))}.String()
 }

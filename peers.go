@@ -241,8 +241,10 @@ type swarm struct {
 	self  ref // the torrent record
 	arena *arena
 	hash  *tableHash
-	now   seconds
-	stamp meta // of now
+	// isolated are the networks of peers of scopeLink.
+	isolated *isolation
+	now      seconds
+	stamp    meta // of now
 }
 
 func (w *swarm) leaf(r ref) *leaf { return block[leaf](w.arena.pool, r) }

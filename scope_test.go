@@ -183,9 +183,9 @@ func TestLinks(t *testing.T) {
 		if !v6 {
 			s := newService(t)
 			h := residents["link"](0, false)
-			s.link = 8191
+			s.link = 4095
 			s.connectID(h)
-			s.link = 8192
+			s.link = 4096
 			s.expectSilence(h, connectRequest())
 		}
 	})

@@ -65,6 +65,7 @@ type store struct {
 	shift            uint // of a hash, to get the shard
 	hash             tableHash
 	peerHash         tableHash
+	isolated         *isolation
 	quota            sourceQuota
 	unit             seconds                    // of stamps
 	compactionPaused atomic.Bool                // no block may be moved
@@ -89,6 +90,7 @@ func newStore(pages, shards int, quota uint32, unit seconds, seed []byte) (*stor
 		shift:    uint(64 - bits.Len(uint(shards-1))),
 		hash:     tableHash{key: siphash.NewKey(seed)},
 		peerHash: tableHash{key: siphash.NewKey(seed[16:])},
+		isolated: newIsolation(),
 		unit:     unit,
 	}
 	s.quota.hash = siphash.NewKey(seed[32:])
@@ -245,7 +247,7 @@ func (s *store) removeTorrent(sh *shard, r ref, now seconds) {
 
 // swarmOf returns the swarm of record r.
 func (s *store) swarmOf(sh *shard, r ref, now seconds) swarm {
-	return swarm{peerData: &sh.torrent(r).peerData, self: r, arena: &sh.arena, hash: &s.peerHash, now: now, stamp: stampOf(now, s.unit)}
+	return swarm{peerData: &sh.torrent(r).peerData, self: r, arena: &sh.arena, hash: &s.peerHash, isolated: s.isolated, now: now, stamp: stampOf(now, s.unit)}
 }
 
 // compactSteps limits how many blocks are moved after an announce. On average,

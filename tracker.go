@@ -203,21 +203,21 @@ func address[K peerKey](from *K) []byte {
 
 // needsNormalizing reports whether normalizeSource can change or refuse a
 // source. For most sources it is false.
-func needsNormalizing[K peerKey](from *K) bool {
+func needsNormalizing[K peerKey](from *K, iso *isolation) bool {
 	first := (*from)[0]
 	if isV6[K]() {
 		return first&0xe0 != 0x20
 	}
-	return first == 0 || first == 169 || first >= 224
+	return iso.special4[first]
 }
 
 // normalizeSource converts a source address to its stored form and reports
 // whether it is a valid host address.
-func normalizeSource[K peerKey](from *K, link uint32) bool {
+func normalizeSource[K peerKey](from *K, link uint32, iso *isolation) bool {
 	if isV6[K]() {
-		return normalizeSource6((*key6)(unsafe.Pointer(from)), link)
+		return normalizeSource6((*key6)(unsafe.Pointer(from)), link, iso)
 	}
-	return normalizeSource4((*key4)(unsafe.Pointer(from)), link)
+	return normalizeSource4((*key4)(unsafe.Pointer(from)), link, iso)
 }
 
 // handle answers a request from an address and UDP port. It appends the reply
@@ -231,9 +231,9 @@ func handle[K peerKey](d *handler, dst, req []byte, from *K, link uint32, now ti
 	if port := bytesOf(from)[len(*from)-2:]; port[0]|port[1] == 0 {
 		return dst, dropSource
 	}
-	if d.scopes && needsNormalizing(from) {
+	if d.scopes && needsNormalizing(from, d.store.isolated) {
 		key := *from
-		if !normalizeSource(&key, link) {
+		if !normalizeSource(&key, link, d.store.isolated) {
 			return dst, dropSource
 		}
 		from = &key

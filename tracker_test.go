@@ -257,13 +257,13 @@ func (s *service) id(h host) []byte {
 	if h.Addr().Is6() {
 		key := keyOf[key6](h)
 		if s.scopes {
-			normalizeSource(&key, s.link)
+			normalizeSource(&key, s.link, s.store.isolated)
 		}
 		addr = address(&key)
 	} else {
 		key := keyOf[key4](h)
 		if s.scopes {
-			normalizeSource(&key, s.link)
+			normalizeSource(&key, s.link, s.store.isolated)
 		}
 		addr = address(&key)
 	}

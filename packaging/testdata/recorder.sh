@@ -81,6 +81,19 @@ network_get_device() {
 	esac
 }
 
+# lan has a public prefix of IPv6, too.
+network_get_subnets() {
+	case "$2" in
+	lan) eval "$1=192.168.1.1/24" ;;
+	wan) eval "$1=203.0.113.9/24" ;;
+	*) return 1 ;;
+	esac
+}
+
+network_get_subnets6() {
+	[ "$2" = lan ] && eval "$1='2001:db8:1::1/64 fd00:1::1/64'"
+}
+
 # valid TYPE VALUE: prints the value as the type has it, or fails.
 valid() {
 	local type=$1 value=$2 item
