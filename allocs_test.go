@@ -192,6 +192,7 @@ func TestZeroAllocs(t *testing.T) {
 		a, b := netip.MustParseAddrPort("192.0.2.1:1"), netip.MustParseAddrPort("[2001:db8::1]:1")
 		fillSwarm(s, a, 1000)
 		fillSwarm(s, b, 1000)
+		s.store.top = newTopTorrents(maxTop)
 		for i := 0; i < 200; i++ {
 			s.announce(a, fields{hash: i, port: 1})
 		}

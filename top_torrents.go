@@ -43,11 +43,14 @@ func newTopTorrents(max int) *topTorrents {
 // consider takes a torrent into account. The sweep calls it with a lock held: for
 // most torrents it is one comparison.
 func (t *topTorrents) consider(hash *bep15.InfoHash, peers *[numSets]uint32, downloads uint32) {
-	candidate := topTorrent{peers: *peers}
-	if n := candidate.total(); n == 0 || n <= t.least {
+	n := uint32(0)
+	for _, p := range peers {
+		n += p
+	}
+	if n <= t.least { // also one without peers
 		return
 	}
-	candidate.hash, candidate.downloads = *hash, downloads
+	candidate := topTorrent{*hash, *peers, downloads}
 	at := -1
 	for i := range t.found {
 		if t.found[i].hash == *hash { // moved to a page that comes later

@@ -182,3 +182,17 @@ func TestTorrentNames(t *testing.T) {
 		t.Errorf("shown: %q", w)
 	}
 }
+
+// BenchmarkTopConsider is what the sweep pays for a torrent that is not among
+// those with most peers.
+func BenchmarkTopConsider(b *testing.B) {
+	top := newTopTorrents(maxTop)
+	for i := range maxTop {
+		top.consider(testHash(i), &[numSets]uint32{leechers4: 100}, 0)
+	}
+	hash, peers := testHash(maxTop), &[numSets]uint32{leechers4: 1, seeders6: 1}
+	b.ResetTimer()
+	for range b.N {
+		top.consider(hash, peers, 0)
+	}
+}
