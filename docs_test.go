@@ -9,8 +9,8 @@ import (
 	"unsafe"
 )
 
-// TestFlagsEverywhere: where flags and variables are listed, all of them are,
-// and none that isn't one.
+// TestFlagsEverywhere checks that each list of flags or variables has all of them
+// and nothing else.
 func TestFlagsEverywhere(t *testing.T) {
 	var names, variables, settings []string
 	for i := range options {
@@ -60,7 +60,7 @@ func TestFlagsEverywhere(t *testing.T) {
 	}
 }
 
-// TestMemoryDocument: the sizes in docs/memory.md are the code's.
+// TestMemoryDocument compares the sizes in docs/memory.md with the code.
 func TestMemoryDocument(t *testing.T) {
 	text, err := os.ReadFile("docs/memory.md")
 	if err != nil {
@@ -71,14 +71,14 @@ func TestMemoryDocument(t *testing.T) {
 		leaves = append(leaves, fmt.Sprint(c.units()*granule))
 	}
 	for what, size := range map[string]any{
-		"page": pageSize, "page's entry in the table of pages": unsafe.Sizeof(page{}),
-		"torrent: its record, with up to four IPv4 peers, or one IPv6 and two IPv4": unsafe.Sizeof(torrent{}),
-		"torrent's place in the table":                                              bucketBytes,
-		"leaf of a larger swarm, by how many peers it has":                          strings.Join(leaves, ", "),
-		"of that its head":                        unsafe.Sizeof(leaf{}),
+		"page": pageSize, "entry of a page in the table of pages": unsafe.Sizeof(page{}),
+		"record of a torrent, with up to four IPv4 peers, or one IPv6 and two IPv4": unsafe.Sizeof(torrent{}),
+		"entry of a torrent in the table of torrents":                               bucketBytes,
+		"leaf: peers of a larger swarm, by their number":                            strings.Join(leaves, ", "),
+		"head of a leaf": unsafe.Sizeof(leaf{}),
 		"IPv4 peer: address, port, age and flags": unsafe.Sizeof(peer[key4]{}),
-		"IPv6 peer":                               unsafe.Sizeof(peer[key6]{}),
-		"node above the leaves":                   unsafe.Sizeof(node{}),
+		"IPv6 peer": unsafe.Sizeof(peer[key6]{}),
+		"node above the leaves, with 8 references": unsafe.Sizeof(node{}),
 	} {
 		if row := fmt.Sprintf("| %s | %v |\n", what, size); !strings.Contains(string(text), row) {
 			t.Errorf("docs/memory.md lacks %s", row)
