@@ -273,7 +273,7 @@ func await(signals <-chan os.Signal, f func()) os.Signal {
 	}
 }
 
-// serveAll runs the workers and the keeper until told to stop, or a socket
+// serveAll runs the workers and the maintenance loop until told to stop, or a socket
 // fails.
 func serveAll(signals <-chan os.Signal, m *maintenance, ln *links, log *logger.Logger) error {
 	failed := make(chan error, len(m.workers))

@@ -357,10 +357,9 @@ func (m *maintenance) noteAwake(wasEmpty bool, now seconds) {
 	}
 }
 
-// petWatchdog tells the service manager's watchdog that the loops are alive, unless a
-// worker leaves datagrams waiting and has taken none since the last call. One
-// call left out means nothing; as many as the watchdog waits for do. The
-// maintenance loop itself must get this far.
+// petWatchdog tells the service manager's watchdog that the loops are alive,
+// unless a worker has taken no datagram since the last call although some wait.
+// A single missed call is harmless: the watchdog fires only after four.
 func (m *maintenance) petWatchdog() {
 	alive := true
 	for _, w := range m.workers {

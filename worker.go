@@ -39,8 +39,8 @@ type worker struct {
 	log       *logger.Logger
 	newPeers  *peerAlarm // nil: nobody wants to know
 	stored    uint64     // new peers when the alarm rang last
-	taken     uint64     // datagrams, when the keeper last looked
-	drops     uint64     // by the kernel, likewise
+	taken     uint64     // datagrams, when the maintenance loop last looked
+	drops     uint64     // by the kernel, at that time
 }
 
 // run answers until the socket is stopped. It returns an error when the socket
