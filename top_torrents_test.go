@@ -67,7 +67,7 @@ func TestTopIsSwept(t *testing.T) {
 	s.announce(a, fields{hash: 1, port: 1, left: 1})
 	s.announce(b, fields{hash: 1, port: 2})
 	s.announce(a, fields{hash: 2, port: 1, left: 1})
-	k := &maintenance{tracker: s.tracker, log: &logger.Logger{Out: io.Discard}}
+	k := &maintenance{tracker: s.tracker, clock: newClock(), log: &logger.Logger{Out: io.Discard}, ticked: s.now.mono, sweptAt: s.now.mono}
 	pass := func() []topTorrent {
 		t.Helper()
 		for range 3 * s.store.pool.highWater() { // a page each
