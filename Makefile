@@ -50,15 +50,20 @@ export GOFLAGS := $(filter-out -trimpath -buildvcs=%,$(GOFLAGS)) -trimpath -buil
 LDFLAGS = -s -w -X main.version=$(VERSION)
 GO_BUILD = go build -tags release -ldflags '$(LDFLAGS)'
 
+# Small processors have small flash. The runtime without inlining is 56 KB smaller
+# on linux-mipsle, packed. An announce at 20 a second then costs 4 to 7 % more there
+# (make boards-system); handling a packet costs the same (make instructions).
+SMALL := GOFLAGS="$(GOFLAGS) -gcflags=runtime=-l"
+
 # The least of each processor family: no FPU on MIPS, no SSE2 on a Geode.
 level-amd64    := GOAMD64=v1
 level-386      := GO386=softfloat
-level-armv5    := GOARM=5
-level-armv6    := GOARM=6
-level-armv7    := GOARM=7
+level-armv5    := GOARM=5 $(SMALL)
+level-armv6    := GOARM=6 $(SMALL)
+level-armv7    := GOARM=7 $(SMALL)
 level-arm64    := GOARM64=v8.0
-level-mips     := GOMIPS=softfloat
-level-mipsle   := GOMIPS=softfloat
+level-mips     := GOMIPS=softfloat $(SMALL)
+level-mipsle   := GOMIPS=softfloat $(SMALL)
 level-mips64   := GOMIPS64=softfloat
 level-mips64le := GOMIPS64=softfloat
 level-ppc64le  := GOPPC64=power8

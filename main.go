@@ -44,7 +44,12 @@ const (
 	exitUsage   = 2
 )
 
+// ownsProcess is set by main. Only then may start configure the garbage collector,
+// which all tests of a process share.
+var ownsProcess bool
+
 func main() {
+	ownsProcess = true
 	sys.DeclineHugePages()
 	signals := make(chan os.Signal, 64) // those that come while it starts: what has no room is lost
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP, sys.SummarySignal)
@@ -158,8 +163,10 @@ func newLogger(stdout, stderr io.Writer, env []string) *logger.Logger {
 
 // start makes everything and serves until told to stop.
 func start(signals <-chan os.Signal, c *config, manager *sdnotify.Notifier, log *logger.Logger) error {
-	// The garbage of the start is less than the cost to collect it.
-	defer debug.SetGCPercent(debug.SetGCPercent(-1))
+	if ownsProcess {
+		// The garbage of the start is less than the cost to collect it.
+		debug.SetGCPercent(-1)
+	}
 	// A log that nobody reads any more must not end the tracker. (signal.Ignore
 	// would do the same, but costs a kilobyte.)
 	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
@@ -235,11 +242,13 @@ func start(signals <-chan os.Signal, c *config, manager *sdnotify.Notifier, log 
 	}
 	m.report.version = version
 
-	// From here on nothing is allocated by packets: the collector has work
-	// only after reloads of the list.
-	var ms runtime.MemStats
-	runtime.ReadMemStats(&ms)
-	defer debug.SetMemoryLimit(debug.SetMemoryLimit(int64(ms.Sys-ms.HeapReleased) + 512<<10))
+	if ownsProcess {
+		// Packets allocate nothing from here on. The collector has work only
+		// after reloads of the access list.
+		var ms runtime.MemStats
+		runtime.ReadMemStats(&ms)
+		debug.SetMemoryLimit(int64(ms.Sys-ms.HeapReleased) + 512<<10)
+	}
 
 	m.stats = stats
 	return serveAll(signals, m, ln, log)
