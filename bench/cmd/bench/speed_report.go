@@ -47,7 +47,7 @@ func speedTable(all []*measurement) *report.Table {
 	t := &report.Table{Names: []string{"workload", "family", "subject", "us a request", "times the floor", "requests a processor-second", "lost", "refused"}}
 	for _, w := range load.Workloads() {
 		for _, v6 := range []bool{false, true} {
-			for _, name := range []string{subject.Floor, subject.Pico, subject.Opentracker, subject.Naive} {
+			for _, name := range []string{subject.Floor, subject.Pico, subject.Base, subject.Opentracker, subject.Aquatic, subject.Naive} {
 				us := times(all, v6, w.Name, name)
 				if len(us) == 0 {
 					continue
@@ -105,7 +105,11 @@ func speedChart(all []*measurement) *report.Chart {
 		{subject.Pico, false, [3]uint8{31, 119, 180}},
 		{subject.Pico, true, [3]uint8{140, 190, 225}},
 		{subject.Opentracker, false, [3]uint8{200, 120, 60}},
+		{subject.Aquatic, false, [3]uint8{90, 160, 90}},
 	} {
+		if !slices.ContainsFunc(all, func(m *measurement) bool { return m.subject == s.name && m.v6 == s.v6 }) {
+			continue // not installed, or left out
+		}
 		series := report.Series{Name: s.name + ", " + family(s.v6), Colour: s.colour}
 		for _, w := range load.Workloads() {
 			ratios := report.Ratios(times(all, s.v6, w.Name, s.name), times(all, s.v6, w.Name, subject.Floor))
