@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"testing"
 	"time"
 
@@ -164,11 +165,17 @@ func TestListHangsAtStart(t *testing.T) {
 	if err := unix.Mkfifo(path, 0o600); err != nil {
 		t.Fatal(err)
 	}
+	free, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	port := strconv.Itoa(free.LocalAddr().(*net.UDPAddr).Port)
+	free.Close()
 	signals := make(chan os.Signal, 2)
 	lines := &logLines{}
 	ended := make(chan int, 1)
 	go func() {
-		ended <- run(signals, []string{"-whitelist", path, "-listen", "127.0.0.1", "-memory", "8M", "-port", "29999"}, nil, lines, lines)
+		ended <- run(signals, []string{"-whitelist", path, "-listen", "127.0.0.1", "-memory", "8M", "-port", port}, nil, lines, lines)
 	}()
 	lines.await(t, nil, "listening on ")
 	signals <- unix.SIGHUP // it does not end the wait
