@@ -193,14 +193,18 @@ func (e *endless) Read(b []byte) (int, error) {
 // TestLimits: files without end, of each kind, cost at most MaxSize bytes of
 // reading and little memory.
 func TestLimits(t *testing.T) {
-	for _, tt := range []struct{ name, start, text string }{
+	endings := []struct{ name, start, text string }{
 		{"zeros", "d1:a", "1:x"},
 		{"files", "d4:infod5:filesl", "d6:lengthi1e4:pathl1:aee"},
 		{"directories", "d4:infod9:file treed", "1:ad0:d6:lengthi1eee"},
 		{"trackers", "d13:announce-listl", "l3:udpe"},
 		{"trackers of one tier", "d13:announce-listll", "3:udp"},
 		{"digits", "d8:announce", "0"},
-	} {
+	}
+	if testing.Short() {
+		endings = endings[:2] // the rest takes a minute on an emulated processor
+	}
+	for _, tt := range endings {
 		t.Run(tt.name, func(t *testing.T) {
 			var before, after runtime.MemStats
 			e := &endless{text: tt.text}
