@@ -872,8 +872,8 @@ func checkLayout(t *testing.T, l memoryPlan, total, sockets int, list *listEstim
 	if list != nil && int64(l.listMax) < min(list.hashes, math.MaxInt32/minListLine) {
 		t.Fatalf("a list of %d torrents has room for %d", list.hashes, l.listMax)
 	}
-	if share := int(l.shareOf()); share < 1 || share > l.pages*pageTorrents/20 {
-		t.Fatalf("a share of %d for %d pages", share, l.pages)
+	if quota := int(l.quota()); quota < peerCost6 || quota*quotaGranule > l.pages*pageSize/20 {
+		t.Fatalf("a quota of %d granules for %d pages", quota, l.pages)
 	}
 }
 

@@ -377,7 +377,7 @@ func makeTracker(c *config, l *memoryPlan, log *logger.Logger) (*tracker, *acces
 	if err := sys.Random(seed); err != nil {
 		return nil, nil, err
 	}
-	s, err := newStore(l.pages, l.shards, l.shareOf(), stampUnit(c.interval), seed)
+	s, err := newStore(l.pages, l.shards, l.quota(), stampUnit(c.interval), seed)
 	if err != nil {
 		return nil, nil, noMemory(c, l, err)
 	}

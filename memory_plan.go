@@ -120,6 +120,7 @@ func (c *config) memoryPlan() (memoryPlan, error) {
 	return l, err
 }
 
-// shareOf returns how many peers one source may have stored: 5 % of the
-// torrents that fit.
-func (l *memoryPlan) shareOf() uint32 { return uint32(max(1, l.pages*pageTorrents/20)) }
+// quota returns how many granules one source may take: 5 % of the pool.
+func (l *memoryPlan) quota() uint32 {
+	return uint32(max(peerCost6, l.pages*(pageSize/quotaGranule)/20))
+}

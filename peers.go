@@ -569,6 +569,9 @@ func addAllToSets[K peerKey](w *swarm, peers []peer[K]) bool {
 
 // unspill moves the peers of small sets back into the record, if they fit.
 func (w *swarm) unspill() {
+	if !w.spilled {
+		return
+	}
 	s := *w.sets()
 	if !fitsInline(s[leechers4].n+s[seeders4].n, s[leechers6].n+s[seeders6].n) {
 		return
@@ -841,8 +844,10 @@ func removeIf[K peerKey](w *swarm, p *path, gone func(*peer[K]) bool) {
 		}
 	}
 	// A block that is one class smaller is not worth a move: the next peer would
-	// need the larger one again.
-	if l := w.leaf(p.leaf); leafClass[K](int(l.n))+1 < l.class {
+	// need the larger one again. Except the smallest: a source could take more in
+	// tiny swarms than its peers count as.
+	l := w.leaf(p.leaf)
+	if c := leafClass[K](int(l.n)); c+1 < l.class || c == classLeaf && c < l.class {
 		resizeLeaf[K](w, p, int(l.n))
 	}
 }
@@ -940,6 +945,7 @@ func removePeer[K peerKey](w *swarm, key *K) bool {
 	for i := setOf[K](0); i <= setOf[K](metaSeeder); i++ {
 		if findPeer(w, i, key) != nil {
 			removeFromSet(w, i, key)
+			w.unspill()
 			return true
 		}
 	}

@@ -91,7 +91,8 @@ func plan(c *config, l *memoryPlan, stdout io.Writer) error {
 	}
 	w.add("\nEach line: torrents that all have this number of peers. Larger swarms count as 1000.\n")
 	w.count("Every peer announces once in ", uint64(c.interval), " seconds. Most connect before: expect twice as many requests.\n")
-	w.count("One IPv4 address or IPv6 /64 can have ", uint64(l.shareOf()), " peers.\n")
+	w.count("One IPv4 address can have ", uint64(l.quota()/peerCost4), " peers, one IPv6 /64 ")
+	w.count("", uint64(l.quota()/peerCost6), ".\n")
 	_, err := stdout.Write(w)
 	return err
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/binary"
+	"fmt"
 	"regexp"
 	"strconv"
 	"strings"
@@ -43,8 +44,9 @@ func TestPlan(t *testing.T) {
 	if all := rows["total"][0]; all != 6<<20 || sum > all || sum <= all-pageCost {
 		t.Errorf("the parts are %d bytes of %d", sum, all)
 	}
-	if !strings.Contains(stdout, " can have "+strconv.Itoa(int(l.shareOf()))+" peers.") {
-		t.Errorf("no share of %d in %q", l.shareOf(), stdout)
+	line := fmt.Sprintf("\nOne IPv4 address can have %d peers, one IPv6 /64 %d.\n", l.quota()/peerCost4, l.quota()/peerCost6)
+	if !strings.Contains(stdout, line) {
+		t.Errorf("no line %q in %q", line, stdout)
 	}
 	for _, p := range populations {
 		name := strconv.Itoa(p.peers) + " IPv4 each"

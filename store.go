@@ -76,7 +76,8 @@ type store struct {
 }
 
 // newStore makes a store with that many pages and shards. shards must be a
-// power of two. quota is how many peers one source may have stored. unit is the
+// power of two. quota is how many granules
+// one source may take. unit is the
 // granularity of peers' ages; the sweep must see each peer more often than
 // every stampSpan units. seed is 48 random bytes for the keys of the hashes.
 func newStore(pages, shards int, quota uint32, unit seconds, seed []byte) (*store, error) {
@@ -369,7 +370,7 @@ func announce[K peerKey](s *store, v *announceParams, key *K, rng *splitMix64, d
 	if v.stopped {
 		o = resultAbsent
 		if removePeer(&w, key) {
-			s.quota.add(sourceOf(key), -1)
+			removePeerFrom(&s.quota, key)
 			o = resultStopped
 		}
 	} else {
@@ -406,7 +407,7 @@ func createTorrent[K peerKey](s *store, sh *shard, h uint64, v *announceParams, 
 	if v.stopped {
 		return swarmCounts{}, resultAbsent
 	}
-	if !s.quota.allows(sourceOf(key)) {
+	if !allowsPeer(&s.quota, key) {
 		return swarmCounts{}, resultQuota
 	}
 	r := sh.arena.alloc(classTorrent)
@@ -419,7 +420,7 @@ func createTorrent[K peerKey](s *store, sh *shard, h uint64, v *announceParams, 
 	// The record has room. The quota is not checked again: another shard may
 	// have used it up, but a torrent without peers must not be stored.
 	insertPeer(&w, peer[K]{*key, w.stamp | v.flags})
-	s.quota.add(sourceOf(key), 1)
+	addPeerTo(&s.quota, key)
 	if v.flags&metaCompleted != 0 {
 		t.completed = 1
 	}
@@ -432,14 +433,13 @@ func createTorrent[K peerKey](s *store, sh *shard, h uint64, v *announceParams, 
 // addPeer stores a peer that is new to its swarm, if there is room and the
 // quota of its source allows it.
 func addPeer[K peerKey](s *store, w *swarm, v *announceParams, key *K) announceResult {
-	source := sourceOf(key)
-	if !s.quota.allows(source) {
+	if !allowsPeer(&s.quota, key) {
 		return resultQuota
 	}
 	if !insertPeer(w, peer[K]{*key, w.stamp | v.flags}) {
 		return resultFull
 	}
-	s.quota.add(source, 1)
+	addPeerTo(&s.quota, key)
 	return resultAdded
 }
 
@@ -512,10 +512,10 @@ func (s *store) sweepLate(i uint32, now, ttl, oldest seconds) (expired int) {
 		return age > most || age+stampSpan <= wrapped
 	}
 	gone4 := func(pe *peer[key4]) bool {
-		return s.countIfGone(&s.expired[0], sourceOf(&pe.key), isGone(pe.meta))
+		return countIfGone(s, &s.expired[0], &pe.key, isGone(pe.meta))
 	}
 	gone6 := func(pe *peer[key6]) bool {
-		return s.countIfGone(&s.expired[1], sourceOf(&pe.key), isGone(pe.meta))
+		return countIfGone(s, &s.expired[1], &pe.key, isGone(pe.meta))
 	}
 	s.eachBlock(i, now, func(sh *shard, c class, r ref) {
 		// A worker may have stored a later time than now. A stamp from the
@@ -545,6 +545,7 @@ func (s *store) sweepLate(i uint32, now, ttl, oldest seconds) (expired int) {
 		} else {
 			removeFromLeafIf(&w, r, gone6)
 		}
+		w.unspill()
 		s.finishRemoval(sh, &w, before)
 	})
 	return int(s.expired[0] - was[0] + s.expired[1] - was[1])
@@ -552,9 +553,9 @@ func (s *store) sweepLate(i uint32, now, ttl, oldest seconds) (expired int) {
 
 // countIfGone updates the quota and the counter n if a peer is gone. It returns
 // gone.
-func (s *store) countIfGone(n *uint64, source uint64, gone bool) bool {
+func countIfGone[K peerKey](s *store, n *uint64, key *K, gone bool) bool {
 	if gone {
-		s.quota.add(source, -1)
+		removePeerFrom(&s.quota, key)
 		*n++
 	}
 	return gone
@@ -583,8 +584,8 @@ const purgeStep = 16
 // compactionPaused, because a record could move to a page that the purge has
 // passed.
 func (s *store) purge(i uint32, now seconds, admit func(*bep15.InfoHash) bool) (removed int) {
-	gone4 := func(pe *peer[key4]) bool { return s.countIfGone(&s.purged[0], sourceOf(&pe.key), true) }
-	gone6 := func(pe *peer[key6]) bool { return s.countIfGone(&s.purged[1], sourceOf(&pe.key), true) }
+	gone4 := func(pe *peer[key4]) bool { return countIfGone(s, &s.purged[0], &pe.key, true) }
+	gone6 := func(pe *peer[key6]) bool { return countIfGone(s, &s.purged[1], &pe.key, true) }
 	s.eachBlock(i, now, func(sh *shard, c class, r ref) {
 		if c != classTorrent || admit(&sh.torrent(r).hash) {
 			return

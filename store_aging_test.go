@@ -110,7 +110,7 @@ func TestSpray(t *testing.T) {
 	const pages, hosts, each = 400, 1000, 10
 	s := newTestStore(t, pages, 4)
 	l := memoryPlan{pages: pages}
-	s.quota.max = l.shareOf()
+	s.quota.max = l.quota()
 	var rng splitMix64
 	sprayed, refused, next := 0, 0, 1<<20
 	for i := 0; i < hosts*each; i++ {

@@ -131,8 +131,8 @@ func hold(b *testing.B, kind string, pages int) (held []time.Duration) {
 		s.unlinkTorrent(sh, r)
 		w := s.swarmOf(sh, r, 0)
 		var n uint64
-		gone4 := func(pe *peer[key4]) bool { return s.countIfGone(&n, sourceOf(&pe.key), true) }
-		gone6 := func(pe *peer[key6]) bool { return s.countIfGone(&n, sourceOf(&pe.key), true) }
+		gone4 := func(pe *peer[key4]) bool { return countIfGone(s, &n, &pe.key, true) }
+		gone6 := func(pe *peer[key6]) bool { return countIfGone(s, &n, &pe.key, true) }
 		for done := false; !done; {
 			timed(func() { done = w.freeLeaves(purgeStep, gone4, gone6) })
 		}

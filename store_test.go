@@ -117,7 +117,7 @@ func checkInvariants(t testing.TB, s *store) {
 		reached[r] = c
 		blocks++
 	}
-	peers := 0
+	costs := 0
 	for i := range s.shards {
 		sh := &s.shards[i]
 		torrents := uint32(0)
@@ -143,7 +143,7 @@ func checkInvariants(t testing.TB, s *store) {
 				}
 				for j := range n {
 					tally[j] += n[j]
-					peers += int(n[j])
+					costs += int(n[j]) * [...]int{peerCost4, peerCost4, peerCost6, peerCost6}[j]
 				}
 			}
 		}
@@ -215,8 +215,8 @@ func checkInvariants(t testing.TB, s *store) {
 		for i := range s.quota.rows[row] {
 			sum += int(s.quota.rows[row][i].Load())
 		}
-		if sum != peers {
-			t.Fatalf("the shares of row %d add up to %d, there are %d peers", row, sum, peers)
+		if sum != costs {
+			t.Fatalf("the counters of row %d add up to %d, the peers cost %d", row, sum, costs)
 		}
 	}
 }
@@ -924,7 +924,7 @@ func TestNewcomerInFullSwarm(t *testing.T) {
 // touched; what expires is given back.
 func TestSourceShare(t *testing.T) {
 	s := newTestStore(t, 64, 1)
-	s.quota.max = 100
+	s.quota.max = 100 * peerCost6
 	var rng splitMix64
 	add := func(hash int, key *key6) announceResult {
 		_, _, o := announce(s, &announceParams{hash: testHash(hash)}, key, &rng, nil)
@@ -956,7 +956,7 @@ func TestSourceShare(t *testing.T) {
 func TestShareRace(t *testing.T) {
 	for range 10 {
 		s := newTestStore(t, 4, 1)
-		s.quota.max = 1
+		s.quota.max = peerCost4
 		key := testKey4(1)
 		s.pool.mu.Lock() // which the announce must wait for, in the middle
 		done := make(chan swarmCounts)
@@ -975,10 +975,10 @@ func TestShareRace(t *testing.T) {
 		for range 1000 {
 			runtime.Gosched()
 		}
-		s.quota.add(sourceOf(key), 1)
+		addPeerTo(&s.quota, key)
 		s.pool.mu.Unlock()
 		<-done
-		s.quota.add(sourceOf(key), -1)
+		removePeerFrom(&s.quota, key)
 		checkInvariants(t, s)
 	}
 }

@@ -1247,7 +1247,10 @@ func TestFullTracker(t *testing.T) {
 // any other, and not stored.
 func TestSourceShareAnswered(t *testing.T) {
 	families(t, func(t *testing.T, s *service, a, b, _ host) {
-		s.store.quota.max = 3
+		s.store.quota.max = 3*peerCost4 + 1
+		if a.Addr().Is6() {
+			s.store.quota.max = 3*peerCost6 + 1
+		}
 		for i := 0; i < 5; i++ {
 			f := leech(a)
 			f.hash = i
