@@ -275,12 +275,12 @@ boards-system: ## the binary as the only service of machines in qemu; fetches De
 ##@ Figures
 
 .PHONY: bench
-bench: bench-tools ## speed beside the kernel, opentracker and a naive reference (ARGS=...)
+bench: bench-tools ## speed beside the reference, opentracker and a naive tracker (ARGS=...)
 	cd bench && go run ./cmd/bench -out results $(ARGS)
 
 .PHONY: bench-home
 bench-home: bench-tools ## what a request costs when there is one now and then, and what idling costs (ARGS=...)
-	cd bench && go run ./cmd/bench -run home -rounds 3 -subjects pico-tracker,floor,opentracker,aquatic_udp -out results $(ARGS)
+	cd bench && go run ./cmd/bench -run home -rounds 3 -subjects pico-tracker,reference,opentracker,aquatic_udp -out results $(ARGS)
 
 .PHONY: bench-memory
 bench-memory: bench-tools ## memory of torrents and swarms, and whether -memory holds (ARGS=...)

@@ -61,7 +61,7 @@ func (b *bench) floodTable() error {
 	for _, kind := range load.Floods() {
 		var names []string
 		for _, name := range b.chosen(false) {
-			if name != subject.Floor && name != subject.Naive { // nothing is asked of these but speed
+			if name != subject.Reference && name != subject.Naive { // nothing is asked of these but speed
 				names = append(names, name)
 			}
 		}

@@ -95,7 +95,7 @@ func (b *bench) homeFamily(v6 bool) (all []paced, still []resting, err error) {
 		}
 	}
 	for _, c := range servers {
-		if c.Name != subject.Floor { // it stores nothing
+		if c.Name != subject.Reference { // it stores nothing
 			if err := b.register(c, w); err != nil {
 				return nil, nil, err
 			}
@@ -172,13 +172,13 @@ func (b *bench) reportHome(all []paced, still []resting) error {
 	fmt.Fprintf(&text, "# The load of a home\n\n%s.\n\n", machine())
 	fmt.Fprintf(&text, "Processor time of all threads for an announce of 50 peers at an even pace, in microseconds: the median of %d rounds, and in brackets the\n"+
 		"lowest and the highest. In each round all servers are measured in turn. The ratios are taken within a round. All servers have their default\n"+
-		"settings and may use all processors; `-memory` of the tracker is %s. The floor is a C program that only receives and sends (`floor/floor.c`).\n\n",
+		"settings and may use all processors; `-memory` of the tracker is %s. The reference is a C program that only receives and sends (`reference/reference.c`).\n\n",
 		b.rounds, homeMemory)
 	csv := report.Table{Names: []string{"family", "announces a second", "subject", "round", "us a request"}}
 	for _, m := range all {
 		csv.Add(family(m.v6), m.rate, m.subject, m.round, m.perRequest())
 	}
-	t := report.Table{Names: []string{"family", "announces a second", "subject", "us a request", "times the floor", "% of a processor"}}
+	t := report.Table{Names: []string{"family", "announces a second", "subject", "us a request", "times the reference", "% of a processor"}}
 	for _, v6 := range b.v6s() {
 		for _, r := range homeRates {
 			of := func(name string) (v []float64) {
@@ -196,8 +196,8 @@ func (b *bench) reportHome(all []paced, still []resting) error {
 				}
 				s := report.NewSpread(v)
 				ratio := ""
-				if floor := of(subject.Floor); len(floor) == len(v) {
-					ratio = report.NewSpread(report.Ratios(v, floor)).String()
+				if reference := of(subject.Reference); len(reference) == len(v) {
+					ratio = report.NewSpread(report.Ratios(v, reference)).String()
 				}
 				t.Add(family(v6), r.rate, name, fmt.Sprintf("%.1f (%.1f-%.1f)", s.Median, s.Min, s.Max), ratio,
 					fmt.Sprintf("%.2f", s.Median*r.rate/1e4))

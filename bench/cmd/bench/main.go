@@ -1,5 +1,5 @@
-// Bench measures Pico Tracker beside the kernel floor, the opentracker of Debian and a naive
-// reference, in a network namespace of its own. It is run from the bench directory:
+// Bench measures Pico Tracker beside the reference, the opentracker of Debian and a naive
+// tracker, in a network namespace of its own. It is run from the bench directory:
 //
 //	go run ./cmd/bench                      # speed, printed
 //	go run ./cmd/bench -run memory,caps     # memory, printed
@@ -55,7 +55,7 @@ func main() {
 	flag.StringVar(&s.base, "base", "", "also measure this `binary` of Pico Tracker: the subject base")
 	flag.StringVar(&s.families, "families", "v4,v6", "address `families`")
 	flag.StringVar(&s.workloads, "workloads", "", "speed: `names` of workloads; all when not given (go run ./cmd/load -list)")
-	flag.StringVar(&s.subjects, "subjects", "pico-tracker,floor,opentracker,aquatic_udp,naive", "`names` of what is measured")
+	flag.StringVar(&s.subjects, "subjects", "pico-tracker,reference,opentracker,aquatic_udp,naive", "`names` of what is measured")
 	flag.IntVar(&s.rounds, "rounds", 5, "speed, flood: how often each measurement is repeated")
 	flag.DurationVar(&s.seconds, "length", time.Second, "speed: `time` that each measurement takes")
 	flag.DurationVar(&s.latency, "latency", time.Minute, "speed: `time` at half of the saturating rate, 0 for none")

@@ -81,7 +81,7 @@ func (b *bench) memoryTable() error {
 				continue
 			}
 			for _, name := range b.chosen(v6) {
-				if name == subject.Floor || name == subject.Naive {
+				if name == subject.Reference || name == subject.Naive {
 					continue
 				}
 				m, err := b.footprint(name, f, v6)

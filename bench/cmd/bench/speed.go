@@ -147,7 +147,7 @@ func (b *bench) compare(v6 bool, group []load.Workload) (all []*measurement, not
 		Torrents: group[0].Population.Torrents,
 	}
 	for _, name := range names {
-		if name == subject.Floor {
+		if name == subject.Reference {
 			continue // it stores nothing, and is started for each workload's sizes
 		}
 		if name == subject.Naive && (v6 || group[0].Name != "announce") {
@@ -166,7 +166,7 @@ func (b *bench) compare(v6 bool, group []load.Workload) (all []*measurement, not
 	var announce subject.Sizes // of the first workload, announces
 	for _, w := range group {
 		line := servers
-		// A first run of each warms up; the first subject's says what the floor has to send.
+		// A first run of each warms up; the first subject's says what the reference has to send.
 		options.Sizes = subject.Sizes{Connect: bep15.ConnectSize, Announce: bep15.AnnounceReplySize + int(w.NumWant)*bep15.PeerSize(v6),
 			Scrape: bep15.ScrapeReplySize + w.Hashes*bep15.ScrapeEntrySize}
 		for i, c := range servers {
@@ -187,8 +187,8 @@ func (b *bench) compare(v6 bool, group []load.Workload) (all []*measurement, not
 		if announce == (subject.Sizes{}) {
 			announce = options.Sizes
 		}
-		if slices.Contains(names, subject.Floor) {
-			c, err := b.contestant(subject.Floor, options)
+		if slices.Contains(names, subject.Reference) {
+			c, err := b.contestant(subject.Reference, options)
 			if err != nil {
 				return nil, nil, err
 			}
@@ -220,10 +220,10 @@ func (b *bench) compare(v6 bool, group []load.Workload) (all []*measurement, not
 		}
 		notes = append(notes, more...)
 	}
-	if b.latency > 0 && slices.Contains(names, subject.Pico) && slices.Contains(names, subject.Floor) {
+	if b.latency > 0 && slices.Contains(names, subject.Pico) && slices.Contains(names, subject.Reference) {
 		// What of the tracker's latency is the machine's and the generator's.
 		options.Sizes = announce
-		c, err := b.contestant(subject.Floor, options)
+		c, err := b.contestant(subject.Reference, options)
 		if err != nil {
 			return nil, nil, err
 		}

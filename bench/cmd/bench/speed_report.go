@@ -19,8 +19,8 @@ func (b *bench) reportSpeed(all []*measurement, notes []note) error {
 	}
 	var text strings.Builder
 	fmt.Fprintf(&text, "# Speed\n\n%s.\n\n", machine())
-	text.WriteString("Processor time of the server for one request, in microseconds, and how many times that of the kernel\n" +
-		"floor: a loop in C that answers the same datagrams with as many bytes and does nothing else. One\n" +
+	text.WriteString("Processor time of the server for one request, in microseconds, compared with the\n" +
+		"reference: a loop in C that answers the same datagrams with as many bytes and does nothing else. One\n" +
 		"worker pinned to one processor, the load generator on another, all subjects in turn. The median of the\n" +
 		"rounds and, in brackets, the lowest and the highest; ratios are taken within a round.\n\n")
 	text.WriteString(speedTable(all).Markdown())
@@ -44,21 +44,21 @@ func (b *bench) reportSpeed(all []*measurement, notes []note) error {
 }
 
 func speedTable(all []*measurement) *report.Table {
-	t := &report.Table{Names: []string{"workload", "family", "subject", "us a request", "times the floor", "requests a processor-second", "lost", "refused"}}
+	t := &report.Table{Names: []string{"workload", "family", "subject", "us a request", "times the reference", "requests a processor-second", "lost", "refused"}}
 	for _, w := range load.Workloads() {
 		for _, v6 := range []bool{false, true} {
-			for _, name := range []string{subject.Floor, subject.Pico, subject.Base, subject.Opentracker, subject.Aquatic, subject.Naive} {
+			for _, name := range []string{subject.Reference, subject.Pico, subject.Base, subject.Opentracker, subject.Aquatic, subject.Naive} {
 				us := times(all, v6, w.Name, name)
 				if len(us) == 0 {
 					continue
 				}
 				ratio := "-"
-				if floor := times(all, v6, w.Name, subject.Floor); len(floor) > 0 && name != subject.Floor {
-					ratio = report.NewSpread(report.Ratios(us, floor)).String()
+				if reference := times(all, v6, w.Name, subject.Reference); len(reference) > 0 && name != subject.Reference {
+					ratio = report.NewSpread(report.Ratios(us, reference)).String()
 				}
 				lost := sum(values(all, v6, w.Name, name, func(m *measurement) float64 { return float64(m.result.Resent) }))
 				refused := sum(values(all, v6, w.Name, name, func(m *measurement) float64 { return float64(m.result.Refused() + m.result.Malformed()) }))
-				if name == subject.Floor {
+				if name == subject.Reference {
 					refused = 0 // its replies have the right length on average only
 				}
 				t.Add(w.Name, family(v6), name, report.NewSpread(us), ratio, 1e6/report.NewSpread(us).Median, lost, refused)
@@ -91,11 +91,11 @@ func speedCSV(all []*measurement) *report.Table {
 	return t
 }
 
-// speedChart shows how many times the floor each subject takes. The naive reference would dwarf
+// speedChart shows how many times the reference each subject takes. The naive tracker would dwarf
 // the others; it is in the table.
 func speedChart(all []*measurement) *report.Chart {
 	c := &report.Chart{
-		Title: "Processor time a request (lower is better)", Unit: "times the kernel floor", Line: 1,
+		Title: "Processor time a request (lower is better)", Unit: "times the reference", Line: 1,
 	}
 	for _, s := range []struct {
 		name   string
@@ -112,7 +112,7 @@ func speedChart(all []*measurement) *report.Chart {
 		}
 		series := report.Series{Name: s.name + ", " + family(s.v6), Colour: s.colour}
 		for _, w := range load.Workloads() {
-			ratios := report.Ratios(times(all, s.v6, w.Name, s.name), times(all, s.v6, w.Name, subject.Floor))
+			ratios := report.Ratios(times(all, s.v6, w.Name, s.name), times(all, s.v6, w.Name, subject.Reference))
 			series.Values = append(series.Values, report.NewSpread(ratios))
 			if !slices.Contains(c.Groups, w.Name) {
 				c.Groups = append(c.Groups, w.Name)

@@ -1,5 +1,5 @@
 // Package subject starts the servers that are measured: Pico Tracker, the opentracker of Debian, the
-// naive reference and the kernel floor. Each listens on loopback, on a port of its own, pinned to
+// naive tracker and the reference. Each listens on loopback, on a port of its own, pinned to
 // processors of its own, and is known to answer before anything is measured.
 package subject
 
@@ -28,7 +28,7 @@ const (
 	Pico        = "pico-tracker"
 	Opentracker = "opentracker"
 	Naive       = "naive"
-	Floor       = "floor"
+	Reference   = "reference"
 	Aquatic     = "aquatic_udp"
 	// Base is another binary of Pico Tracker, to compare with.
 	Base = "base"
@@ -39,7 +39,7 @@ const (
 	stopTime  = 10 * time.Second
 )
 
-// Sizes are the lengths of the replies that the floor gives, in bytes.
+// Sizes are the lengths of the replies that the reference gives, in bytes.
 type Sizes struct{ Connect, Announce, Scrape int }
 
 // Options say how a server is started. What a server has no use for, it ignores.
@@ -67,7 +67,7 @@ type Bench struct {
 }
 
 // Build builds the programs of some subjects into dir: Pico Tracker from the module at root, unless pico
-// names a binary, and the naive reference and the floor from this module, which is the working directory.
+// names a binary, and the naive tracker and the reference from this module, which is the working directory.
 func Build(dir, root, pico string, names []string) error {
 	for _, name := range names {
 		var build *exec.Cmd
@@ -81,8 +81,8 @@ func Build(dir, root, pico string, names []string) error {
 			build.Env = append(os.Environ(), "CGO_ENABLED=0")
 		case Naive:
 			build = exec.Command("go", "build", "-o", filepath.Join(dir, Naive), "./cmd/naive")
-		case Floor:
-			build = exec.Command("cc", "-O2", "-o", filepath.Join(dir, Floor), "floor/floor.c")
+		case Reference:
+			build = exec.Command("cc", "-O2", "-o", filepath.Join(dir, Reference), "reference/reference.c")
 		case Opentracker, Aquatic, Base:
 			continue
 		default:
@@ -179,8 +179,8 @@ func (b *Bench) Start(name string, o Options) (*Server, error) {
 		}
 	case Naive:
 		s.cmd = exec.Command(filepath.Join(b.dir, Naive), append(family, "-p", port)...)
-	case Floor:
-		s.cmd = exec.Command(filepath.Join(b.dir, Floor), append(family, "-p", port,
+	case Reference:
+		s.cmd = exec.Command(filepath.Join(b.dir, Reference), append(family, "-p", port,
 			"-c", strconv.Itoa(o.Sizes.Connect), "-a", strconv.Itoa(o.Sizes.Announce), "-s", strconv.Itoa(o.Sizes.Scrape))...)
 	default:
 		return nil, fmt.Errorf("no subject %q", name)

@@ -1,5 +1,5 @@
 /*
- * The kernel floor: what recvmmsg and sendmmsg cost, and nothing else.
+ * The reference: what recvmmsg and sendmmsg cost, and nothing else.
  *
  * One thread, one UDP socket, batches of 64. Each datagram is answered with as
  * many bytes as the options name for its action, of which only the first eight
@@ -7,7 +7,7 @@
  * written. No tracker can answer the same datagrams for less processor time;
  * how far above it a tracker lies is its own cost.
  *
- *   floor -p PORT [-6] [-i] [-c BYTES] [-a BYTES] [-s BYTES]
+ *   reference -p PORT [-6] [-i] [-c BYTES] [-a BYTES] [-s BYTES]
  *
  * -6 listens on [::] instead of 0.0.0.0, -i asks for PKTINFO and sends it back
  * (a reply that leaves from the address it was sent to), -c, -a and -s are the
@@ -43,7 +43,7 @@ static int size_option(const char *text)
 {
 	int n = atoi(text);
 	if (n < 8 || n > REPLY) {
-		fprintf(stderr, "floor: a reply has 8 to %d bytes\n", REPLY);
+		fprintf(stderr, "reference: a reply has 8 to %d bytes\n", REPLY);
 		exit(2);
 	}
 	return n;
