@@ -438,7 +438,7 @@ func (d *listLoader) look(path string) (fingerprint, error) {
 		err := sys.EachEntry(path, func(name string) error {
 			if kindOfEntry(name) != entryIgnored {
 				if st, err := sys.Stat(path + "/" + name); err == nil {
-					sum.entries += st.Key()
+					sum.entries += st.Key(name)
 				}
 			}
 			return nil
@@ -529,7 +529,7 @@ func (d *listLoader) directory(path string) error {
 			return nil // removed meanwhile, or a symbolic link to nothing
 		}
 		d.path, d.current = path, 0
-		key := st.Key()
+		key := st.Key(name)
 		if kind == entryTorrent {
 			if seen, err := d.recall(key); seen || err != nil {
 				return err

@@ -31,14 +31,15 @@ func (s *FileState) Replaced(before *FileState) bool {
 // Directory is a FileState of a directory that is the same for all directories.
 func (s *FileState) Directory() FileState { return FileState{mode: s.mode & unix.S_IFMT} }
 
-// Key returns a number that differs between files, and when one changes.
-func (s *FileState) Key() uint64 {
+// Key returns a number that differs between files, and when one changes. name is
+// the name of the file.
+func (s *FileState) Key(name string) uint64 {
 	var b [56]byte
 	for i, v := range [...]uint64{uint64(s.Seconds), uint64(s.Nanoseconds), uint64(s.Size), s.Device, s.Inode,
 		uint64(s.changedSeconds), uint64(s.changedNanosecond)} {
 		binary.LittleEndian.PutUint64(b[8*i:], v)
 	}
-	return siphash.Key{}.Sum(b[:])
+	return siphash.Key{}.Sum(append(b[:], name...))
 }
 
 // OpenAtOnce opens a file for reading. It does not wait for the writer of a pipe.

@@ -26,13 +26,14 @@ func (s *FileState) Replaced(*FileState) bool { return false }
 // Directory is a FileState of a directory that is the same for all directories.
 func (s *FileState) Directory() FileState { return FileState{mode: fs.ModeDir} }
 
-// Key returns a number that differs between files of different time or size.
-func (s *FileState) Key() uint64 {
+// Key returns a number that differs between files, and when the time or the size
+// of one changes. name is the name of the file.
+func (s *FileState) Key(name string) uint64 {
 	var b [24]byte
 	for i, v := range [...]uint64{uint64(s.Seconds), uint64(s.Nanoseconds), uint64(s.Size)} {
 		binary.LittleEndian.PutUint64(b[8*i:], v)
 	}
-	return siphash.Key{}.Sum(b[:])
+	return siphash.Key{}.Sum(append(b[:], name...))
 }
 
 // OpenAtOnce opens a file for reading.
