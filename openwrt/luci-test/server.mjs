@@ -130,15 +130,16 @@ export async function startServer(options) {
 			session, view, writable: (sessions[session] ?? []).includes('write'),
 			translations: readTranslations(language)
 		};
+		const title = text => environment.translations[text]?.[0] ?? text;
 		const tabs = Object.entries(menu).filter(([ , entry ]) => entry.action.type === 'view').map(([ path, entry ]) => {
 			const current = entry.action.path === view ? ' aria-current="page"' : '';
-			return `<a href="/cgi-bin/luci/${path}?session=${session}"${current}>${entry.title}</a>`;
+			return `<a href="/cgi-bin/luci/${path}?session=${session}"${current}>${title(entry.title)}</a>`;
 		});
-		return `<!DOCTYPE html><html lang="${language}"><head><meta charset="utf-8"><title>LuCI</title>
+		return `<!DOCTYPE html><html lang="${language.replace('_', '-')}"><head><meta charset="utf-8"><title>LuCI</title>
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <link rel="icon" href="data:,"><link rel="stylesheet" href="/standin/theme.css">
 <script>window.luciEnvironment = ${JSON.stringify(environment).replaceAll('<', '\\u003c')};
-window.luciEnvironment.plural = n => n === 1 ? 0 : 1;</script>
+window.luciEnvironment.plural = n => ${{ fr: 'n > 1', zh_Hans: '0' }[language] ?? 'n !== 1'} ? 1 : 0;</script>
 <script src="/standin/luci.js"></script></head>
 <body><header>OpenWrt ${tabs.join(' ')}</header><main id="maincontent"><div id="view"></div></main></body></html>`;
 	}

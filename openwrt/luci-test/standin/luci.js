@@ -338,9 +338,13 @@
 
 		validate: () => true,
 
+		checkedValue(section_id) {
+			return this.formvalue(section_id);
+		},
+
 		isValid(section_id) {
 			let message = true;
-			const value = this.formvalue(section_id);
+			const value = this.checkedValue(section_id);
 			for (const one of Array.isArray(value) ? value : [ value ])
 				if (message === true)
 					message = this.validate(section_id, one ?? '');
@@ -403,6 +407,9 @@
 			box.checked = on;
 			return dom.create('div', {}, [ box ]);
 		},
+
+		// As in LuCI, which checks the value attribute of the box.
+		checkedValue: () => '1',
 
 		read: node => node.querySelector('input').checked ? '1' : '0',
 

@@ -116,7 +116,8 @@ function Editor(section, readonly, wanted) {
 				addEntry(entry, have) ? count++ : twice++;
 		}
 		paste.value = bad.join('\n');
-		report(count, twice, bad.length ? _('%d lines are no info hash and no magnet link. They are still in the box.').format(bad.length) : '');
+		report(count, twice, bad.length ? N_(bad.length, '%d line is no info hash and no magnet link. It is still in the box.',
+			'%d lines are no info hash and no magnet link. They are still in the box.').format(bad.length) : '');
 	}
 
 	function addFiles(files) {
@@ -302,7 +303,8 @@ function Editor(section, readonly, wanted) {
 			]));
 		const bad = lines.filter(l => l.entry.bad).length;
 		if (bad)
-			content.push(E('p', {}, [ E('em', {}, [ _('%d lines of the file are neither a torrent nor a comment. The tracker skips them, and this page keeps them.').format(bad) ]) ]));
+			content.push(E('p', {}, [ E('em', {}, [ N_(bad, '%d line of the file is neither a torrent nor a comment. The tracker skips it, and this page keeps it.',
+				'%d lines of the file are neither a torrent nor a comment. The tracker skips them, and this page keeps them.').format(bad) ]) ]));
 		dom.content(table, content);
 		save.disabled = reset.disabled = readonly || !changed();
 	}
@@ -329,8 +331,8 @@ function Editor(section, readonly, wanted) {
 		E('p', {}, [ kind ])
 	]);
 	if (list.torrents)
-		node.append(E('p', {}, [ N_(list.torrents, 'The directory has %d .torrent file too. It counts, but is not shown here.',
-			'The directory has %d .torrent files too. They count, but are not shown here.').format(list.torrents) ]));
+		node.append(E('p', {}, [ N_(list.torrents, 'The directory has %d .torrent file too. It counts, but it is not shown here.',
+			'The directory has %d .torrent files too. They count, but they are not shown here.').format(list.torrents) ]));
 	if (list.files.length > 1)
 		node.append(E('p', {}, [
 			E('label', { 'for': 'file-' + section.name }, [ _('File') ]), ' ',

@@ -22,6 +22,13 @@ function check(option, test) {
 	return option;
 }
 
+// listWith returns what a list has in the form, with a value that is about to be
+// added.
+function listWith(option, section_id, value) {
+	const list = asList(option.formvalue(section_id));
+	return list.includes(value) ? list : list.concat(value);
+}
+
 // other returns what another option of the same section has in the form.
 function other(option, section_id, name) {
 	const sibling = option.section.children.find(o => o.option === name);
@@ -73,7 +80,7 @@ return view.extend({
 		o = check(s.taboption('network', form.DynamicList, 'listen', _('Listen addresses'),
 			_('The addresses of this router that the tracker uses. Leave it empty to use all.')),
 		function(value, section_id) {
-			return options.listen(value, asList(this.formvalue(section_id)));
+			return options.listen(value, listWith(this, section_id, value));
 		});
 		o.placeholder = '0.0.0.0, ::';
 
@@ -92,7 +99,7 @@ return view.extend({
 		o = check(s.taboption('network', form.DynamicList, 'external_ip', _('Public address'),
 			_('Peers with private addresses are given to the internet with this address. auto uses the public address of the router.')),
 		function(value, section_id) {
-			return options.externalIP(value, asList(this.formvalue(section_id)), other(this, section_id, 'scope'));
+			return options.externalIP(value, listWith(this, section_id, value), other(this, section_id, 'scope'));
 		});
 		o.value('auto');
 
@@ -103,8 +110,9 @@ return view.extend({
 
 		o = s.taboption('network', form.Flag, 'notrack', _('No connection tracking'),
 			_('Keep packets from these zones out of the connection table, so that many clients do not fill it.'));
-		o.validate = function(section_id, value) {
-			return value === '1' && !asList(other(this, section_id, 'firewall_zone')).length
+		// The value is that of a box with a tick, even if it has none.
+		o.validate = function(section_id) {
+			return this.formvalue(section_id) === '1' && !asList(other(this, section_id, 'firewall_zone')).length
 				? _('Choose a firewall zone too. Without a zone there is nothing to exclude.') : true;
 		};
 
