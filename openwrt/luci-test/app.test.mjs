@@ -159,11 +159,13 @@ describe('status', () => {
 	for (const [ name, lines, want ] of [
 		[ 'fixed addresses', [ "list external_ip '198.51.100.4'", "list external_ip '2001:db8:5::4'" ], [ 'udp://198.51.100.4:1337/announce', 'udp://[2001:db8:5::4]:1337/announce' ] ],
 		[ 'a file of addresses', [ "list external_ip '/var/run/external'" ], [ 'udp://198.51.100.9:40000/announce', 'udp://[2001:db8:5::9]:1337/announce' ] ],
+		[ 'a port mapping', [ "option port_map 'auto'" ], [ 'udp://198.51.100.9:40000/announce', 'udp://[2001:db8:5::9]:1337/announce' ] ],
 		[ 'auto', [ "list external_ip 'auto'" ], [ 'udp://203.0.113.7:1337/announce', 'udp://[2001:db8::7]:1337/announce' ] ]
 	])
 		test('the address for torrents: ' + name, () => withRouter(section('main', ...lines), async(router, server) => {
 			pretend(router, 'main');
-			router.write('/var/run/external', '# made by a program\n198.51.100.9:40000\n[2001:db8:5::9]:1337\n<b>no address</b>\n');
+			for (const file of [ '/var/run/external', '/var/run/pico-tracker-portmap/main' ])
+				router.write(file, '# made by a program\n198.51.100.9:40000\n[2001:db8:5::9]:1337\n<b>no address</b>\n');
 			await withPage(server, 'status', {}, async page => {
 				const urls = await page.$$eval('code.announce-url', nodes => nodes.map(n => n.textContent));
 				assert.deepEqual(urls.slice(0, -1), want);
@@ -309,7 +311,7 @@ describe('settings', () => {
 	const everything = {
 		port: '6969', memory: '16M', interval: '20m', listen: [ '192.168.1.1', 'fd00::1' ], interface: [ 'lan', 'br-guest' ],
 		external_ip: [ '198.51.100.4' ], whitelist: '/etc/pico-tracker/private.txt', connect_limit: '0', scrape_limit: '10',
-		secret_file: '/etc/pico-tracker/key', workers: '2', stats: '/var/prometheus/a.prom', stats_interval: '1m', top: '5'
+		secret_file: '/etc/pico-tracker/key', workers: '2', stats: '/var/prometheus/a.prom', stats_interval: '1m', top: '5', isolate: [ 'none', '192.168.2.0/24' ]
 	};
 
 	test('the form has the options of the service, and no others', () => withRouter(section('main'), async(router, server) => {
@@ -345,7 +347,10 @@ describe('settings', () => {
 		for (const [ i, one ] of (Array.isArray(value) ? value : [ value ]).entries()) {
 			if (i)
 				await page.click(`${field} button.add`);
-			await page.locator(`${field} input[type=text]`).nth(i).fill(one);
+			if (await page.$(`${field} select`))
+				await page.selectOption(`${field} select`, one);
+			else
+				await page.locator(`${field} input[type=text]`).nth(i).fill(one);
 		}
 	};
 
@@ -356,7 +361,7 @@ describe('settings', () => {
 					await fill(page, 'main', option, value);
 			for (const box of [ 'firewall_zone] input[value=wan', 'notrack] input[type=checkbox', 'debug] input[type=checkbox' ])
 				await page.evaluate(n => document.querySelector(`[data-option=${n}]`).click(), box);
-			await page.click('text=Save & Apply');
+			await page.locator('text=Save & Apply').press('Enter');
 			await page.waitForSelector('text=Configuration applied.');
 		});
 		const config = router.read('/etc/config/pico-tracker');
@@ -364,7 +369,7 @@ describe('settings', () => {
 		const { errors, commands, instances } = runInit(router);
 		assert.deepEqual(errors, []);
 		assert.deepEqual(instances, [ 'main' ]);
-		for (const want of [ '6969', '192.168.1.1,fd00::1', 'br-lan,br-guest', '198.51.100.4', '/etc/pico-tracker/private.txt', '20m', '16M', '/var/prometheus/a.prom', '1m', '-debug' ])
+		for (const want of [ '6969', '192.168.1.1,fd00::1', 'br-lan,br-guest', '198.51.100.4', '/etc/pico-tracker/private.txt', '20m', '16M', '/var/prometheus/a.prom', '1m', '5', 'none,192.168.2.0/24', '-debug' ])
 			assert.ok(commands.includes(want), `${want} in ${commands}`);
 		assert.match(config, /list firewall_zone 'wan'/);
 	}));
@@ -377,7 +382,7 @@ describe('settings', () => {
 			await page.click('[data-section-id=main] .cbi-section-remove button');
 			await fill(page, 'second', 'port', '1338');
 			await page.evaluate(() => document.querySelector('[data-section-id=second] [data-option=enabled] input').click());
-			await page.click('text=Save & Apply');
+			await page.locator('text=Save & Apply').press('Enter');
 			await page.waitForSelector('text=Configuration applied.');
 		});
 		const { errors, instances } = runInit(router);
@@ -403,6 +408,7 @@ describe('settings', () => {
 		...(initOptions.includes('top') ? { top: range('top') } : {}),
 		external_ip: { good: [ 'auto', '203.0.113.7', '2001:db8::1' ], bad: [ '192.168.1.1', '10.0.0.1', '172.16.0.1', '100.64.0.1', '127.0.0.1', '169.254.1.1', '0.1.2.3',
 			'224.0.0.1', 'fd00::1', 'fe80::1', 'fec0::1', 'ff02::1', '::1', '::', 'wan', '203.0.113.7:1337' ] },
+		isolate: { good: [ '192.168.2.0/24', 'fd00:2::/64', '100.64.0.0/10', '200::/7', 'none' ], bad: [ '8.8.8.0/24', '192.168.2.0/33', '192.168.2.0/0', '2001:db8::/32', '192.168.2/24', 'fd00::/129', 'a;b' ] },
 		whitelist: { good: [ '/etc/pico-tracker/a.txt', '/mnt/usb/b.list' ], bad: [ 'a.txt', '/a.txt', '/etc/a b.txt', '/etc/../a.txt', '/etc/x/..' ] },
 		stats: { good: [ 'off', '/var/prometheus/a.prom' ], bad: [ 'on', 'a.prom', '/a.prom' ] },
 		secret_file: { good: [ '/etc/pico-tracker/secret' ], bad: [ 'secret', '/secret' ] }
@@ -428,7 +434,7 @@ describe('settings', () => {
 			}
 		});
 		// A section for each value: the service starts those that it takes.
-		const list = option => [ 'listen', 'interface', 'external_ip' ].includes(option) ? 'list' : 'option';
+		const list = option => [ 'listen', 'interface', 'external_ip', 'isolate' ].includes(option) ? 'list' : 'option';
 		router.write('/etc/config/pico-tracker', cases.map(([ option, value ], i) => section('s' + i, ...(option === 'stats' ? [] : [ `option stats 'off'` ]), `${list(option)} ${option} '${value}'`)).join(''));
 		const { instances } = runInit(router);
 		for (const [ i, [ option, value, want ] ] of cases.entries()) {
@@ -444,6 +450,8 @@ describe('settings', () => {
 	for (const [ name, filled, boxes, option, lines ] of [
 		[ 'two lists', { whitelist: '/etc/l/a.txt', blacklist: '/etc/l/b.txt' }, [], 'blacklist', [ "option whitelist '/etc/l/a.txt'", "option blacklist '/etc/l/b.txt'" ] ],
 		[ 'no zone to exclude', {}, [ 'notrack' ], 'notrack', [ "option notrack '1'" ] ],
+		[ 'a port mapping and an address', { external_ip: '203.0.113.7', port_map: 'auto' }, [], 'port_map', [ "option port_map 'auto'", "list external_ip '203.0.113.7'" ] ],
+		[ 'isolation without scopes', { isolate: 'guest', scope: 'off' }, [], 'isolate', [ "list isolate 'guest'", "option scope 'off'" ] ],
 		[ 'two addresses of a family', { external_ip: [ '203.0.113.7', '203.0.113.8' ] }, [], 'external_ip', null ],
 		[ 'an address twice', { listen: [ 'fd00::1', 'fd00:0::1' ] }, [], 'listen', null ]
 	])
@@ -453,7 +461,7 @@ describe('settings', () => {
 					await fill(page, 'main', o, value);
 				for (const box of boxes)
 					await page.evaluate(n => document.querySelector(`[data-option=${n}] input`).click(), box);
-				await page.click('text=Save & Apply');
+				await page.locator('text=Save & Apply').press('Enter');
 				await page.waitForSelector('text=contains an invalid input value');
 				assert.notEqual(await page.textContent(`[data-option=${option}] .cbi-value-problem`), '');
 			});
@@ -466,7 +474,7 @@ describe('settings', () => {
 
 	test('two sections cannot have one statistics file', () => withRouter(section('main') + section('second', "option port '1338'", "option stats '/var/run/pico-tracker-stats/main.prom'"), async(router, server) => {
 		await withPage(server, 'settings', {}, async page => {
-			await page.click('text=Save & Apply');
+			await page.locator('text=Save & Apply').press('Enter');
 			await page.waitForSelector('text=Another section writes its statistics to this file');
 		});
 		assert.deepEqual(runInit(router).instances, [ 'main' ]);

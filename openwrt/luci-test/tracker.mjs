@@ -28,7 +28,7 @@ export async function until(what, condition, seconds = 15) {
 export class Router {
 	constructor() {
 		this.root = mkdtempSync(join(tmpdir(), 'pico-tracker-luci-'));
-		for (const directory of [ 'etc/config', 'etc/pico-tracker', 'var/run/pico-tracker', 'var/run/pico-tracker-stats' ])
+		for (const directory of [ 'etc/config', 'etc/pico-tracker', 'var/run/pico-tracker', 'var/run/pico-tracker-stats', 'var/run/pico-tracker-portmap' ])
 			mkdirSync(join(this.root, directory), { recursive: true });
 		this.write('/log', '');
 		this.write('/etc/config/pico-tracker', '');

@@ -50,6 +50,14 @@ function isPublic(value) {
 		(first & 0xfe00) === 0xfc00 || (first & 0xff80) === 0xfe80 || (first & 0xff00) === 0xff00);
 }
 
+// isPrivate reports whether a prefix begins with a private address. words are the
+// words of an IPv6 address, or null.
+function isPrivate(value, words) {
+	if (words)
+		return (words[0] & 0xfe00) === 0x0200 || (words[0] & 0xfe00) === 0xfc00;
+	return /^(10|192\.168|172\.(1[6-9]|2[0-9]|3[01])|100\.(6[4-9]|[7-9][0-9]|1[01][0-9]|12[0-7]))\./.test(value);
+}
+
 // canonical returns one spelling for each address.
 function canonical(value) {
 	const words = parseIPv6(value);
@@ -103,6 +111,32 @@ return baseclass.extend({
 		if (/^[0-9A-Za-z._-]{1,15}$/.test(value) && /[^0-9]/.test(value))
 			return true;
 		return _('Enter the name of a network or a device, for example lan or br-lan.');
+	},
+
+	// isolate checks one of the values of isolate: a network, a private prefix,
+	// or none at the beginning.
+	isolate(value, all, scope) {
+		if (scope === 'off')
+			return _('Isolation has no effect, because every peer is given to every client. Remove it, or set the choice of peers to auto.');
+		if (value === 'none')
+			return all[0] === 'none' ? true : _('none must be the first entry.');
+		if (!value.includes('/'))
+			return this.networkName(value);
+		const [ , address, length ] = value.match(/^(.*)\/([0-9]{1,3})$/) ?? [ '', '', '' ];
+		const [ words, bits ] = [ parseIPv6(address), Number(length) ];
+		const valid = words ? bits >= 7 && bits <= 128 : parseIPv4(address) != null && bits >= 8 && bits <= 32;
+		if (!length || !valid || !isPrivate(address, words))
+			return _('Enter a network, or a private prefix such as 192.168.2.0/24 or fd00:2::/64.');
+		return true;
+	},
+
+	portMap(value, externalIP) {
+		return value === 'auto' && externalIP.length
+			? _('The port mapping finds the public address. Remove the public address, or switch the mapping off.') : true;
+	},
+
+	top(value) {
+		return checkNumber(value, 0, 100);
 	},
 
 	memory(value) {

@@ -103,6 +103,24 @@ return view.extend({
 		});
 		o.value('auto');
 
+		o = s.taboption('network', form.ListValue, 'port_map', _('Port mapping'),
+			_('Ask another router in front of this one to forward the port, and to tell its public address.'));
+		o.optional = true;
+		o.value('', _('Default (off)'));
+		o.value('auto', _('auto: ask by PCP, NAT-PMP or UPnP'));
+		o.value('off', _('off'));
+		check(o, function(value, section_id) {
+			return options.portMap(value, asList(other(this, section_id, 'external_ip')));
+		});
+
+		o = check(s.taboption('network', form.DynamicList, 'isolate', _('Isolated networks'),
+			_('Networks that do not reach the others, for example guest: their clients get only peers of their network and public ones. Networks of VPNs are always isolated, unless the first entry is none.')),
+		function(value, section_id) {
+			return options.isolate(value, listWith(this, section_id, value), other(this, section_id, 'scope'));
+		});
+		for (const net of networks)
+			o.value(net.getName());
+
 		o = s.taboption('network', widgets.ZoneSelect, 'firewall_zone', _('Open in firewall zones'),
 			_('Choose wan to serve the internet. The LAN can use the tracker without this.'));
 		o.multiple = true;
@@ -159,6 +177,10 @@ return view.extend({
 		o = check(s.taboption('advanced', form.Value, 'stats_interval', _('Statistics interval'),
 			_('How often the statistics are written, from 1s to 1h.')), options.statsInterval);
 		o.placeholder = '15s';
+
+		o = check(s.taboption('advanced', form.Value, 'top', _('Torrents in the statistics'),
+			_('How many of the busiest torrents the status page shows, from 0 to 100.')), options.top);
+		o.placeholder = '20';
 
 		s.taboption('advanced', form.Flag, 'debug', _('Log every packet'),
 			_('Only to find a problem, because it fills the log.'));

@@ -65,6 +65,7 @@ const REASONS = {
 	source: _('The source address is not valid.'),
 	network_connects: _('Too many connects from one network.'),
 	network_errors: _('Too many errors for one network.'),
+	repeated: _('The client repeated a request after errors.'),
 	buffer: _('The receive buffer was full.'),
 	filter: _('The kernel found no valid request in the packet.'),
 	unknown: _('The kernel dropped the packet.')

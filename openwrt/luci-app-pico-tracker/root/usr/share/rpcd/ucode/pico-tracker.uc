@@ -17,6 +17,7 @@ const PROGRAM = '/usr/bin/pico-tracker';
 // The init script has the same directories.
 const RUN = '/var/run/pico-tracker';
 const STATS = '/var/run/pico-tracker-stats';
+const ADDRESSES = '/var/run/pico-tracker-portmap';
 
 // Only access lists in this directory can be read and edited, because the
 // option may name any file of the router.
@@ -106,10 +107,11 @@ function read_stats(path) {
 	return { text: text, age: time() - st.mtime };
 }
 
-// external_addresses returns the option external_ip: addresses, "auto", or the
-// lines of a file that are addresses.
+// external_addresses returns the public addresses of a section: the option
+// external_ip, or the lines of a file that are addresses. With port_map the port
+// mapping service writes that file.
 function external_addresses(section) {
-	const values = to_list(section.external_ip);
+	const values = section.port_map == 'auto' ? [ ADDRESSES + '/' + section['.name'] ] : to_list(section.external_ip);
 	if (length(values) != 1 || index(values[0], '/') < 0)
 		return values;
 	const st = stat(values[0]);
