@@ -201,6 +201,10 @@ test-luci: ## the page in LuCI, in Chromium, with a real tracker
 	@echo "== LuCI app"
 	@openwrt/luci-test/run
 
+.PHONY: luci-screenshots
+luci-screenshots: ## make the pictures of the LuCI pages in docs/ again
+	@PICO_SCREENSHOTS=1 openwrt/luci-test/run --test-name-pattern='are made'
+
 .PHONY: test-oldest test-newest
 test-oldest: ## the unit tests with the oldest Go that must build it, also on MIPS
 test-oldest: export GOTOOLCHAIN = $(OLDEST_GO)
