@@ -370,7 +370,7 @@ func setIsolate(c *config, v string) error {
 		}
 		bits, err := number(length, least, uint64(8*len(a.IP)))
 		if err != nil {
-			return errors.New(part + ": want a prefix of " + decimal(least) + " bits or more")
+			return errors.New(part + ": want a prefix of " + textutil.Decimal(least) + " bits or more")
 		}
 		if !isIsolatable(a.IP, int(bits)) {
 			return errors.New(part + " is not a private network")

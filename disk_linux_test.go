@@ -109,7 +109,7 @@ func TestListPipe(t *testing.T) {
 	if !reloadList(l) || !l.admits(testHash(1)) {
 		t.Fatal("the pipe is not read at the start")
 	}
-	lines.expectLines(t, ": 1 torrents")
+	lines.expectLines(t, ": 1 torrent")
 	later := time.Now().Add(time.Hour)
 	if err := os.Chtimes(l.path, later, later); err != nil {
 		t.Fatal(err)
@@ -143,7 +143,7 @@ func TestNoLeaks(t *testing.T) {
 		p.log.take()
 		replaceFile(t, list, digits(i))
 		p.signals <- unix.SIGHUP
-		p.await(list + ": 1 torrents")
+		p.await(list + ": 1 torrent")
 	}
 	p.stop(os.Interrupt)
 	busy, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1), Port: int(p.port)})

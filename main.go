@@ -22,6 +22,7 @@ import (
 	"github.com/fabricionaweb/pico-tracker/internal/sdnotify"
 	"github.com/fabricionaweb/pico-tracker/internal/siphash"
 	"github.com/fabricionaweb/pico-tracker/internal/sys"
+	"github.com/fabricionaweb/pico-tracker/internal/textutil"
 	"github.com/fabricionaweb/pico-tracker/internal/udp"
 )
 
@@ -87,7 +88,7 @@ func run(signals <-chan os.Signal, args, env []string, stdout, stderr io.Writer)
 				if over.Load() {
 					return
 				}
-				go log.Error("not stopped within ", decimal(uint64(wait/time.Second)), " seconds: ending now")
+				go log.Error("not stopped within ", textutil.Decimal(uint64(wait/time.Second)), " seconds: ending now")
 				time.Sleep(wait / 16) // a log that nobody reads must not hold up the end
 				ended <- exitFailure
 			}()
@@ -231,7 +232,7 @@ func start(signals <-chan os.Signal, c *config, manager *sdnotify.Notifier, log 
 		return usageError(c.origins["external-ip"] + " \"auto\": not supported on this system; want addresses")
 	}
 	log.Info("memory ", sizeText(l.total), ": up to ", strconv.Itoa(t.store.maxTorrents()), " torrents or ",
-		strconv.Itoa(t.store.maxPeers()), " peers; ", counted(uint64(c.workers), "worker"), ", interval ",
+		strconv.Itoa(t.store.maxPeers()), " peers; ", textutil.Count(uint64(c.workers), "worker"), ", interval ",
 		ageText(c.interval))
 
 	m := &maintenance{tracker: t, list: list, external: external, port: c.port, workers: workers, clock: clk, log: log, manager: manager,
@@ -339,8 +340,8 @@ func serveAll(signals <-chan os.Signal, m *maintenance, ln *links, log *logger.L
 		total.add(&c)
 	}
 	sum := total.sum()
-	log.Info("stopped: ", decimal(sum.datagrams), " datagrams, ", decimal(sum.in), " bytes in, ",
-		decimal(sum.out), " out, ", decimal(total.sendFailed), " replies that the system refused to send")
+	log.Info("stopped: ", textutil.Decimal(sum.datagrams), " datagrams, ", textutil.Decimal(sum.in), " bytes in, ",
+		textutil.Decimal(sum.out), " out, ", textutil.Decimal(total.sendFailed), " replies that the system refused to send")
 	return err
 }
 
@@ -366,7 +367,7 @@ func signingKey(c *config, log *logger.Logger) ([]byte, error) {
 		if origin == "" {
 			origin = c.origins["secret-file"]
 		}
-		log.Warn(origin, ": the secret has ", counted(uint64(len(secret)), "character"), " and is easy to guess; use ", strconv.Itoa(minSecret), " or more")
+		log.Warn(origin, ": the secret has ", textutil.Count(uint64(len(secret)), "character"), " and is easy to guess; use ", strconv.Itoa(minSecret), " or more")
 	}
 	return deriveKey(secret), nil
 }

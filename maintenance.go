@@ -12,6 +12,7 @@ import (
 	"github.com/fabricionaweb/pico-tracker/internal/procfs"
 	"github.com/fabricionaweb/pico-tracker/internal/sdnotify"
 	"github.com/fabricionaweb/pico-tracker/internal/sys"
+	"github.com/fabricionaweb/pico-tracker/internal/textutil"
 	"github.com/fabricionaweb/pico-tracker/internal/timer"
 )
 
@@ -118,7 +119,7 @@ func (m *maintenance) tick(now timestamp) {
 	if late {
 		s.compactionPaused.Store(false)
 		m.log.Warn("the tracker did not run for ", ageText(now.mono-m.sweptAt), ": ",
-			counted(uint64(removed), "peer"), " removed that are too old or of unknown age")
+			textutil.Count(uint64(removed), "peer"), " removed that are too old or of unknown age")
 	}
 	m.sweptAt = now.mono
 	m.swept += time.Since(started)
@@ -225,7 +226,7 @@ func (m *maintenance) watchFull(now timestamp) {
 	case !m.full && refusals > 0 && m.refused == now.mono:
 		m.full = true
 		torrents, peers := s.totals()
-		m.log.Warn("full: ", counted(uint64(torrents), "torrent"), ", ", counted(uint64(peers[0]+peers[1]+peers[2]+peers[3]), "peer"),
+		m.log.Warn("full: ", textutil.Count(uint64(torrents), "torrent"), ", ", textutil.Count(uint64(peers[0]+peers[1]+peers[2]+peers[3]), "peer"),
 			"; new peers get an answer but are not stored until there is room (-memory)")
 	case m.full && now.mono-m.refused >= fullAfter:
 		m.full = false
@@ -294,7 +295,7 @@ func (m *maintenance) purge(now timestamp) {
 	}
 	m.list.discardOld()
 	if removed > 0 {
-		m.log.Info(m.list.kind(), ": ", counted(uint64(removed), "torrent"), " removed")
+		m.log.Info(m.list.kind(), ": ", textutil.Count(uint64(removed), "torrent"), " removed")
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 	"github.com/fabricionaweb/pico-tracker/internal/bep15"
 	"github.com/fabricionaweb/pico-tracker/internal/ipaddr"
 	"github.com/fabricionaweb/pico-tracker/internal/sys"
+	"github.com/fabricionaweb/pico-tracker/internal/textutil"
 )
 
 // This file owns the probe: it asks a UDP tracker, this one or any other, as a
@@ -171,7 +172,7 @@ func (a *asker) announce(what string, h *bep15.InfoHash, event byte) error {
 			return "", nil
 		}
 		w := words(field(reply[8:], "seeder") + ", " + field(reply[4:], "leecher") + ", ")
-		w.add(counted(uint64(len(peers)/size), "peer"))
+		w.add(textutil.Count(uint64(len(peers)/size), "peer"))
 		w.add(" given, again in ")
 		w.add(ageText(seconds(interval)))
 		for ; len(peers) > 0; peers = peers[size:] {
@@ -185,7 +186,7 @@ func (a *asker) announce(what string, h *bep15.InfoHash, event byte) error {
 
 // field returns a count in a reply and what is counted.
 func field(b []byte, thing string) string {
-	return counted(uint64(binary.BigEndian.Uint32(b)), thing)
+	return textutil.Count(uint64(binary.BigEndian.Uint32(b)), thing)
 }
 
 // ask sends one request, has read tell of the reply's body, which has at least
@@ -234,7 +235,7 @@ func readReply(reply []byte, action uint32, least int, read func([]byte) (string
 	case got == bep15.ActionError:
 		return "", errors.New("the tracker says: " + strconv.Quote(string(body)))
 	case got != action:
-		return "", errors.New("malformed reply: the action is " + decimal(uint64(got)) + ", not " + strconv.Itoa(int(action)))
+		return "", errors.New("malformed reply: the action is " + textutil.Decimal(uint64(got)) + ", not " + strconv.Itoa(int(action)))
 	case len(body) < least:
 		return "", errors.New("malformed reply: " + strconv.Itoa(len(reply)) + " bytes, which must be at least " + strconv.Itoa(8+least))
 	}

@@ -424,7 +424,7 @@ var rows = [...]struct{ title, name, label string }{
 // state is what does not go by family, in a report.
 func state(report string) string {
 	var w words
-	w.add(counted(sum(report, "torrents"), "torrent"))
+	w.add(textutil.Count(sum(report, "torrents"), "torrent"))
 	w.add("; memory ")
 	size := func(name, label, after string) {
 		w.add(sizeText(int(sum(report, name, label))))
@@ -536,18 +536,8 @@ func short(n uint64) string {
 	for ; n >= 100000; n /= 1000 {
 		unit++
 	}
-	return decimal(n) + " kMGTP"[unit : unit+1][:min(unit, 1)]
+	return textutil.Decimal(n) + " kMGTP"[unit : unit+1][:min(unit, 1)]
 }
-
-// counted returns a number and what is counted: 1 torrent, 2 torrents.
-func counted(n uint64, thing string) string {
-	if n != 1 {
-		thing += "s"
-	}
-	return decimal(n) + " " + thing
-}
-
-func decimal(n uint64) string { return strconv.FormatUint(n, 10) }
 
 // sizeText is a number of bytes as -memory takes it, rounded.
 func sizeText(n int) string {

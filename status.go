@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/fabricionaweb/pico-tracker/internal/sys"
+	"github.com/fabricionaweb/pico-tracker/internal/textutil"
 )
 
 // This file shows -status: it reads a -stats file and prints it for people. It
@@ -57,7 +58,7 @@ func (r *reading) version() string {
 // health says in plain words whether the tracker is well: now, or since the
 // report before.
 func (r *reading) health(then *reading) string {
-	text := counted(sum(r.text, "torrents"), "torrent") + ", " + counted(sum(r.text, "peers"), "peer")
+	text := textutil.Count(sum(r.text, "torrents"), "torrent") + ", " + textutil.Count(sum(r.text, "peers"), "peer")
 	lost := func(r *reading) uint64 { return sum(r.text, "kernel_drops_total", `"buffer"`) }
 	switch {
 	case sum(r.text, "full") > 0:
@@ -200,5 +201,5 @@ func rate(n, elapsed uint64) string {
 		return short(n / elapsed)
 	}
 	tenths := n * 10 / elapsed
-	return decimal(tenths/10) + "." + decimal(tenths%10)
+	return textutil.Decimal(tenths/10) + "." + textutil.Decimal(tenths%10)
 }

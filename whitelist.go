@@ -410,7 +410,7 @@ func (l *accessList) load(r listRequest) listResult {
 	result := listResult{list: &listInForce{hashes: d.hashes, deny: l.deny}, read: readOK, retry: !settled}
 	if n := len(d.hashes); n != d.told || first || before.all || r.notice&noticeReload != 0 {
 		d.told = n
-		result.info = strconv.Itoa(n) + " torrents"
+		result.info = textutil.Count(uint64(n), "torrent")
 		if lost > 0 && !settled {
 			result.info += "; " + strconv.Itoa(lost) + " of them are no longer in it and go when it has not changed for " +
 				strconv.Itoa(int(d.wait)) + " s"

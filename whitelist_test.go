@@ -279,7 +279,7 @@ func TestListRefusesAll(t *testing.T) {
 		} else {
 			expect("of one", 1)
 		}
-		lines.expectLines(t, ": 1 torrents")
+		lines.expectLines(t, ": 1 torrent")
 		if err := os.Remove(l.path); err != nil {
 			t.Fatal(err)
 		}
@@ -549,7 +549,7 @@ func TestReloadWaits(t *testing.T) {
 			reload(k, s.now)
 			close(done)
 		}()
-		lines.await(t, nil, ": 1 torrents") // the new list is in force
+		lines.await(t, nil, ": 1 torrent") // the new list is in force
 		select {
 		case <-done:
 			t.Error("the reload has not waited")
@@ -578,7 +578,7 @@ func TestListIsLookedAt(t *testing.T) {
 		lines.expectLines(t, want...)
 	}
 	at(299)
-	at(300, "1 torrents")
+	at(300, "1 torrent")
 	at(301)
 	at(600)
 	writeFile(t, l.path, digits(1)+"\n"+digits(2))
@@ -909,7 +909,7 @@ func TestListTorrentFile(t *testing.T) {
 	if !l.admits(&hash) || l.size() != 1 {
 		t.Error("the torrent of a .torrent file is refused")
 	}
-	lines.expectLines(t, ": 1 torrents")
+	lines.expectLines(t, ": 1 torrent")
 	writeFile(t, l.path, text[:len(text)-1])
 	reloadList(l)
 	if !l.admits(&hash) {
@@ -969,7 +969,7 @@ func TestListDirectory(t *testing.T) {
 	put("more.list", digits(2))
 	put("list.csv", digits(3))
 	settle("lists", map[*bep15.InfoHash]bool{&hashA: true, &hashB: true, testHash(1): true, testHash(2): true, testHash(3): false})
-	lines.expectLines(t, ": 1 torrents", ": 2 torrents", ": 4 torrents")
+	lines.expectLines(t, ": 1 torrent", ": 2 torrents", ": 4 torrents")
 
 	// A file that is written anew in place keeps its torrent while it is incomplete.
 	put("a.torrent", a[:30])

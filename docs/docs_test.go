@@ -128,12 +128,18 @@ func TestCommands(t *testing.T) {
 		t.Fatalf("the README's first block starts no tracker: %q", blocks)
 	}
 	var script strings.Builder
+	privateTracker := ""
 	script.WriteString("set -eux\nip link set lo up\ncd " + scratch + "\n" +
 		"(\n" + blocks[0][1] + ") &\n" +
 		// Until it answers: go is not fast everywhere.
 		"until pico-tracker/pico-tracker -probe 127.0.0.1; do sleep 0.1; done 2>/dev/null\n" +
 		"cd pico-tracker\n")
 	for _, b := range blocks[1:] {
+		if strings.Contains(b[1], "-add-tracker") {
+			// The private tracker uses the same port, and needs a torrent.
+			privateTracker = b[1]
+			continue
+		}
 		script.WriteString(b[1])
 	}
 	for name, text := range documents(t) {
@@ -143,9 +149,40 @@ func TestCommands(t *testing.T) {
 			}
 		}
 	}
+	out := runCommands(t, scratch, home, script.String())
+	// What docs/memory.md shows of a plan is what a processor of 64 bits
+	// prints.
+	if m := regexp.MustCompile("(?ms)^```text\n(.*?)^```$").FindStringSubmatch(documents(t)["memory.md"]); m == nil {
+		t.Error("memory.md shows no plan")
+	} else if strconv.IntSize == 64 && !strings.Contains(out, m[1]) {
+		t.Errorf("memory.md shows another plan:\n%s", out)
+	}
+	for _, want := range []string{"listening on 0.0.0.0:1337", "answers the connect", "answers the scrape", "answers the stop", "what fits"} {
+		if !strings.Contains(out, want) {
+			t.Errorf("no %q in what was printed:\n%s", want, out)
+		}
+	}
+
+	if privateTracker == "" {
+		t.Fatal("the README has no block of commands with -add-tracker")
+	}
+	// A person starts -status when the tracker has written its first report.
+	privateTracker = strings.Replace(privateTracker, "&\n", "&\nuntil [ -s stats.prom ]; do sleep 0.1; done\n", 1)
+	out = runCommands(t, scratch, home, "set -eux\nip link set lo up\ncd "+scratch+"/pico-tracker\n"+
+		"printf 'd4:infod6:lengthi5e4:name5:hello12:piece lengthi16384e6:pieces20:01234567890123456789ee' >my.torrent\n"+privateTracker)
+	for _, want := range []string{"whitelist torrents: 1 torrent\n", "healthy: "} {
+		if !strings.Contains(out, want) {
+			t.Errorf("got no %q from the commands for a private tracker:\n%s", want, out)
+		}
+	}
+}
+
+// runCommands runs a script in namespaces of its own and returns its output.
+func runCommands(t *testing.T, scratch, home, script string) string {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, "unshare", "--net", "--pid", "--fork", "--kill-child", "sh", "-c", script.String())
+	cmd := exec.CommandContext(ctx, "unshare", "--net", "--pid", "--fork", "--kill-child", "sh", "-c", script)
 	cmd.Env = append(os.Environ(), "GOPROXY=off", "HOME="+scratch,
 		"GOMODCACHE="+goEnv(t, "GOMODCACHE"), "GOCACHE="+goEnv(t, "GOCACHE"),
 		"GIT_CONFIG_COUNT=1", "GIT_CONFIG_KEY_0=url."+scratch+"/origin.insteadOf", "GIT_CONFIG_VALUE_0="+home)
@@ -155,18 +192,7 @@ func TestCommands(t *testing.T) {
 	if err := cmd.Run(); err != nil {
 		t.Fatalf("%v\n%s", err, out.String())
 	}
-	// What docs/memory.md shows of a plan is what a processor of 64 bits
-	// prints.
-	if m := regexp.MustCompile("(?ms)^```text\n(.*?)^```$").FindStringSubmatch(documents(t)["memory.md"]); m == nil {
-		t.Error("memory.md shows no plan")
-	} else if strconv.IntSize == 64 && !strings.Contains(out.String(), m[1]) {
-		t.Errorf("memory.md shows another plan:\n%s", out.String())
-	}
-	for _, want := range []string{"listening on 0.0.0.0:1337", "answers the connect", "answers the scrape", "answers the stop", "what fits"} {
-		if !strings.Contains(out.String(), want) {
-			t.Errorf("no %q in what was printed:\n%s", want, out.String())
-		}
-	}
+	return out.String()
 }
 
 // snapshot makes a repository of the files as they are here.

@@ -468,15 +468,15 @@ func TestListFaults(t *testing.T) {
 			}
 			write(text.Bytes())
 		}, "more info hashes than the memory set aside for the list holds"},
-		{"huge and no list", func() { write(append(bytes.Repeat([]byte{'x'}, 4<<20), append([]byte{'\n'}, good...)...)) }, "list: 1 torrents"},
-		{"binary", func() { write(append(bytes.Repeat([]byte{0, 0xff, '\n'}, 1000), good...)) }, "list: 1 torrents"},
+		{"huge and no list", func() { write(append(bytes.Repeat([]byte{'x'}, 4<<20), append([]byte{'\n'}, good...)...)) }, "list: 1 torrent"},
+		{"binary", func() { write(append(bytes.Repeat([]byte{0, 0xff, '\n'}, 1000), good...)) }, "list: 1 torrent"},
 		{"replaced by rename", func() {
 			write(good)
 			if err := os.Rename(path, path+".old"); err != nil {
 				t.Fatal(err)
 			}
 			write(good)
-		}, "list: 1 torrents"},
+		}, "list: 1 torrent"},
 	} {
 		t.Log(c.name)
 		c.do()
@@ -489,7 +489,7 @@ func TestListFaults(t *testing.T) {
 	tr.reload("every torrent is refused until it is there")
 	inForce(false)
 	write(good)
-	tr.reload("list: 1 torrents")
+	tr.reload("list: 1 torrent")
 	if _, _, err := p.announce(listed, bep15.EventNone, port); err != nil {
 		t.Error(err)
 	}

@@ -199,7 +199,7 @@ func TestSoak(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			tr.reload("list: 1 torrents")
+			tr.reload("list: 1 torrent")
 		}})
 	}
 	if length >= 5*time.Minute {
