@@ -17,19 +17,19 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// bareEnv makes this test's binary take comforts away from itself, those that
-// are named there, and then become the tracker.
+// bareEnv has the names of system features. The test binary removes them from
+// itself and then becomes the tracker.
 const bareEnv = "PICO_BOARDS_WITHOUT"
 
-// call is a system call that a kernel refuses with an error. A call may be
-// told apart by its first arguments: -1 is any.
+// call is a system call that a kernel refuses with an error. The first
+// arguments can select the call; -1 is any value.
 type call struct {
 	nr    uintptr
 	args  []int
 	errno unix.Errno
 }
 
-// refused are the comforts that are calls.
+// refused are the features that are system calls.
 var refused = map[string][]call{
 	"recvmmsg":      {{unix.SYS_RECVMMSG, nil, unix.ENOSYS}},
 	"sendmmsg":      {{unix.SYS_SENDMMSG, nil, unix.ENOSYS}},
@@ -43,7 +43,7 @@ var refused = map[string][]call{
 	"time counters": {{unix.SYS_SYSINFO, nil, unix.ENOSYS}, {unix.SYS_PRCTL, nil, unix.ENOSYS}},
 }
 
-// other are the comforts that are not.
+// other are the features that are not system calls.
 var other = map[string]func() error{
 	"/proc":   func() error { return hide("/proc") },
 	"/dev":    func() error { return hide("/dev") },
@@ -58,7 +58,7 @@ var other = map[string]func() error{
 	},
 }
 
-// becomeBare does what bareEnv says and runs the command line that follows. It
+// becomeBare removes the features in bareEnv and runs the command line. It
 // returns only with an error.
 func becomeBare() error {
 	runtime.LockOSThread() // namespaces and filters are a thread's
@@ -82,7 +82,7 @@ func becomeBare() error {
 	return unix.Exec(os.Args[1], os.Args[1:], os.Environ())
 }
 
-// hide puts an empty file system, which only this process sees, over a path.
+// hide mounts an empty file system over a path, for this process only.
 func hide(path string) error {
 	if err := ownMounts(); err != nil {
 		return err
@@ -106,8 +106,8 @@ func ownMounts() error {
 	return unix.Mount("none", "/", "", unix.MS_REC|unix.MS_PRIVATE, "")
 }
 
-// refuse has the kernel answer these calls with their errors, from now on and
-// in whatever is run.
+// refuse makes the kernel answer these calls with their errors, in this process
+// and in programs that it runs.
 func refuse(calls []call) error {
 	if len(calls) == 0 {
 		return nil
@@ -133,7 +133,7 @@ func refuse(calls []call) error {
 			}
 		}
 		for i, test := range tests {
-			// What differs skips the tests left, and the verdict.
+			// A difference skips the other tests and the verdict.
 			prog = append(prog, unix.SockFilter{Code: load, K: test[0]},
 				unix.SockFilter{Code: equal, Jf: uint8(2*(len(tests)-1-i) + 1), K: test[1]})
 		}
@@ -164,7 +164,7 @@ func nativeTarget() string {
 	return map[string]string{"amd64": "linux-amd64", "arm64": "linux-arm64", "riscv64": "linux-riscv64"}[runtime.GOARCH]
 }
 
-// bare is a command that runs the tracker without those comforts.
+// bare returns a command that runs the tracker without these features.
 func bare(t *testing.T, without string, args ...string) *exec.Cmd {
 	t.Helper()
 	if os.Geteuid() != 0 {
@@ -183,7 +183,8 @@ func bare(t *testing.T, without string, args ...string) *exec.Cmd {
 	return cmd
 }
 
-// Without comforts the tracker serves, and says what it does without.
+// TestBare checks that the tracker serves without each feature, and logs which
+// one is missing.
 func TestBare(t *testing.T) {
 	for _, c := range []struct {
 		without string
@@ -239,7 +240,8 @@ func TestBare(t *testing.T) {
 	}
 }
 
-// What can't be done without ends in one line that says what is missing.
+// TestBareTooMuch checks that the tracker ends with one line that names the
+// missing feature.
 func TestBareTooMuch(t *testing.T) {
 	for _, c := range []struct{ without, says string }{
 		{"IPv4,IPv6", "address family not supported"},
@@ -273,8 +275,8 @@ func TestBareReadOnlyList(t *testing.T) {
 	}
 }
 
-// In a control group of 32 MiB the tracker chooses a size that fits, fills it
-// and lives.
+// TestBareLittleMemory checks that the tracker chooses a size that fits into a
+// control group of 32 MiB, and survives when it is full.
 func TestBareLittleMemory(t *testing.T) {
 	if os.Geteuid() != 0 {
 		skip(t, "only root can make control groups")
@@ -324,8 +326,8 @@ func TestBareLittleMemory(t *testing.T) {
 	}
 }
 
-// memoryGroup makes a control group with that much memory, of version 1 or 2,
-// and names the file in it that has the most that was used.
+// memoryGroup makes a control group, version 1 or 2, with this memory limit. It
+// returns the name of the file that has the peak.
 func memoryGroup(limit int) (group, peak string, err error) {
 	for _, v := range []struct{ root, limit, peak string }{
 		{"/sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory.max_usage_in_bytes"},

@@ -10,8 +10,9 @@ import (
 	"testing"
 )
 
-// processors are those that the binary runs on under qemu-user. cpu is one
-// without what the target must do without; env is what Go builds for.
+// processors are the processors that the binary runs on under qemu-user. cpu is
+// a model without the features that the target must not use. env is the
+// environment of the build.
 var processors = []struct {
 	target, qemu, cpu string
 	env               []string

@@ -127,8 +127,9 @@ func spacedAnnounces(t *tracker, h bep15.InfoHash) error {
 		return err
 	}
 	for i := range announces {
-		// At random times, because malta's clock has steps of 4 ms: a step counts for who has the
-		// processor then, and is right on average only.
+		// At random times, because malta's clock has steps of 4 ms: a
+		// step counts for the thread that runs at this moment, so only
+		// averages are right.
 		time.Sleep(time.Second/rate/2 + time.Duration(rand.Int64N(int64(time.Second/rate))))
 		if a, err := clients[i%len(clients)].announce(h, 1); err != nil || len(a.peers) != 50 {
 			return fmt.Errorf("announce %d: %d peers, %w", i, len(a.peers), err)

@@ -161,7 +161,8 @@ func (b *balancer) apply(instances ...instance) {
 	b.mustRun("apply")
 }
 
-// owners are whose the slots are, by right ("slots") or now ("run/now").
+// owners returns the owner of each slot: its own ("slots") or the present one
+// ("run/now").
 func (b *balancer) owners(file string) (owners [slots]string) {
 	b.Helper()
 	n := 0
@@ -203,8 +204,9 @@ func (b *balancer) loaded() (owners [slots]string) {
 	return owners
 }
 
-// Shares follow the weights to the slot. Who is removed leaves only its own, who
-// is added takes only its share, and what was once applied moves nothing again.
+// TestSlots checks that the numbers of slots follow the weights exactly. A
+// removed instance frees only its own slots, an added instance takes only its
+// share, and a second apply moves nothing.
 func TestSlots(t *testing.T) {
 	shells(t, func(b *balancer) {
 		rng := rand.New(rand.NewPCG(1, 2))
@@ -268,9 +270,9 @@ func TestSlots(t *testing.T) {
 	})
 }
 
-// Three checks take an instance's slots away and three give them back, the same
-// ones. What an heir has it keeps while another fails. Where nobody answers, all
-// is left as it is by right.
+// Three failed checks take an instance's slots away, three good checks give the
+// same slots back. An instance keeps inherited slots while another one fails.
+// If no instance answers, every slot stays with its own instance.
 func TestHealth(t *testing.T) {
 	shells(t, func(b *balancer) {
 		all := []instance{{"i1", 1}, {"i2", 1}, {"i3", 1}, {"i4", 1}}
@@ -529,8 +531,8 @@ func TestNoTracker(t *testing.T) {
 	})
 }
 
-// What a full disk can't keep is not put in force, and a file of slots that has
-// lost its content is made anew.
+// If the disk is full, nothing is applied. If the file of slots lost its
+// content, it is made again.
 func TestDisk(t *testing.T) {
 	shells(t, func(b *balancer) {
 		b.apply(instance{"i1", 1}, instance{"i2", 1})

@@ -93,7 +93,7 @@ func TestTables(t *testing.T) {
 	}
 }
 
-// hasHeading says whether text has a heading that GitHub would call that.
+// hasHeading reports whether text has a heading with this anchor on GitHub.
 func hasHeading(text, anchor string) bool {
 	for _, m := range regexp.MustCompile(`(?m)^#+ (.*)$`).FindAllStringSubmatch(text, -1) {
 		if strings.ReplaceAll(strings.ToLower(m[1]), " ", "-") == anchor {

@@ -144,8 +144,9 @@ func swarmHash(n int) [20]byte {
 	return sha1.Sum(binary.BigEndian.AppendUint32([]byte("cluster"), uint32(n)))
 }
 
-// Peers of one torrent meet whoever they are and however they ask; packets go by
-// weight, connects too; what no tracker would answer goes nowhere.
+// Peers of one torrent are on one instance, over IPv4 and IPv6. Packets are
+// distributed by weight, also connects. Packets that are not requests are
+// dropped.
 func TestClusterMeets(t *testing.T) {
 	t.Parallel()
 	l := newLab(t)
@@ -371,7 +372,7 @@ func (c *regulars) receive() {
 	}
 }
 
-// forget begins anew.
+// forget clears what was seen of each swarm.
 func (c *regulars) forget() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -435,9 +436,9 @@ func (c *regulars) owned(tr *tracker) int {
 	return n
 }
 
-// An instance that falls silent under load takes its own swarms with it, nobody
-// else's, and for less than ten seconds; it has them again when it is back. One
-// that is added takes its share, and nobody waits.
+// If an instance does not answer under load, only its own swarms are affected,
+// for less than ten seconds. It gets them again when it is back. An added
+// instance takes its share, and no client waits.
 func TestClusterChanges(t *testing.T) {
 	t.Parallel()
 	l := newLab(t)
@@ -472,8 +473,8 @@ func TestClusterChanges(t *testing.T) {
 	if lost != owned || lost+kept != swarms {
 		t.Errorf("%d swarms lost a peer; the instance had %d", lost, owned)
 	}
-	// Ten seconds, of which a machine at rest takes less than eight; the rest is
-	// for one that is busy with something else.
+	// Ten seconds. An idle machine takes less than eight; the rest is for a
+	// busy machine.
 	if lostGap > 30*time.Second {
 		t.Errorf("the heirs let %v pass", lostGap)
 	}

@@ -250,7 +250,7 @@ var faults = []fault{
 		undo: func(s *scene) { s.host.run("nft", "delete table inet fault") },
 	},
 	{
-		// Who asks meanwhile is answered afterwards.
+		// Requests of this time are answered afterwards.
 		name: "stopped and continued",
 		do: func(s *scene) {
 			if err := s.tracker.cmd.Process.Signal(syscall.SIGSTOP); err != nil {
@@ -320,7 +320,7 @@ func (s *scene) waiting(file string) (n uint64) {
 	return n
 }
 
-// stopped says whether a thread of the tracker is not stopped.
+// stopped returns an error if a thread of the tracker is not stopped.
 func (s *scene) stopped() error {
 	threads, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", s.tracker.cmd.Process.Pid))
 	for _, path := range threads {
@@ -397,7 +397,7 @@ func TestListFaults(t *testing.T) {
 		}
 	}
 	write(good)
-	// Root reads what it may not, but for this.
+	// Root may read all files, except with this option.
 	tr := h.trackerBy([]string{"setpriv", "--bounding-set=-dac_override,-dac_read_search", "--inh-caps=-dac_override,-dac_read_search"},
 		"-whitelist", path, "-memory", "8M")
 	p := l.host("probe", ipv4).probe(tr.address(ipv4))
@@ -534,7 +534,7 @@ func TestNoDescriptors(t *testing.T) {
 	tr.awaitLog("no info hash in it")
 	p.awaitNobody(hash)
 
-	// One that has none from the start says so, and ends.
+	// A tracker without a descriptor at the start says so and ends.
 	p2 := l.host("starved", ipv4).start("prlimit", "--nofile=3:3", trackerBinary)
 	p2.wanted.Store(true)
 	<-p2.ended

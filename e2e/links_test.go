@@ -146,9 +146,9 @@ func TestReplySource(t *testing.T) {
 	late.announces("dialled", "198.19.2.1")
 }
 
-// A tracker with two uplinks, whose providers forward only what comes from an
-// address of theirs: a reply must leave by the one that was asked. A client on
-// the other side of both asks both.
+// A tracker has two uplinks. Each provider forwards only packets from its own
+// addresses, so a reply must leave by the uplink that was asked. A client
+// behind both providers asks both addresses.
 func TestReplyUplink(t *testing.T) {
 	t.Parallel()
 	l := newLab(t)
@@ -211,9 +211,9 @@ func TestReplyUplink(t *testing.T) {
 	client.announces("asymmetric", asked1)
 }
 
-// With -interface only that interface's requests are taken. One that isn't
-// there is waited for; one that goes and comes back is another to the kernel,
-// and the same to the tracker.
+// With -interface, only requests on this interface are accepted. The tracker
+// waits for a missing interface. An interface that goes and returns is a new
+// one for the kernel, but the same for the tracker.
 func TestInterface(t *testing.T) {
 	t.Parallel()
 	l := newLab(t)

@@ -15,10 +15,10 @@ import (
 	"github.com/fabricionaweb/pico-tracker/internal/bep15"
 )
 
-// A house is a home network as docs/router.md draws it: a router that runs the
-// tracker, two hosts on its LAN and two out in the world. The router masquerades
-// the LAN's IPv4 behind its own address and forwards a port to each host; IPv6
-// is routed. One host on either side has both families.
+// A house is the home network of docs/router.md: a router that runs the
+// tracker, two hosts on its LAN and two on the internet. The router masquerades
+// the IPv4 of the LAN and forwards a port to each host. IPv6 is routed. One
+// host on each side has both families.
 type house struct {
 	*lab
 	router          *host
@@ -54,7 +54,7 @@ func newHouse(t *testing.T) *house {
 		h.inside[i], h.outside[i] = in, out
 	}
 	h.router.nft(documented(t, "../docs/router.md", "nft"))
-	// First in line, and so of all that is to be forwarded.
+	// The first chain, so it counts all packets that will be forwarded.
 	h.router.nft(`table inet count {
 		chain forward {
 			type filter hook forward priority filter - 1;

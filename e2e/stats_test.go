@@ -163,7 +163,7 @@ func TestPrometheus(t *testing.T) {
 	if len(questions) < 20 {
 		t.Errorf("the dashboard has %d questions", len(questions))
 	}
-	// What is nought is left out of some panels, and here most of it is.
+	// Some panels leave out zeros, and here most values are zero.
 	variables := strings.NewReplacer("$__rate_interval", "1m", "$instance", exporter, " > 0", "")
 	for _, q := range questions {
 		l.await(q, func() error {
@@ -367,8 +367,9 @@ func TestStatusOnTerminal(t *testing.T) {
 	}
 }
 
-// Who reads two pipes, as procd and container engines do, finds warnings and
-// errors in the one and all the rest in the other.
+// If standard output and standard error are two pipes, as with procd and
+// container engines, warnings and errors are in one and all other lines in the
+// other.
 func TestTwoPipes(t *testing.T) {
 	t.Parallel()
 	h := newLab(t).host("tracker", ipv4)

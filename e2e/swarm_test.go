@@ -119,8 +119,8 @@ func TestDualStack(t *testing.T) {
 	probe6.awaitPeers(tor, leecher6)
 }
 
-// With a whitelist, a torrent on it runs. One that isn't on it is refused, and
-// every client shows its user why.
+// A torrent on the whitelist works. Another torrent is refused, and every
+// client shows its user why.
 func TestWhitelist(t *testing.T) {
 	t.Parallel()
 	l := newLab(t)
@@ -187,9 +187,9 @@ func TestWhitelist(t *testing.T) {
 	probe.awaitPeers(unlisted, welcome...)
 }
 
-// A tracker that was killed knows nobody when it is back, and has another secret,
-// so nobody's connection ID is good. The swarm finds together again in about an
-// interval, and a newcomer finds the swarm.
+// A killed tracker knows no peers when it is back. It has another secret, so no
+// connection ID is valid. The swarm is complete again after about one interval,
+// and a new peer finds the swarm.
 func TestRestart(t *testing.T) {
 	t.Parallel()
 	l := newLab(t)

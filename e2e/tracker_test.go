@@ -63,7 +63,7 @@ func (tr *tracker) url(f family) string {
 	return fmt.Sprintf("udp://%v/announce", tr.address(f))
 }
 
-// reload has the tracker read its list, and waits until it says so.
+// reload makes the tracker read its list, and waits for its log line.
 func (tr *tracker) reload(says string) {
 	tr.Helper()
 	before := strings.Count(tr.read(tr.log), says)

@@ -97,8 +97,8 @@ func TestRecipe(t *testing.T) {
 		}
 	}
 
-	// It installs what the packages of packaging/build have, but for what
-	// the build system adds.
+	// It installs the files of the packages of packaging/build, except the
+	// files that the build system adds.
 	recipe("install")
 	got := map[string]entry{}
 	err := filepath.WalkDir(filepath.Join(top, "root"), func(path string, d os.DirEntry, err error) error {

@@ -12,7 +12,7 @@ import (
 // units are the services of the package.
 var units = []string{"pico-tracker", "pico-tracker-portmap"}
 
-// unit is a copy of a systemd unit whose program is one that is there.
+// unit returns a copy of a systemd unit, with a program that exists.
 func unit(t *testing.T, name string) string {
 	t.Helper()
 	packages(t)

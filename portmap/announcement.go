@@ -15,8 +15,8 @@ const (
 	announcementGroup = "224.0.0.1" // all hosts; every host is in it
 	announcementPort  = 5350
 
-	// hintPause limits what a stranger on the LAN can do with forged
-	// announcements.
+	// hintPause limits the effect of forged announcements by a host on the
+	// LAN.
 	hintPause = 5 * time.Second
 )
 

@@ -162,7 +162,7 @@ func (m *mapper) ask(ctx context.Context) (lease, string, error) {
 	return lease{}, "", fmt.Errorf("the router %v does not forward the port (%s)", m.router.gateway, strings.Join(failures, "; "))
 }
 
-// check returns an error if a router's answer is of no use.
+// check returns an error if a router's answer is useless.
 func (l lease) check() error {
 	switch {
 	case l.public.Port() == 0 || l.lifetime <= 0:

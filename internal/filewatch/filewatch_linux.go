@@ -45,7 +45,7 @@ type watcher struct {
 
 // names says which entries of a watched directory matter.
 type names struct {
-	parts []string // parts of the path; a change means that all must be watched anew
+	parts []string // parts of the path; after a change all must be watched again
 	last  string   // the file itself, or anyName in a watched directory
 }
 

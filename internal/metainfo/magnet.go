@@ -61,8 +61,8 @@ func ParseMagnet(link string) (*Torrent, error) {
 	return t, nil
 }
 
-// topic reads an exact topic. One of another kind is ignored, as are a second
-// one of the same kind and one that is malformed.
+// topic reads an exact topic. It ignores topics of other kinds, a second topic
+// of the same kind, and malformed topics.
 func (t *Torrent) topic(v string) {
 	if digits, ok := textutil.CutPrefixFold(v, "URN:BTIH:"); ok && !t.HasV1 {
 		t.HasV1 = len(digits) == 40 && parseHex(digits, t.V1[:]) || len(digits) == 32 && parseBase32(digits, &t.V1)

@@ -4,8 +4,9 @@ package prefetch
 
 import "unsafe"
 
-// Enabled says whether it pays to tell the processor what is read next. Small
-// ones have nothing to do while they wait, and their flash is dear.
+// Enabled reports whether prefetching makes the tracker faster. Small
+// processors have nothing else to do while they wait, and their boards have
+// little flash.
 const Enabled = true
 
 // Lines has the processor fetch the cache lines of n bytes from p on, while

@@ -9,8 +9,9 @@ import (
 	"testing"
 )
 
-// TestReplacement: a file is there whole or not at all, for everybody to read,
-// and what a stranger has put in its way is not written to.
+// TestReplacement checks that a file is complete or absent, that everybody may
+// read it, and that a file which another user put in its place is not written
+// to.
 func TestReplacement(t *testing.T) {
 	dir := t.TempDir()
 	path, other := filepath.Join(dir, "a.prom"), filepath.Join(dir, "other")

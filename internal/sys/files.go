@@ -29,7 +29,7 @@ var (
 )
 
 // ReadRegularFile returns the beginning of a small file. A pipe or a device is
-// refused, because reading it may take for ever.
+// refused, because reading it may never end.
 func ReadRegularFile(path string) ([]byte, error) {
 	if err := CheckRegular(path); err != nil {
 		return nil, err

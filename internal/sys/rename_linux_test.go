@@ -30,8 +30,8 @@ func withoutCall(number uint32) error {
 	return unix.Prctl(unix.PR_SET_SECCOMP, unix.SECCOMP_MODE_FILTER, uintptr(unsafe.Pointer(&prog)), 0, 0)
 }
 
-// TestAtomicFileOnOldKernels: before Linux 3.15 there is no renameat2, and the
-// file is replaced all the same. riscv64 and loong64 never had another call.
+// TestAtomicFileOnOldKernels checks that the file is replaced before Linux
+// 3.15, which has no renameat2. riscv64 and loong64 never had another call.
 func TestAtomicFileOnOldKernels(t *testing.T) {
 	if runtime.GOARCH == "riscv64" || runtime.GOARCH == "loong64" {
 		return

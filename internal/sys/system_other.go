@@ -60,8 +60,8 @@ func stateOf(fi os.FileInfo, err error) (FileState, error) {
 	return FileState{Seconds: t.Unix(), Nanoseconds: int64(t.Nanosecond()), Size: fi.Size(), mode: fi.Mode()}, nil
 }
 
-// AtomicFile is a file that is written under another name and then takes the
-// place of the one that was there.
+// AtomicFile is a file that is written under another name and then renamed over
+// the old file.
 type AtomicFile struct{ path string }
 
 func NewAtomicFile(path string) *AtomicFile { return &AtomicFile{path} }
@@ -71,7 +71,7 @@ func (r *AtomicFile) Write(b []byte) error {
 		return err
 	}
 	temporary := r.path + ".new"
-	os.Remove(temporary) // what a power cut left, or a stranger put in the way
+	os.Remove(temporary) // a file from before a power cut, or of another user
 	f, err := os.OpenFile(temporary, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
 	if err != nil {
 		return err

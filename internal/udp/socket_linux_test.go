@@ -240,7 +240,7 @@ func TestSkippedReplies(t *testing.T) {
 			}
 		}
 	}
-	// The one that was left out each time has got nothing in between.
+	// The socket that was left out each time received nothing in between.
 	for i, c := range clients {
 		c.send(numbered(100 + i))
 	}
@@ -658,8 +658,8 @@ func TestAim(t *testing.T) {
 	}
 }
 
-// quietPort is one below those that the kernel gives to whoever asks for any:
-// nobody gets it by chance while its owner lets go of it.
+// quietPort is below the ports that the kernel assigns to programs that ask for
+// any port. So no other program gets it by chance while its owner closes it.
 func quietPort() uint16 { return uint16(20000 + rand.IntN(10000)) }
 
 // onLoopback serves on the loopback interface alone.
@@ -864,7 +864,8 @@ func TestNoDescriptors(t *testing.T) {
 	awaitAnswer(t, port)
 }
 
-// TestDropsAcrossRebinds: the counter goes on when the kernel counts anew.
+// TestDropsAcrossRebinds checks that the counter continues if the kernel counts
+// from zero again.
 func TestDropsAcrossRebinds(t *testing.T) {
 	s, port := onLoopback(t)
 	lo := s.Index()

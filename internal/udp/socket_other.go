@@ -85,7 +85,7 @@ func (s *Socket) Serve(handle func(n int)) error {
 	for {
 		n, from, err := s.conn.ReadFromUDPAddrPort(s.in)
 		switch {
-		case err == nil || n > 0: // Windows reports one that was cut as an error
+		case err == nil || n > 0: // Windows reports a datagram that was cut as an error
 			s.n, s.from = n, from
 			handle(1)
 		case errors.Is(err, os.ErrDeadlineExceeded):

@@ -114,7 +114,8 @@ func outside(s settings) error {
 	again.Stdin, again.Stdout, again.Stderr = os.Stdin, os.Stdout, os.Stderr
 	again.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET, Pdeathsig: syscall.SIGKILL}
 	if os.Geteuid() != 0 {
-		// Root in a user namespace of its own may do as much, but for changing to another user.
+		// Root in a new user namespace may do the same, except change
+		// to another user.
 		again.SysProcAttr.Cloneflags |= syscall.CLONE_NEWUSER
 		again.SysProcAttr.UidMappings = []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Geteuid(), Size: 1}}
 		again.SysProcAttr.GidMappings = []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getegid(), Size: 1}}
@@ -232,7 +233,7 @@ func machine() string {
 		time.Now().UTC().Format("2006-01-02"))
 }
 
-// path is where a result is written, or "" when nothing is to be written.
+// path returns where a result is written, or "" if no results are written.
 func (b *bench) path(name string) string {
 	if b.out == "" {
 		return ""

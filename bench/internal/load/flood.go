@@ -43,9 +43,10 @@ type Flood struct {
 	Read uint64
 }
 
-// NewFlood makes a flood of some kind: of junk, which is no request; of connects; of announces whose
-// connection ID is made up but for its date; or of announces with IDs that are asked for now, for peers
-// that the tracker does not know.
+// NewFlood makes a flood of one kind. Junk: packets that are not requests.
+// Connects. Announces with forged connection IDs that have a valid date.
+// Announces with valid connection IDs, for peers that the tracker does not
+// know.
 func NewFlood(server netip.AddrPort, kind string, seed int64) (*Flood, error) {
 	const unread = 1 << 12 // what the kernel may keep of the answers
 	conn, err := udp.Open(server, unread)

@@ -84,7 +84,7 @@ type slot struct {
 	tries      uint8
 	connecting bool // the client connects first
 	busy       bool
-	due        time.Duration // when the request was to be sent: latency counts from here
+	due        time.Duration // when the request was due: latency counts from here
 	sent       time.Duration // when it was last sent
 }
 
@@ -170,7 +170,8 @@ func New(server netip.AddrPort) (*Generator, error) {
 // Close closes the generator's socket.
 func (g *Generator) Close() error { return g.conn.Close() }
 
-// Register announces every peer of a population once, as one that has just started, in order.
+// Register announces every peer of a population once, in order, with the event
+// started.
 func (g *Generator) Register(p population.Population) (*Result, error) {
 	return g.RegisterSome(p, 0, p.Peers)
 }
@@ -495,7 +496,8 @@ func (g *Generator) receive(wait bool) (int, error) {
 	return n, g.flush()
 }
 
-// reply accounts for one reply; a client that has connected goes on with what it wanted.
+// reply counts one reply. After the reply to a connect, the client sends the
+// request that it connected for.
 func (g *Generator) reply(b []byte, now time.Duration) {
 	action, transaction, ok := bep15.ParseReplyHeader(b)
 	s := &g.slots[uint16(transaction)]

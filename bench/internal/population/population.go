@@ -60,7 +60,7 @@ func (p *Population) Torrent(peer int) int {
 	return p.FirstTorrent + p.spread(peer, p.Peers, p.Torrents)
 }
 
-// Seeder says whether a peer has the whole torrent.
+// Seeder reports whether a peer has the whole torrent.
 func (p *Population) Seeder(peer int) bool {
 	return Hash64(uint64(peer)^saltSeeder)%100 < uint64(p.SeedersIn100)
 }
@@ -106,7 +106,8 @@ func public(peer, _, torrents int) int {
 	return min(int(r), torrents-1)
 }
 
-// aquatic draws from its two parts, each by its weight: the floor is uniform, the rest exponential.
+// aquatic draws from two parts, by their weights: the constant part is uniform,
+// the rest exponential.
 func aquatic(peer, peers, torrents int) int {
 	const top, slope = 6.5, 500
 	n := float64(torrents)

@@ -127,7 +127,7 @@ func Freeze(pid int) error {
 // Thaw lets a frozen process go on.
 func Thaw(pid int) error { return unix.Kill(pid, unix.SIGCONT) }
 
-// running says whether any thread of a process is not stopped.
+// running reports whether any thread of a process is not stopped.
 func running(pid int) (bool, error) {
 	tasks, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", pid))
 	if err != nil {

@@ -285,8 +285,8 @@ func withoutPico(env []string) []string {
 	return kept
 }
 
-// A probe makes a request, given the connection ID of the last connect, and says whether a reply is
-// what a server that is ready gives.
+// A probe makes a request with the connection ID of the last connect, and
+// reports whether the reply is the reply of a ready server.
 type probe struct {
 	put   func(b []byte, connectionID uint64) int
 	ready func(reply []byte) bool
@@ -375,7 +375,7 @@ func (s *Server) Collections() int {
 	return n
 }
 
-// Running says whether the server has not ended.
+// Running reports whether the server still runs.
 func (s *Server) Running() bool {
 	select {
 	case <-s.exited:
