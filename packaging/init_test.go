@@ -2,12 +2,14 @@ package packaging
 
 import (
 	"flag"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 )
 
@@ -22,6 +24,7 @@ func record(t *testing.T, config, scratch, action string, args ...string) (strin
 	need(t, "busybox")
 	words := append([]string{"ash", "testdata/recorder.sh", "../init.d/pico-tracker", config, scratch, action}, args...)
 	cmd := exec.Command("busybox", words...)
+	cmd.Env = append(os.Environ(), "TRACKER="+checker(t))
 	var stderr strings.Builder
 	cmd.Stderr = &stderr
 	out, err := cmd.Output()
@@ -30,6 +33,31 @@ func record(t *testing.T, config, scratch, action string, args ...string) (strin
 	}
 	return string(out), err
 }
+
+// checker returns the path of a tracker that checks the options.
+func checker(t *testing.T) string {
+	t.Helper()
+	checkerOnce.Do(func() {
+		checkerDir, checkerErr = os.MkdirTemp("", "init-test")
+		if checkerErr != nil {
+			return
+		}
+		out, err := exec.Command("go", "build", "-o", checkerDir+"/pico-tracker", "..").CombinedOutput()
+		if err != nil {
+			checkerErr = fmt.Errorf("go build: %v: %s", err, out)
+		}
+	})
+	if checkerErr != nil {
+		t.Fatal(checkerErr)
+	}
+	return checkerDir + "/pico-tracker"
+}
+
+var (
+	checkerOnce sync.Once
+	checkerDir  string // TestMain removes it
+	checkerErr  error
+)
 
 func TestInitScript(t *testing.T) {
 	configs, err := filepath.Glob("testdata/init/*.config")
@@ -73,6 +101,35 @@ func TestInitScriptReload(t *testing.T) {
 	// A tracker that has not come to its handler of signals would end of it.
 	if strings.Index(got, "procd_send_signal") > strings.Index(got, "procd_open_instance") {
 		t.Error("what has just been started gets a signal")
+	}
+}
+
+// TestInitScriptReloadsFirewall only if a section has a zone, or had one before.
+func TestInitScriptReloadsFirewall(t *testing.T) {
+	const signal = `["procd_set_config_changed", "firewall"]`
+	for _, c := range []struct {
+		name    string
+		configs []string // the service starts with each of them
+		want    bool     // after the last of them
+	}{
+		{name: "no zone", configs: []string{"enabled"}},
+		{name: "no zone, twice", configs: []string{"enabled", "enabled"}},
+		{name: "a zone", configs: []string{"one_zone"}, want: true},
+		{name: "a zone that is gone", configs: []string{"one_zone", "enabled"}, want: true},
+		{name: "a zone that has been gone", configs: []string{"one_zone", "enabled", "enabled"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			scratch, got := t.TempDir(), ""
+			for _, config := range c.configs {
+				var err error
+				if got, err = record(t, "testdata/init/"+config+".config", scratch, "reload_service"); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if strings.Contains(got, signal) != c.want {
+				t.Errorf("the firewall is reloaded: %v, want %v", !c.want, c.want)
+			}
+		})
 	}
 }
 

@@ -38,6 +38,7 @@ var versions = []string{"1.0.0", "1.1.0"}
 
 func TestMain(m *testing.M) {
 	code := m.Run()
+	os.RemoveAll(checkerDir)
 	if built.dir != "" {
 		os.RemoveAll(built.dir)
 	}
