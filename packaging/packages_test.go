@@ -317,8 +317,18 @@ func luciFiles(t *testing.T) map[string]entry {
 			t.Fatal(err)
 		}
 	}
-	if len(files) < 10 {
-		t.Fatalf("%d files in the LuCI app", len(files))
+	translations, err := filepath.Glob("../openwrt/luci-app-pico-tracker/po/*/pico-tracker.po")
+	if err != nil || len(translations) < 5 || len(files) < 10 {
+		t.Fatalf("%d files and %d translations in the LuCI app, %v", len(files), len(translations), err)
+	}
+	for _, po := range translations {
+		language := filepath.Base(filepath.Dir(po))
+		if language == "zh_Hans" {
+			language = "zh-cn"
+		}
+		lmo := filepath.Join(t.TempDir(), "lmo")
+		run(t, "go", "run", "./lmo", po, lmo)
+		files["/usr/lib/lua/luci/i18n/pico-tracker."+language+".lmo"] = entry{0o644, read(t, lmo)}
 	}
 	return files
 }
