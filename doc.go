@@ -35,7 +35,7 @@
 //	torrent_commands -hash and -add-tracker: commands for .torrent files
 //	status           -status: the statistics for people
 //	status_torrents  the torrents that -status shows
-//	probe            -probe: asks any UDP tracker
+//	probe            -probe: which addresses to ask, and the output
 //	memory_plan      how -memory is divided
 //	help             what -help prints
 //	config           flags and environment
@@ -78,6 +78,7 @@
 //	buildinfo  the version of a plain go build
 //	sys        files, memory and random bytes by system calls
 //
+//	probe      asks a UDP tracker, as a client does
 //	metainfo   .torrent files and magnet links
 //	filewatch  reports changes of files and directories
 //	procfs     what the kernel counts for this process

@@ -124,7 +124,7 @@ func execute(signals <-chan os.Signal, ended chan<- int, log *logger.Logger, arg
 				<-signals // the user does not want to wait any longer
 				ended <- exitFailure
 			}()
-			err = probe(c, stdout)
+			err = runProbe(c, stdout)
 		case c.status != "":
 			err = status(signals, c.status, stdout, stdout == os.Stdout && sys.IsTerminal())
 		default:

@@ -103,7 +103,7 @@ func TestRunNotifies(t *testing.T) {
 	args := []string{"-listen", "127.0.0.1", "-port", port, "-workers", "1", "-memory", "16M"}
 	go func() { done <- run(signals, args, env, &log, &log) }()
 	want("READY=1")
-	if out, err := runProbe("127.0.0.1:"+port, 1); err != nil {
+	if out, err := probeWith("127.0.0.1:"+port, 1); err != nil {
 		t.Errorf("ready, but does not answer: %q, %v", out, err)
 	}
 	want("WATCHDOG=1")

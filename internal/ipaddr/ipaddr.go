@@ -26,6 +26,12 @@ var (
 	Any6 = Addr{IP: Any4.IP + Any4.IP + Any4.IP + Any4.IP}
 )
 
+// The loopback addresses.
+var (
+	Loopback4 = Addr{IP: "\x7f\x00\x00\x01"}
+	Loopback6 = Addr{IP: Any6.IP[:15] + "\x01"}
+)
+
 const mappedPrefix = "\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\xff\xff" // ::ffff:0:0/96
 
 func (a Addr) Is6() bool { return len(a.IP) == 16 }

@@ -1,10 +1,9 @@
 //go:build linux && !portable
 
-package main
+package probe
 
 import (
 	"encoding/binary"
-	"net"
 	"net/netip"
 	"slices"
 	"strings"
@@ -12,14 +11,15 @@ import (
 	"testing"
 
 	"github.com/fabricionaweb/pico-tracker/internal/ipaddr"
+	"github.com/fabricionaweb/pico-tracker/internal/probe/probetest"
 )
 
-func TestTable(t *testing.T) {
+func TestParseTable(t *testing.T) {
 	const hosts = "# comment\n127.0.0.1\tlocalhost  Tracker.Example.ORG\n\n" +
 		"::1 localhost # tracker\nbad tracker\n192.0.2.7   tracker # own\n192.0.2.8"
 	find := func(name string) string {
 		var got []string
-		for _, a := range table(hosts, func(f []string) string {
+		for _, a := range parseTable(hosts, func(f []string) string {
 			if slices.Contains(f[1:], name) {
 				return f[0]
 			}
@@ -34,48 +34,7 @@ func TestTable(t *testing.T) {
 		"tracker.example.org": "127.0.0.1",
 	} {
 		if got := find(name); got != want {
-			t.Errorf("%s: %q, want %q", name, got, want)
-		}
-	}
-}
-
-// TestProbeWrongSource: an answer from another port than was asked is named as
-// that, unless the right one comes after all.
-func TestProbeWrongSource(t *testing.T) {
-	hurry(t)
-	for _, c := range []struct{ network, addr, target string }{{"udp4", "127.0.0.1:0", "127.0.0.1"}, {"udp6", "[::1]:0", "[::1]"}} {
-		elsewhere, err := net.ListenPacket(c.network, c.addr)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer elsewhere.Close()
-		here, err := net.ListenPacket(c.network, c.addr)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer here.Close()
-		var late atomic.Bool // answers from the right address follow
-		go func() {
-			b := make([]byte, 2048)
-			for {
-				n, from, err := here.ReadFrom(b)
-				if err != nil {
-					return
-				}
-				_, _ = elsewhere.WriteTo(connectReply(b[:n]), from)
-				if late.Load() {
-					_, _ = here.WriteTo(connectReply(b[:n]), from)
-				}
-			}
-		}()
-		port := uint16(here.LocalAddr().(*net.UDPAddr).Port)
-		_, err = runProbe(c.target, port)
-		if want := "connect: the answer came from " + elsewhere.LocalAddr().String() + ", which was not asked"; err == nil || !strings.HasSuffix(err.Error(), want) {
-			t.Errorf("%s: %v; want %s", c.network, err, want)
-		}
-		late.Store(true)
-		if _, err = runProbe(c.target, port); err != nil {
-			t.Errorf("%s: %v", c.network, err)
+			t.Errorf("%s: got %q, want %q", name, got, want)
 		}
 	}
 }
@@ -87,7 +46,7 @@ func dnsReply(query []byte, rcode byte, records ...[]byte) []byte {
 	r[3] |= rcode
 	binary.BigEndian.PutUint16(r[6:], uint16(len(records)))
 	for _, rec := range records {
-		r = append(r, 0xc0, dnsHead)
+		r = append(r, 0xc0, dnsHeaderSize)
 		r = append(r, rec...)
 	}
 	return r
@@ -97,12 +56,12 @@ func dnsRecord(kind byte, data ...byte) []byte {
 	return append([]byte{0, kind, 0, 1, 0, 0, 0, 60, 0, byte(len(data))}, data...)
 }
 
-func TestAsk(t *testing.T) {
+func TestQueryDNS(t *testing.T) {
 	six := netip.MustParseAddr("2001:db8::7").As16()
 	var asked atomic.Int32
-	port := replyTo(t, "udp4", "127.0.0.1:0", func(q []byte) [][]byte {
+	port := probetest.Serve(t, "udp4", "127.0.0.1:0", func(q []byte) [][]byte {
 		name := ""
-		at := dnsHead
+		at := dnsHeaderSize
 		for q[at] != 0 {
 			name += string(q[at+1:at+1+int(q[at])]) + "."
 			at += 1 + int(q[at])
@@ -119,40 +78,41 @@ func TestAsk(t *testing.T) {
 		case kind == dnsA:
 			other := dnsReply(q, 0, dnsRecord(dnsA, 192, 0, 2, 66))
 			other[0] ^= 1 // not the answer to this query
-			alias := dnsRecord(5, 1, 'x', 0xc0, dnsHead)
+			alias := dnsRecord(5, 1, 'x', 0xc0, dnsHeaderSize)
 			return [][]byte{other, dnsReply(q, 0, alias, dnsRecord(dnsA, 192, 0, 2, 7), dnsRecord(dnsA, 192, 0, 2, 8))}
 		default:
 			return [][]byte{dnsReply(q, 0, dnsRecord(dnsAAAA, six[:]...))}
 		}
 	})
-	local := []ipaddr.Addr{loopback(false)}
+	local := []ipaddr.Addr{ipaddr.Loopback4}
 	// Nothing listens on the second loopback address: refused at once.
 	two := []ipaddr.Addr{{IP: "\x7f\x00\x00\x02"}, local[0]}
 
 	for _, servers := range [][]ipaddr.Addr{local, two} {
-		addrs, err := ask(servers, port, "t.example")
+		addrs, err := queryDNS(servers, port, "t.example")
 		var got []string
 		for _, a := range addrs {
 			got = append(got, a.String())
 		}
-		if err != nil || strings.Join(got, " ") != "192.0.2.7 192.0.2.8 2001:db8::7" {
-			t.Errorf("%v: %v, %v", servers, got, err)
+		const want = "192.0.2.7 192.0.2.8 2001:db8::7"
+		if err != nil || strings.Join(got, " ") != want {
+			t.Errorf("servers %v: got %v, %v, want %s", servers, got, err, want)
 		}
 	}
-	if _, err := ask(two, port, "gone.example"); err != errNoName {
-		t.Errorf("a name that isn't: %v", err)
+	if _, err := queryDNS(two, port, "gone.example"); err != errNoName {
+		t.Errorf("a name that does not exist: got %v, want %v", err, errNoName)
 	}
-	if _, err := ask(local, port, "broken.example"); err != errServer {
-		t.Errorf("a server that fails: %v", err)
+	if _, err := queryDNS(local, port, "broken.example"); err != errNameServer {
+		t.Errorf("a server that fails: got %v, want %v", err, errNameServer)
 	}
 	before := asked.Load()
 	for _, name := range []string{"", "a..b", ".a", strings.Repeat("x", 64), strings.Repeat("x.", 127) + "y"} {
-		if _, err := ask(local, port, name); err != errTarget {
-			t.Errorf("%q: %v", name, err)
+		if _, err := queryDNS(local, port, name); err != errNotName {
+			t.Errorf("%q: got %v, want %v", name, err, errNotName)
 		}
 	}
 	if n := asked.Load() - before; n != 0 {
-		t.Errorf("the server was asked %d times for what is no name", n)
+		t.Errorf("got %d queries for invalid names, want 0", n)
 	}
 }
 
@@ -162,13 +122,13 @@ func FuzzDNSAnswers(f *testing.F) {
 	f.Add(dnsReply(query, 0, dnsRecord(dnsA, 192, 0, 2)), len(query))
 	f.Add(append(dnsReply(query, 0)[:7:7], 200), 8)
 	f.Fuzz(func(t *testing.T, reply []byte, at int) {
-		if at < dnsHead || at > len(reply) {
-			return // the reply has the whole question: ask sees to it
+		if at < dnsHeaderSize || at > len(reply) {
+			return // queryServer checks that the reply has the whole question
 		}
 		for _, kind := range []uint16{dnsA, dnsAAAA} {
 			addrs := dnsAnswers(reply, at, kind)
 			if len(addrs) > (len(reply)-at)/15 {
-				t.Errorf("%d addresses in %d bytes", len(addrs), len(reply)-at)
+				t.Errorf("got %d addresses in %d bytes", len(addrs), len(reply)-at)
 			}
 		}
 	})
@@ -186,7 +146,7 @@ func TestDNSAnswersCutShort(t *testing.T) {
 			want++
 		}
 		if got := dnsAnswers(whole[:n:n], len(query), dnsA); len(got) != want {
-			t.Errorf("cut to %d bytes: %v, want %d", n, got, want)
+			t.Errorf("cut to %d bytes: got %v, want %d addresses", n, got, want)
 		}
 	}
 }
