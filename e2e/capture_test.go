@@ -16,8 +16,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// This file records what the clients and the tracker send to each other, as a
-// packet sniffer on the tracker's host.
+// This file records the packets between clients and tracker, like a packet
+// sniffer on the tracker's host.
 
 // A capture holds the UDP payloads that came to the tracker's port or left it.
 type capture struct {

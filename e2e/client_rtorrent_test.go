@@ -13,8 +13,8 @@ import (
 	"time"
 )
 
-// rTorrent checks a finished file once more unless told not to, and then keeps
-// the completed event to itself until its next announce.
+// Unless it is told not to, rTorrent checks a finished file again and sends the
+// completed event only with its next announce.
 var rtorrent = &client{
 	name:    "rtorrent",
 	version: []string{"rtorrent", "-h"},
@@ -51,8 +51,7 @@ log.add_output = tracker_debug, log
 	goodbye: syscall.SIGINT,
 }
 
-// scgi calls a method of rTorrent's, with one string, and returns the reply as it
-// comes.
+// scgi calls a method of rTorrent with one string and returns the raw reply.
 func scgi(socket, method, argument string) (string, error) {
 	conn, err := net.Dial("unix", socket)
 	if err != nil {

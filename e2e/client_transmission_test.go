@@ -9,7 +9,7 @@ import (
 	"syscall"
 )
 
-// Transmission tries uTP first, and a peer that has none costs it a minute.
+// Transmission tries uTP first. With a peer without uTP this takes a minute.
 var transmission = &client{
 	name:    "transmission",
 	version: []string{"transmission-daemon", "--version"},
@@ -48,7 +48,7 @@ var transmission = &client{
 	goodbye: syscall.SIGTERM,
 }
 
-// remote runs Transmission's remote control beside it.
+// remote runs Transmission's remote control on the same host.
 func (p *peer) remote(args ...string) (string, error) {
 	out, err := p.command(append([]string{"transmission-remote", "127.0.0.1"}, args...)...).CombinedOutput()
 	if err != nil {

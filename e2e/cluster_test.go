@@ -18,8 +18,9 @@ import (
 	"github.com/fabricionaweb/pico-tracker/internal/bep15"
 )
 
-// This file tests cluster/: a balancer and instances on one segment, each of them
-// a host, with a service address that is none of theirs and is reached by a route.
+// This file tests cluster/. The balancer and the instances are hosts on one
+// segment. A route leads to the service address, which no host of the segment
+// has on its interface.
 
 var (
 	service4 = netip.MustParseAddrPort("198.19.0.1:1337")
@@ -53,7 +54,8 @@ func (l *lab) cluster(names ...string) *cluster {
 	return c
 }
 
-// join makes an instance, as cluster/README.md has it, and adds it to the file.
+// join makes an instance as cluster/README.md describes it, and adds it to the
+// file.
 func (c *cluster) join(name string, weight int) {
 	c.Helper()
 	h := c.host(name, dual)
@@ -94,7 +96,7 @@ func (c *cluster) control(command string) string {
 	return c.balancer.run(c.argv(command)...)
 }
 
-// watch has the instances checked until the test ends.
+// watch runs the checks of the instances until the test ends.
 func (c *cluster) watch() {
 	c.Helper()
 	argv := c.argv("watch")
@@ -110,7 +112,7 @@ func (c *cluster) watch() {
 	c.balancer.start(argv...)
 }
 
-// A standing is what status says of an instance.
+// A standing is the line of an instance in the output of status.
 type standing struct {
 	weight, slots, now int
 	packets            uint64
@@ -183,7 +185,8 @@ func TestClusterMeets(t *testing.T) {
 			t.Errorf("swarm %d: peers %v, error %v; want %v", n, peers, err, want)
 		}
 	}
-	// Of several in one scrape, the first is answered: the others are elsewhere.
+	// Of several torrents in one scrape, only the first is answered,
+	// because the others are on other instances.
 	first, second := swarmHash(0), swarmHash(1)
 	reply, err := a4.ask(bep15.AppendScrape(nil, 0, 0, first, second))
 	leechers := uint32(0)
@@ -191,7 +194,8 @@ func TestClusterMeets(t *testing.T) {
 		t.Errorf("a scrape of two: got %v, %v, want one torrent with 3 leechers", reply, err)
 	}
 
-	// The instances, asked at their own addresses, have them all in one place.
+	// Asked at their own addresses, only one instance has all peers of a
+	// torrent.
 	for name, tr := range c.instances {
 		p := a.probe(tr.address(ipv4))
 		for n := range swarms {
@@ -211,8 +215,9 @@ func TestClusterMeets(t *testing.T) {
 	}
 	t.Logf("swarms by instance: %v", whole)
 
-	// Scrapes of 20,000 torrents and as many connects, to be counted and not
-	// answered: one of the weights has a quarter, within 5 %.
+	// Scrapes of 20,000 torrents and as many connects, which are counted
+	// and not answered. An instance with a quarter of the weight gets a
+	// quarter, within 5 %.
 	for _, kind := range []string{"scrapes", "connects"} {
 		before := c.standings()
 		const packets = 20000
@@ -273,8 +278,8 @@ func TestClusterMeets(t *testing.T) {
 	}
 }
 
-// Regulars announce to each of their swarms again and again, at a pace, and see
-// what they are told.
+// Regulars announce to each of their swarms at a steady pace and record the
+// replies.
 type regulars struct {
 	*probe
 	swarms []seen
@@ -283,7 +288,7 @@ type regulars struct {
 	done   sync.WaitGroup
 }
 
-// seen is what regulars were told of a swarm since they last forgot.
+// seen is what regulars learned about a swarm since the last call of forget.
 type seen struct {
 	answers int
 	last    time.Time     // of an answer
@@ -291,7 +296,7 @@ type seen struct {
 	least   uint32        // peers
 }
 
-// regulars starts some: each swarm has a second peer already.
+// regulars starts regulars. Each swarm already has a second peer.
 func (h *host) regulars(swarms int) *regulars {
 	h.Helper()
 	c := &regulars{probe: h.probe(service4), swarms: make([]seen, swarms), quit: make(chan struct{})}
@@ -317,8 +322,8 @@ func (h *host) regulars(swarms int) *regulars {
 	return c
 }
 
-// send announces to all swarms twice a second. The ID is good for longer than a
-// test takes.
+// send announces to all swarms twice a second. The ID is valid for longer than
+// the test takes.
 func (c *regulars) send() {
 	defer c.done.Done()
 	request := make([]byte, 98)
@@ -334,7 +339,8 @@ func (c *regulars) send() {
 			hash := swarmHash(n)
 			binary.BigEndian.PutUint32(request[12:], uint32(n))
 			copy(request[16:], hash[:])
-			// What the host can't send is lost, as on any wire.
+			// A packet that the host cannot send is lost, as on any
+			// network.
 			_, _ = c.conn.WriteTo(request, net.UDPAddrFromAddrPort(service4))
 			n = (n + 1) % len(c.swarms)
 		}
@@ -381,8 +387,8 @@ func (c *regulars) forget() {
 	}
 }
 
-// tally sums up what was seen of swarms: how many lost their other peer, how many
-// of those that didn't, and the longest gap of each kind.
+// tally returns how many swarms lost their other peer, how many did not, and
+// the longest gap of each kind.
 func (c *regulars) tally() (lost, kept int, lostGap, keptGap time.Duration) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -412,7 +418,7 @@ func (c *regulars) awaitAnswers() {
 		c.mu.Lock()
 		defer c.mu.Unlock()
 		for n, s := range c.swarms {
-			if s.answers < before[n]+2 { // one may have been on its way
+			if s.answers < before[n]+2 { // a reply may have been on its way
 				return fmt.Errorf("swarm %d is not", n)
 			}
 		}
@@ -420,7 +426,7 @@ func (c *regulars) awaitAnswers() {
 	})
 }
 
-// owned is how many of the swarms an instance has, by its own account.
+// owned returns how many of the swarms an instance has, by its own statistics.
 func (c *regulars) owned(tr *tracker) int {
 	c.Helper()
 	p, n := c.host.probe(tr.address(ipv4)), 0
@@ -482,7 +488,7 @@ func TestClusterChanges(t *testing.T) {
 		t.Errorf("slots: %+v", s)
 	}
 
-	// It is back, and knows nobody.
+	// It is back and knows no peers.
 	for n := range swarms {
 		if _, _, err := client.probe(service4).announce(swarmHash(n), bep15.EventNone, 2000); err != nil {
 			t.Fatal(err)
@@ -523,9 +529,8 @@ func TestClusterChanges(t *testing.T) {
 	}
 }
 
-// libtorrent takes a reply only from the address that it asked. It and
-// Transmission, which doesn't mind, find each other through whatever instances
-// their packets come to.
+// libtorrent accepts a reply only from the address that it asked; Transmission
+// does not care. They find each other through the cluster.
 func TestClusterClients(t *testing.T) {
 	t.Parallel()
 	l := newLab(t)

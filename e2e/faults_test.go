@@ -21,9 +21,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A crowd is a swarm of probes that stand for clients, half of them over IPv4,
-// half over IPv6. They keep to what they are told: no timers, so that what is
-// seen is the tracker's doing.
+// A crowd is a swarm of probes instead of clients, half of them over IPv4, half
+// over IPv6. They have no timers, so all effects come from the tracker.
 type crowd struct {
 	*lab
 	tracker  *tracker
@@ -32,7 +31,7 @@ type crowd struct {
 	stranger [2]*probe // one a family
 }
 
-// A member is a probe that says it has a peer's port.
+// A member is a probe that announces the port of a peer.
 type member struct {
 	*probe
 	port uint16
@@ -40,7 +39,7 @@ type member struct {
 
 const membersEach = 3 // of a family
 
-// crowd makes a crowd of some name on a host, and has everyone announce.
+// crowd makes a crowd with a name on a host. Each member announces.
 func (h *host) crowd(tr *tracker, name string) *crowd {
 	h.Helper()
 	c := &crowd{lab: h.lab, tracker: tr, hash: sha1.Sum([]byte(name))}
@@ -55,7 +54,7 @@ func (h *host) crowd(tr *tracker, name string) *crowd {
 	return c
 }
 
-// self is how the others see a member.
+// self returns the address under which others get a member.
 func (m *member) self() netip.AddrPort {
 	if m.tracker.Addr().Is6() {
 		return netip.AddrPortFrom(m.ip6, m.port)
@@ -63,7 +62,7 @@ func (m *member) self() netip.AddrPort {
 	return netip.AddrPortFrom(m.ip4, m.port)
 }
 
-// announce has every member announce once; each is answered.
+// announce makes every member announce once, and checks that each gets a reply.
 func (c *crowd) announce() {
 	c.Helper()
 	for _, m := range c.members {
@@ -73,13 +72,13 @@ func (c *crowd) announce() {
 	}
 }
 
-// announce announces a member, and returns whom it is told of.
+// announce announces a member and returns the peers that it gets.
 func (m *member) announce(hash [20]byte) ([]netip.AddrPort, error) {
 	peers, _, err := m.probe.announce(hash, bep15.EventNone, m.port)
 	return peers, err
 }
 
-// look says what is wrong with the swarm as strangers see it.
+// look returns an error if a new peer does not see the complete swarm.
 func (c *crowd) look() error {
 	for _, p := range c.stranger {
 		got, err := p.peers(c.hash)
@@ -93,8 +92,8 @@ func (c *crowd) look() error {
 	return nil
 }
 
-// check compares what a probe was told with whom it must be told of: all members
-// of its family but itself.
+// check compares the peers in a reply with the expected ones: all other members
+// of its family.
 func (c *crowd) check(p *probe, got []netip.AddrPort) error {
 	var want []netip.AddrPort
 	for _, m := range c.members {
@@ -109,13 +108,14 @@ func (c *crowd) check(p *probe, got []netip.AddrPort) error {
 	return nil
 }
 
-// awaitWhole waits until strangers see the whole swarm, with nobody's help.
+// awaitWhole waits until a new peer sees the whole swarm, without help.
 func (c *crowd) awaitWhole() {
 	c.Helper()
 	c.await("the swarm is whole", c.look)
 }
 
-// impatient has everyone ask often, where many packets go nowhere.
+// impatient makes every member retry quickly, for networks that lose many
+// packets.
 func (c *crowd) impatient(tries int, timeout time.Duration) {
 	for _, m := range c.members {
 		m.tries, m.timeout = tries, timeout
@@ -125,7 +125,7 @@ func (c *crowd) impatient(tries int, timeout time.Duration) {
 	}
 }
 
-// move has everyone ask the tracker at another IPv4 address.
+// move makes every member ask the tracker at another IPv4 address.
 func (c *crowd) move(to netip.Addr) {
 	for _, m := range c.members[:membersEach] {
 		m.tracker = netip.AddrPortFrom(to, trackerPort)
@@ -147,7 +147,7 @@ func (h *host) run(argv ...string) string {
 type fault struct {
 	name   string
 	do     func(*scene)
-	during func(*scene) // what must be so meanwhile
+	during func(*scene) // checks that must succeed during the fault
 	undo   func(*scene)
 }
 
@@ -157,8 +157,8 @@ type scene struct {
 	wire *wire
 }
 
-// bad is a fault of the wire. Meanwhile the members announce, and are answered
-// sooner or later.
+// bad is a fault of the network. During it the members announce, and each gets
+// a reply in the end.
 func bad(name string, b badness, count func(badnessTold) int) fault {
 	return fault{
 		name: name,
@@ -227,8 +227,8 @@ var faults = []fault{
 		},
 	},
 	{
-		// One client's replies are refused, with EPERM from sendmmsg. Those in
-		// the same batch go out.
+		// The replies to one client are refused, with EPERM from
+		// sendmmsg. The other replies of the batch are sent.
 		name: "a firewall that refuses replies",
 		do: func(s *scene) {
 			s.host.run("nft", fmt.Sprintf("add table inet fault; add chain inet fault out { type filter hook output priority 0; }; "+
@@ -297,13 +297,13 @@ func (p *probe) local() uint16 {
 	return netip.MustParseAddrPort(p.conn.LocalAddr().String()).Port()
 }
 
-// giveIPv6 gives the tracker's host the address that Linux takes from an
-// interface that goes down.
+// giveIPv6 gives the tracker's host its IPv6 address again. Linux removes it
+// when the interface goes down.
 func (s *scene) giveIPv6() {
 	s.ip("-n", s.host.namespace, "addr", "replace", s.host.ip6.String()+"/64", "dev", "eth0", "nodad")
 }
 
-// waiting is how many bytes wait in the tracker's sockets of a family.
+// waiting returns how many bytes wait in the tracker's sockets of a family.
 func (s *scene) waiting(file string) (n uint64) {
 	s.Helper()
 	for _, line := range strings.Split(s.read(fmt.Sprintf("/proc/%d/net/%s", s.tracker.cmd.Process.Pid, file)), "\n") {
@@ -332,8 +332,7 @@ func (s *scene) stopped() error {
 	return err
 }
 
-// Whatever happens to the network, a swarm is whole when it is over, and nobody
-// has to do anything for it.
+// After each fault of the network a swarm is whole again, without help.
 func TestFaults(t *testing.T) {
 	t.Parallel()
 	l := newLab(t)
@@ -365,8 +364,8 @@ func lastLine(log string) string {
 	return lines[len(lines)-1]
 }
 
-// Real clients find each other through a tracker behind a bad wire. (One that loses
-// packets too costs libtorrent its own ten seconds each.)
+// Real clients find each other through a tracker behind a bad network. It loses
+// no packets, because each loss takes libtorrent ten seconds.
 func TestSwarmOverBadWire(t *testing.T) {
 	t.Parallel()
 	l := newLab(t)
@@ -381,8 +380,8 @@ func TestSwarmOverBadWire(t *testing.T) {
 	probe.awaitCounts(tor, counts{seeders: 2, completed: 1})
 }
 
-// Whatever becomes of the access list, the tracker says what it makes of it and
-// goes on.
+// Whatever happens to the access list, the tracker logs what it does with it
+// and continues.
 func TestListFaults(t *testing.T) {
 	t.Parallel()
 	l := newLab(t)
@@ -497,8 +496,8 @@ func TestListFaults(t *testing.T) {
 	tr.stop(syscall.SIGTERM)
 }
 
-// A tracker that has no file descriptor left serves on, and reads its list when
-// there is one again.
+// A tracker without a free file descriptor continues to serve. It reloads its
+// list when a descriptor is free again.
 func TestNoDescriptors(t *testing.T) {
 	t.Parallel()
 	l := newLab(t)
@@ -543,8 +542,8 @@ func TestNoDescriptors(t *testing.T) {
 	}
 }
 
-// On a disk that is full the tracker's log is cut short, and so may its list be;
-// neither ends it.
+// On a full disk, the tracker's log and its list may be cut. The tracker
+// continues.
 func TestFullDisk(t *testing.T) {
 	t.Parallel()
 	l := newLab(t)
@@ -553,7 +552,7 @@ func TestFullDisk(t *testing.T) {
 	if err := os.Mkdir(dir, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	// A file system that nobody else sees, with the tracker's log and its list.
+	// A private file system with the tracker's log and its list.
 	const size = 256 << 10
 	tr := &tracker{process: h.start("unshare", "-m", "sh", "-c",
 		fmt.Sprintf(`mount -t tmpfs -o size=%d none "$0" && cd "$0" && exec "$@" 2>log`, size),
@@ -599,7 +598,7 @@ func TestFullDisk(t *testing.T) {
 		t.Errorf("a full disk took %d bytes of log", len(now)-len(log))
 	}
 
-	// Where there is room again there is a log again.
+	// When the disk has room again, the log continues.
 	if err := os.Remove(list); err != nil {
 		t.Fatal(err)
 	}

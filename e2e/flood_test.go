@@ -29,8 +29,8 @@ var loadBinary = sync.OnceValues(func() (string, error) {
 	return path, err
 })
 
-// flood starts a flood of the tracker of some kind, from 100,000 addresses of the
-// host's own, and waits until it is under way.
+// flood starts a flood of one kind from 100,000 addresses of the tracker's
+// host, and waits until it has begun.
 func (h *host) flood(kind string, seconds float64) *process {
 	h.Helper()
 	load, err := loadBinary()
@@ -63,8 +63,8 @@ func (h *host) looped() int {
 	return n
 }
 
-// over waits until a flood is over, and says how many datagrams it had and how
-// many answers it read.
+// over waits until a flood is over. It returns how many datagrams it sent and
+// how many replies it read.
 func (p *process) over() (sent, read uint64) {
 	p.Helper()
 	<-p.ended
@@ -129,9 +129,8 @@ func memoryGroup(t *testing.T, limit int) (dir string, kills func() int) {
 	}
 }
 
-// A control group with a little more than -memory is enough for a tracker that is
-// as full as it gets, under every kind of flood; those who ask are answered when
-// it is over.
+// A control group with a little more than -memory is enough for a full tracker,
+// under every kind of flood. After the flood, clients get replies.
 func TestFloodInMemoryLimit(t *testing.T) {
 	t.Parallel()
 	needLab(t)
@@ -139,14 +138,14 @@ func TestFloodInMemoryLimit(t *testing.T) {
 	group, kills := memoryGroup(t, limit)
 	l := newLab(t)
 	h := l.host("tracker", dual)
-	// A host has a /sys of its own.
+	// A host has its own /sys.
 	join := fmt.Sprintf("/proc/%d/root%s/cgroup.procs", os.Getpid(), group)
 	tr := h.trackerBy([]string{"sh", "-c", `echo $$ >"$0" && exec "$@"`, join}, "-memory", strconv.Itoa(memory))
 	c := l.host("crowd", dual).crowd(tr, "flooded")
 	c.impatient(100, c.members[0].timeout/5)
 	for _, kind := range []string{"junk", "connects", "bad IDs", "announces"} {
 		flood := h.flood(kind, 90)
-		c.announce() // with patience everyone gets through
+		c.announce() // with enough retries every client gets a reply
 		if kind == "announces" {
 			tr.awaitLog("[WARN] full:")
 			c.announce()
@@ -167,7 +166,7 @@ func TestFloodInMemoryLimit(t *testing.T) {
 	}
 }
 
-// skipHere is for what this machine does not allow.
+// skipHere skips a test that this machine does not allow.
 func skipHere(t *testing.T, err error) {
 	t.Helper()
 	if os.Getenv("CI") == "true" || os.Getenv("PICO_NO_SKIP") == "1" {

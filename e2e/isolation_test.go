@@ -9,8 +9,8 @@ import (
 	"github.com/fabricionaweb/pico-tracker/internal/bep15"
 )
 
-// Guests get each other and the internet, and never learn an address of the LAN.
-// Neither the LAN nor the internet learns an address of a guest.
+// Guests get other guests and internet peers, and never an address of the LAN.
+// The LAN and the internet never get an address of a guest.
 func TestGuests(t *testing.T) {
 	t.Parallel()
 	h := newHome(t)

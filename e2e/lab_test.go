@@ -16,20 +16,21 @@ import (
 	"unicode"
 )
 
-// A namespace is called after the test process that made it, so that runs side
-// by side don't meet and what a killed run left behind can be told apart.
+// The name of a namespace has the ID of the test process. So parallel runs do
+// not collide, and the namespaces of a killed run can be recognized.
 const namespaceFamily = "pico-e2e-"
 
 var namespacePrefix = fmt.Sprintf("%s%d-", namespaceFamily, os.Getpid())
 
 var labs atomic.Int32
 
-// patience is how long a test waits for a fact that depends on a client's own
-// timers, on a machine that is busy with something else.
+// patience is how long a test waits for a condition that depends on the timers
+// of a client, on a busy machine.
 const patience = 90 * time.Second
 
-// A lab is an Ethernet segment or more: bridges in a namespace of their own and
-// hosts, each a namespace too, on their ports. There is no way out of it.
+// A lab has one or more Ethernet segments: bridges in their own namespace, and
+// hosts on their ports, each in its own namespace. It is not connected to
+// anything else.
 type lab struct {
 	*testing.T
 	dir       string // logs and files of the clients
@@ -50,14 +51,14 @@ const (
 	dual = ipv4 | ipv6
 )
 
-// A host has addresses that no client takes for a local network's: the ranges
-// are reserved for tests (RFC 2544) and for documentation (RFC 3849).
+// A host has addresses that no client treats as local. The ranges are reserved
+// for tests (RFC 2544) and for documentation (RFC 3849).
 type host struct {
 	*lab
 	name      string
 	namespace string
 	port      string     // its first port on a bridge
-	ip4, ip6  netip.Addr // its first, not valid in a family that it doesn't have
+	ip4, ip6  netip.Addr // its first address; invalid if the host lacks the family
 	peerPort  int        // where its clients listen
 }
 
@@ -78,7 +79,8 @@ func newLab(t *testing.T) *lab {
 // segment adds an Ethernet segment.
 func (l *lab) segment(name string) {
 	l.Helper()
-	// Snooping would hold back neighbour solicitations, as nobody here queries.
+	// Snooping would drop neighbour solicitations, because there is no
+	// multicast router.
 	l.ip("-n", l.bridge, "link", "add", name, "type", "bridge", "mcast_snooping", "0")
 	l.ip("-n", l.bridge, "link", "set", name, "up")
 }
@@ -179,7 +181,7 @@ func (h *host) address(f family) netip.Addr {
 	return h.ip4
 }
 
-// sent is how many bytes the host has put on the wire.
+// sent returns how many bytes the host has sent.
 func (h *host) sent() (int, error) {
 	out, err := h.command("cat", "/sys/class/net/eth0/statistics/tx_bytes").Output()
 	if err != nil {
@@ -202,7 +204,7 @@ func ip(args ...string) error {
 	return nil
 }
 
-// sweepNamespaces removes the namespaces of test processes that are no more.
+// sweepNamespaces removes the namespaces of test processes that have ended.
 func sweepNamespaces() error {
 	left, err := filepath.Glob("/run/netns/" + namespaceFamily + "*")
 	if err != nil {
@@ -217,7 +219,7 @@ func sweepNamespaces() error {
 		if _, err := os.Stat("/proc/" + pid); err == nil {
 			continue
 		}
-		// Another run may sweep too; what counts is that it is gone.
+		// Another run may remove it too; it must only be gone.
 		if err := ip("netns", "del", name); err != nil {
 			if _, gone := os.Stat(path); gone == nil {
 				return err
@@ -227,9 +229,9 @@ func sweepNamespaces() error {
 	return nil
 }
 
-// await waits until fact returns nil, and ends the test with what fact said
-// last if that takes longer than the lab's patience or if a process that it may hang on
-// has ended by itself.
+// await waits until fact returns nil. It ends the test with the last error if
+// this takes longer than the lab's patience, or if a process of the lab has
+// ended by itself.
 func (l *lab) await(what string, fact func() error) {
 	l.Helper()
 	start := time.Now()

@@ -11,8 +11,8 @@ import (
 	"testing"
 )
 
-// answers asks the tracker at an address as a client would that is connected to
-// it: what comes from another address it never sees.
+// answers asks the tracker at an address with a connected socket, which
+// receives nothing from another address.
 func (h *host) answers(address string) error {
 	out, err := h.command(trackerBinary, "-probe", address).CombinedOutput()
 	if err != nil {
@@ -21,7 +21,7 @@ func (h *host) answers(address string) error {
 	return nil
 }
 
-// asks wants an answer from each of the addresses.
+// asks checks that each of the addresses answers.
 func (h *host) asks(addresses ...string) {
 	h.Helper()
 	for _, a := range addresses {
@@ -31,8 +31,9 @@ func (h *host) asks(addresses ...string) {
 	}
 }
 
-// announces has libtorrent and rTorrent, which drop a reply that comes from
-// elsewhere, announce to a tracker at each of the addresses, and leave again.
+// announces runs libtorrent and rTorrent, which drop a reply from another
+// address. They announce to the tracker at each of the addresses, and leave
+// again.
 func (h *host) announces(name string, addresses ...string) {
 	h.Helper()
 	for _, c := range []*client{libtorrent, rtorrent} {
@@ -51,9 +52,9 @@ func (h *host) announces(name string, addresses ...string) {
 	}
 }
 
-// announcesLink has libtorrent and rTorrent announce to a tracker that has
-// fe80::1 on the host's link. Only they can say that they had a reply: a scope
-// is the host's own.
+// announcesLink runs libtorrent and rTorrent with a tracker at fe80::1 on the
+// host's link. Only their logs show that they got a reply, because a scope ID
+// is valid on one host only.
 func (h *host) announcesLink(name string) {
 	h.Helper()
 	h.give("eth0", "fe80::2/64")
@@ -85,8 +86,8 @@ func (h *host) nft(rules string) {
 	}
 }
 
-// A reply leaves from the address that was asked, whichever of the host's
-// interfaces has it and whichever the request came by.
+// A reply leaves from the address that was asked, on whatever interface this
+// address is and the request arrived.
 func TestReplySource(t *testing.T) {
 	t.Parallel()
 	l := newLab(t)
@@ -130,8 +131,8 @@ func TestReplySource(t *testing.T) {
 	near.announcesLink("near-link")
 	far.announcesLink("far-link")
 
-	// A lease that is renewed with another address, a new prefix, and a line
-	// that is dialled: nothing of it needs a restart.
+	// A lease with a new address, a new prefix, and a PPP link that
+	// connects: none of them needs a restart.
 	tr.ip("-n", tr.namespace, "addr", "del", "198.19.0.1/24", "dev", "eth1")
 	tr.ip("-n", tr.namespace, "addr", "del", "2001:db8:19::1/64", "dev", "eth1")
 	tr.give("eth1", "198.19.0.77/24")
@@ -181,15 +182,16 @@ func TestReplyUplink(t *testing.T) {
 	tr.tracker("-connect-limit", "0")
 	tr.tracker("-connect-limit", "0", "-port", "1338", "-listen", asked1+","+asked2)
 
-	// Two default routes, as netifd and others leave them: the second is there
-	// for when the first is gone. IPv6 tells them by the source.
+	// Two default routes, as netifd and others set them: the second is used
+	// when the first is gone. For IPv6 the source address selects the
+	// route.
 	tr.route("default", "via", "198.18.1.1", "metric", "10")
 	tr.route("default", "via", "198.18.2.1", "metric", "20")
 	tr.route("default", "from", "2001:db8:1::/64", "via", "2001:db8:1::1", "dev", "wan1", "metric", "512")
 	tr.route("default", "from", "2001:db8:2::/64", "via", "2001:db8:2::1", "dev", "wan2", "metric", "1024")
 	client.announces("metrics", asked1, asked2, asked1v6, asked2v6)
 
-	// A tunnel takes the default route, as VPN clients do it.
+	// A tunnel takes over the default route, as VPN clients do.
 	tr.route("0.0.0.0/1", "via", "10.8.0.1")
 	tr.route("128.0.0.0/1", "via", "10.8.0.1")
 	client.announces("tunnel", asked1, asked2)
@@ -197,14 +199,15 @@ func TestReplyUplink(t *testing.T) {
 	tr.ip("-n", tr.namespace, "route", "del", "0.0.0.0/1")
 	tr.ip("-n", tr.namespace, "route", "del", "128.0.0.0/1")
 
-	// Source-address rules, and no default route by the second uplink but theirs.
+	// Rules for the source address, and no other default route by the
+	// second uplink.
 	tr.ip("-n", tr.namespace, "route", "del", "default", "via", "198.18.2.1")
 	tr.route("default", "via", "198.18.2.1", "table", "102")
 	tr.ip("-n", tr.namespace, "rule", "add", "from", asked2, "table", "102")
 	client.announces("rules", asked1, asked2)
 
-	// What is asked for at one address comes by the other line, where there is
-	// no default route: the way back is the routes' business.
+	// A request for one address arrives on the other link, which has no
+	// default route: normal routing decides the way back.
 	client.ip("-n", client.namespace, "route", "replace", "198.18.1.0/24", "via", "198.18.0.2")
 	isp2 := l.hosts[len(l.hosts)-1]
 	isp2.route("198.18.1.2", "via", "198.18.2.2")
@@ -239,7 +242,7 @@ func TestInterface(t *testing.T) {
 		host.ip("-n", host.namespace, "link", "del", "ppp0")
 		tr.awaitLogTimes("interface ppp0 is gone", call+1)
 	}
-	// What it is called is what counts.
+	// Only the name counts.
 	host.ip("-n", host.namespace, "link", "set", "eth0", "down")
 	host.ip("-n", host.namespace, "link", "set", "eth0", "name", "lan", "up")
 	tr.awaitLog("interface lan is there")

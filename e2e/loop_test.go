@@ -17,11 +17,11 @@ import (
 	"github.com/fabricionaweb/pico-tracker/internal/bep15"
 )
 
-// vnetHeader is the struct virtio_net_hdr before a frame of a packet socket: all
-// zero, nothing is left to a card.
+// vnetHeader is the struct virtio_net_hdr before a frame of a packet socket. It
+// is all zero, so the network card computes no checksum.
 const vnetHeader = 10
 
-// frame is an Ethernet frame with a UDP datagram, from whom we like.
+// frame returns an Ethernet frame with a UDP datagram from a chosen sender.
 func frame(to net.HardwareAddr, from, dst netip.AddrPort, payload []byte) []byte {
 	udp := binary.BigEndian.AppendUint16(nil, from.Port())
 	udp = binary.BigEndian.AppendUint16(udp, dst.Port())
@@ -33,7 +33,7 @@ func frame(to net.HardwareAddr, from, dst netip.AddrPort, payload []byte) []byte
 
 	b := make([]byte, vnetHeader, 200)
 	b = append(b, to...)
-	b = append(b, 2, 0, 0, 0, 0, 1) // an address that is nobody's
+	b = append(b, 2, 0, 0, 0, 0, 1) // an address that no host has
 	if from.Addr().Is4() {
 		head := []byte{0x45, 0, 0, 0, 0, 0, 0x40, 0, 64, 17, 0, 0}
 		binary.BigEndian.PutUint16(head[2:], uint16(20+len(udp)))
@@ -64,8 +64,8 @@ func checksum(b []byte) uint16 {
 	return ^uint16(sum)
 }
 
-// between is the UDP payload of a frame that goes from one host to another; nil
-// for any other frame.
+// between returns the UDP payload of a frame from one host to another, nil for
+// other frames.
 func between(b []byte, from, to netip.Addr) []byte {
 	head, size, kind, at := 20, 4, 9, 12
 	if from.Is6() {
@@ -79,19 +79,21 @@ func between(b []byte, from, to netip.Addr) []byte {
 	return ip[head+8:]
 }
 
-// Two trackers, pointed at each other by a packet that one of them seems to have
-// sent to the other, say a word to each other at most.
+// A forged packet seems to come from one tracker and goes to another one. The
+// two trackers send each other at most one packet.
 func TestTrackersFallSilent(t *testing.T) {
 	t.Parallel()
 	l := newLab(t)
 	hosts := []*host{l.host("one", dual), l.host("two", dual)}
 	var trackers []*tracker
 	for _, h := range hosts {
-		// One secret, so that one's connection IDs are good at the other. One
-		// worker, so that what has come first has been answered first.
+		// One secret, so that each tracker accepts the connection IDs
+		// of the other. One worker, so that packets are answered in
+		// order.
 		trackers = append(trackers, h.tracker("-secret", strings.Repeat("s", 32), "-workers", "1"))
 	}
-	// Everything passes the bridge, where it is overheard and forged.
+	// Everything passes the bridge, where the test reads and forges
+	// packets.
 	taps := map[*host]*os.File{}
 	for _, h := range hosts {
 		tap, err := openThere(l.bridge, "packet:"+h.port)
@@ -112,7 +114,8 @@ func TestTrackersFallSilent(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		// What they say to each other waits for no neighbour solicitation.
+		// Static neighbours, so that no packet waits for a neighbour
+		// solicitation.
 		for i, h := range hosts {
 			other := hosts[1-i]
 			h.ip("-n", h.namespace, "neigh", "replace", other.address(f).String(), "lladdr", other.mac().String(), "dev", "eth0")
@@ -141,8 +144,9 @@ func TestTrackersFallSilent(t *testing.T) {
 			if _, err := taps[hosts[0]].Write(frame(hosts[0].mac(), two, one, c.packet)); err != nil {
 				t.Fatal(err)
 			}
-			// By the time that the first answers a probe it has answered what came
-			// before; then the second has, and then the first again.
+			// If the first tracker answers a probe, it has answered
+			// all packets before. Then the same holds for the
+			// second, and for the first again.
 			for _, i := range []int{0, 1, 0, 1} {
 				if _, err := probes[i].scrape(hash); err != nil {
 					t.Fatalf("%s: %v", c.name, err)
@@ -170,8 +174,8 @@ func (h *host) mac() net.HardwareAddr {
 	return mac
 }
 
-// overheard is what one host has said to another since it was asked last. All
-// of it is in the tap's queue.
+// overheard returns the packets from one host to another since the last call.
+// All of them are in the queue of the tap.
 func overheard(t *testing.T, tap *os.File, from, to netip.Addr) (payloads [][]byte) {
 	t.Helper()
 	if err := tap.SetReadDeadline(time.Now().Add(10 * time.Millisecond)); err != nil {

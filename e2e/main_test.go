@@ -34,14 +34,14 @@ import (
 	"testing"
 )
 
-// The tests wait far more than they compute, so more of them run side by side
-// than there are processors, unless -parallel says otherwise.
+// The tests wait far more than they compute. So more of them run in parallel
+// than there are processors, unless -parallel is given.
 const parallelTests = "8"
 
 // trackerBinary is the tracker under test, built by TestMain.
 var trackerBinary string
 
-// unfit says why the labs can't run here; nil when they can.
+// unfit is the reason why labs cannot run here, or nil.
 var unfit error
 
 func TestMain(m *testing.M) {
@@ -82,7 +82,8 @@ func run(m *testing.M) int {
 	return m.Run()
 }
 
-// checkMachine says what the labs lack on this machine.
+// checkMachine returns an error that says what labs need and this machine
+// lacks.
 func checkMachine() error {
 	if os.Geteuid() != 0 {
 		return errors.New("network namespaces need root")
@@ -110,12 +111,13 @@ func checkMachine() error {
 	return ip("netns", "del", name)
 }
 
-// needLab skips the test where the labs can't run. In CI that is a failure: a
-// skipped test must not pass for a green one.
+// needLab skips the test if labs cannot run here. In CI it fails the test,
+// because a skipped test must not look like a passed one.
 func needLab(t *testing.T) {
 	t.Helper()
-	// The tracker is no import of this package. Looking at its sources here is what
-	// keeps go test from giving an older tracker's cached result for it.
+	// This package does not import the tracker. go test sees that the test
+	// reads its sources here, so it does not use the cached result of an
+	// older tracker.
 	if _, err := os.ReadDir(".."); err != nil {
 		t.Fatal(err)
 	}

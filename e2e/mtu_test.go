@@ -59,9 +59,10 @@ func TestSmallMTU(t *testing.T) {
 	}
 }
 
-// TestScrapeInFragments: a scrape of 81 info hashes, which the npm client sends,
-// does not fit into one frame of 1,500 bytes. The tracker gets both fragments and
-// answers all of them, and as many as fit into a reply.
+// TestScrapeInFragments: a scrape of 81 info hashes, which the npm client
+// sends, does not fit into one frame of 1,500 bytes. The tracker gets both
+// fragments and answers all info hashes. More hashes are answered only as far
+// as they fit into a reply.
 func TestScrapeInFragments(t *testing.T) {
 	l := newLab(t)
 	tr := l.host("tracker", ipv4|ipv6).tracker()

@@ -57,7 +57,8 @@ func openPacket(name string, options ...int) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	// Of no protocol, or it would have every interface's until it is bound.
+	// Without a protocol, because otherwise it would receive from every
+	// interface until it is bound.
 	fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return 0, err

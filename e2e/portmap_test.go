@@ -117,7 +117,7 @@ uuid=5f2ef2e5-8c7b-4f6c-a1f9-0b5b3e1f7a11
 	h.upnpd.awaitLog("HTTP listening on port")
 }
 
-// restartRouter is what a router does that reboots: its mappings are gone.
+// restartRouter does what a reboot of the router does: its mappings are gone.
 func (h *home) restartRouter(more ...string) {
 	h.Helper()
 	h.upnpd.stop(syscall.SIGTERM)
@@ -145,7 +145,7 @@ func (h *home) mapPort(flags ...string) *process {
 	return h.pi.start(append([]string{program, "-file", h.address, "-check", "1s", "-debug"}, flags...)...)
 }
 
-// sees waits until the tracker names one peer to a probe.
+// sees waits until a probe gets the peer from the tracker.
 func (p *probe) sees(hash [20]byte, want string) {
 	p.Helper()
 	p.await("it is told "+want, func() error {
@@ -261,8 +261,8 @@ func TestPortMappingTaken(t *testing.T) {
 	}
 }
 
-// Routers that are of no help: the program says what is wrong, the tracker goes
-// on, and the mapping is made when the router has changed its mind.
+// Routers that refuse: the program says what is wrong and the tracker
+// continues. The mapping is made when the router allows it.
 func TestPortMappingRefused(t *testing.T) {
 	t.Parallel()
 	tests := []struct {

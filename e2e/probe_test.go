@@ -22,7 +22,7 @@ type probe struct {
 	conn    net.PacketConn
 	tracker netip.AddrPort
 	id      uint64 // connection ID; 0 is none yet
-	tries   int    // how often a request is sent that nobody answers
+	tries   int    // how often a request without a reply is sent
 	timeout time.Duration
 	again   int // requests that were sent again
 }
@@ -32,7 +32,7 @@ type trackerError string
 
 func (e trackerError) Error() string { return "the tracker says: " + string(e) }
 
-// counts is what a scrape tells of a swarm.
+// counts are the numbers of a swarm in a scrape reply.
 type counts struct{ seeders, completed, leechers uint32 }
 
 // probe opens a socket on the host, to ask the tracker at an address of the
@@ -51,8 +51,7 @@ func (h *host) probe(tracker netip.AddrPort) *probe {
 	return &probe{host: h, conn: conn, tracker: tracker, tries: 3, timeout: time.Second}
 }
 
-// roundTrip sends a request, again if nobody answers, and returns the reply that
-// belongs to it.
+// roundTrip sends a request, again if there is no reply, and returns its reply.
 func (p *probe) roundTrip(request []byte) ([]byte, error) {
 	transaction := rand.Uint32()
 	binary.BigEndian.PutUint32(request[12:], transaction)
@@ -126,8 +125,8 @@ func (p *probe) scrape(infoHash bep15.InfoHash) (c counts, err error) {
 	return c, err
 }
 
-// peers announces a leecher and takes it back at once, and returns the peers
-// that it was told of.
+// peers announces a leecher, removes it at once, and returns the peers in the
+// reply.
 func (p *probe) peers(infoHash [20]byte) ([]netip.AddrPort, error) {
 	const discard = 9 // a port where nobody answers
 	peers, _, err := p.announce(infoHash, bep15.EventNone, discard)
@@ -138,8 +137,8 @@ func (p *probe) peers(infoHash [20]byte) ([]netip.AddrPort, error) {
 	return peers, err
 }
 
-// announce announces a leecher that listens on a port, and returns the peers
-// and the counts that it was told of.
+// announce announces a leecher with a port, and returns the peers and the
+// counts in the reply.
 func (p *probe) announce(infoHash [20]byte, event uint32, port uint16) (peers []netip.AddrPort, c counts, err error) {
 	return p.announceFor(infoHash, event, port, 200)
 }
@@ -199,8 +198,8 @@ func (p *probe) awaitPeers(tor *torrent, peers ...*peer) {
 	})
 }
 
-// awaitEmpty waits until the tracker counts nobody in the torrent's swarm. How
-// often it was downloaded goes with the last peer.
+// awaitEmpty waits until the tracker counts no peers in the torrent's swarm.
+// The number of downloads is lost with the last peer.
 func (p *probe) awaitEmpty(tor *torrent) {
 	p.Helper()
 	p.awaitNobody(tor.infoHash)

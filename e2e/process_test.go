@@ -15,8 +15,8 @@ import (
 	"time"
 )
 
-// A process runs on a host, in a process group of its own. What it prints goes
-// to a log in the lab's directory.
+// A process runs on a host, in its own process group. Its output goes to a log
+// in the lab's directory.
 type process struct {
 	*host
 	name   string
@@ -46,8 +46,8 @@ func (h *host) start(argv ...string) *process {
 	p.cmd = h.command(argv...)
 	p.cmd.Stdout, p.cmd.Stderr = log, log
 	p.cmd.Dir = h.dir
-	// A client must find no configuration of the user's, and end with the test
-	// process however that ends.
+	// A client must not find the configuration of the user. It must end
+	// with the test process, however that ends.
 	p.cmd.Env = append(os.Environ(), "HOME="+h.dir, "XDG_CONFIG_HOME="+h.dir, "LC_ALL=C", "TERM=dumb")
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 	if p.stdin, err = p.cmd.StdinPipe(); err != nil {

@@ -23,7 +23,7 @@ type house struct {
 	*lab
 	router          *host
 	inside, outside [2]*host
-	wan             string   // the router's address out there
+	wan             string   // the router's public address
 	tr              *tracker // which torrents know by that
 	world           *probe   // asks it from out there
 }
@@ -80,9 +80,8 @@ func documented(t *testing.T, path, kind string) string {
 	return block
 }
 
-// forwarded is how many bytes have reached the router to be forwarded, whatever
-// became of them, and how many packets have begun a connection through a port
-// forward.
+// forwarded returns how many bytes reached the router for forwarding, and how
+// many packets began a connection through a port forwarding.
 func (h *house) forwarded() (bytes, openings int) {
 	h.Helper()
 	out, err := h.router.command("nft", "list", "chain", "inet", "count", "forward").Output()
@@ -106,8 +105,9 @@ type download struct {
 	leecher *client
 }
 
-// load runs downloads side by side. Leechers come once the seeder is known, and
-// it asks again only when they are done: they find it, not it them.
+// load runs downloads in parallel. Leechers start when the seeder is known. The
+// seeder announces again only when they are done, so that the leechers must
+// find the seeder.
 func (h *house) load(round string, downloads ...download) {
 	h.Helper()
 	var peers, leechers []*peer
@@ -129,8 +129,8 @@ func (h *house) load(round string, downloads ...download) {
 	}
 }
 
-// In a house every pair has its file: neighbours straight from each other, and
-// the world by the router's address and its forward.
+// In a house every pair exchanges its file. LAN clients connect directly,
+// internet clients use the public address and the port forwarding.
 func TestHouse(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t)
@@ -154,7 +154,8 @@ func TestHouse(t *testing.T) {
 		t.Errorf("the router has forwarded %d bytes more, and opened %d connections from outside", more-bytes, again-openings)
 	}
 
-	// A new lease: the world is told the new address, the LAN what it was told.
+	// A new lease: the internet gets the new address, the LAN gets the same
+	// as before.
 	hash := [20]byte{1}
 	inside := lan1.probe(h.tr.address(ipv4))
 	sees := func(p *probe, want string) {
@@ -180,7 +181,7 @@ func TestHouse(t *testing.T) {
 	sees(h.world, lease+":6881")
 	sees(lan2.probe(netip.MustParseAddrPort("192.168.1.1:1337")), "192.168.1.11:6881")
 
-	// A new prefix, and a provider that has no more IPv4 addresses to give.
+	// A new prefix, and a provider without a public IPv4 address.
 	h.router.give("wan", "2001:db8:0:77::1/64")
 	h.router.ip("-n", h.router.namespace, "addr", "del", "2001:db8::1/64", "dev", "wan")
 	h.tr.awaitLog("external IPv6 address: 2001:db8:0:77::1")

@@ -17,8 +17,8 @@ import (
 	"time"
 )
 
-// The soak has honest swarms announce without end while everything goes wrong, one
-// thing after another, and ends with a verdict.
+// The soak test lets honest swarms announce while one fault after another
+// happens, and ends with a verdict.
 
 const (
 	// soakEnv is how long; make soak sets it.
@@ -27,33 +27,34 @@ const (
 
 	soakMemory = 16 << 20
 	soakCrowds = 3
-	// soakPace is how often a member announces, and soakQuiet how long there
-	// is peace between two misfortunes.
+	// soakPace is how often a member announces. soakQuiet is the time
+	// between two faults.
 	soakPace  = 50 * time.Millisecond
 	soakQuiet = time.Second
 )
 
-// A ledger is what became of the honest announces, by what went wrong meanwhile.
+// A ledger counts what happened to the honest announces, by the fault at this
+// time.
 type ledger struct {
 	mu    sync.Mutex
 	now   string // what goes wrong
 	lines map[string]*ledgerLine
-	wrong []string // answers that must not be
+	wrong []string // wrong replies
 }
 
 type ledgerLine struct{ answered, again, lost int }
 
 const quiet = "nothing"
 
-// goes notes what goes wrong from now on.
+// goes records which fault begins now.
 func (l *ledger) goes(what string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.now = what
 }
 
-// keepAnnouncing announces a member until stop is closed, and checks that it is
-// told of all the others each time.
+// keepAnnouncing announces a member until stop is closed, and checks that each
+// reply has all the others.
 func (l *ledger) keepAnnouncing(c *crowd, m *member, stop <-chan struct{}) {
 	tick := time.NewTicker(soakPace)
 	defer tick.Stop()
@@ -69,7 +70,8 @@ func (l *ledger) keepAnnouncing(c *crowd, m *member, stop <-chan struct{}) {
 		again := m.again
 		peers, err := m.announce(c.hash)
 		l.mu.Lock()
-		// What began in peace and was answered in trouble is the trouble's.
+		// A request that was sent before a fault and answered during it
+		// counts for the fault.
 		if began == quiet {
 			began = l.now
 		}
@@ -92,7 +94,7 @@ func (l *ledger) keepAnnouncing(c *crowd, m *member, stop <-chan struct{}) {
 	}
 }
 
-// usage is what the tracker's process takes.
+// usage has the resources of the tracker's process.
 type usage struct {
 	at               time.Duration
 	resident         int
@@ -113,7 +115,8 @@ func (tr *tracker) usage(since time.Time) usage {
 	return usage{time.Since(since), tr.status("VmRSS"), len(threads), len(handles)}
 }
 
-// listFaults are what befalls the list of a soak. In between it is good.
+// listFaults are the faults of the list in a soak test. Between them the list
+// is correct.
 var listFaults = []struct {
 	name, says string
 	do         func(path string) error
@@ -166,7 +169,7 @@ func TestSoak(t *testing.T) {
 	stopHonest := sync.OnceFunc(func() { close(stop); honest.Wait() })
 	defer stopHonest()
 
-	// Everything that can go wrong, in another order each time round.
+	// All faults, in another order in each round.
 	type misfortune struct {
 		name string
 		do   func()
@@ -251,7 +254,7 @@ func TestSoak(t *testing.T) {
 	h.judgeCounters(lastLine(tr.read(tr.log)), read)
 }
 
-// judge says what became of the honest announces.
+// judge reports what happened to the honest announces.
 func (l *ledger) judge(t *testing.T) {
 	t.Helper()
 	var names []string
@@ -280,8 +283,8 @@ func (l *ledger) judge(t *testing.T) {
 	}
 }
 
-// judgeUsage wants memory, threads and descriptors flat: no more in the last third
-// than in the second.
+// judgeUsage checks that memory, threads and descriptors do not grow: the last
+// third must not have more than the second.
 func judgeUsage(t *testing.T, samples []usage, peak int) {
 	t.Helper()
 	end := samples[len(samples)-1].at
@@ -307,9 +310,8 @@ func judgeUsage(t *testing.T, samples []usage, peak int) {
 	}
 }
 
-// awaitSums waits for a report that was written from now on, and adds it up: each
-// datagram was answered, refused or dropped, and each peer that came is there or
-// has gone.
+// awaitSums waits for a new report and checks its sums: each datagram was
+// answered, refused or dropped, and each new peer is stored or was removed.
 func (l *lab) awaitSums(path string) {
 	l.Helper()
 	var uptime uint64
@@ -334,8 +336,8 @@ func (l *lab) awaitSums(path string) {
 	})
 }
 
-// figures are the sums of what a report has of each name, and of announces that
-// were new.
+// figures are the sums of each metric in a report, and of the announces with
+// the result new.
 func (l *lab) figures(path string) map[string]uint64 {
 	l.Helper()
 	sums := map[string]uint64{}
@@ -357,8 +359,8 @@ func (l *lab) figures(path string) map[string]uint64 {
 	return sums
 }
 
-// judgeCounters compares what the tracker says it received with what the kernel
-// has handed out on its host, less what others there have read.
+// judgeCounters compares the tracker's count of received datagrams with the
+// kernel's count on its host, without the datagrams of other programs.
 func (h *host) judgeCounters(stopped string, othersRead uint64) {
 	h.Helper()
 	out, err := h.command("sh", "-c", "cat /proc/net/snmp /proc/net/snmp6").Output()

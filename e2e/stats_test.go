@@ -24,10 +24,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// This file has those who look at the tracker: Prometheus by way of a
-// node_exporter, and people at a terminal.
+// This file tests the statistics: in Prometheus with node_exporter, and on a
+// terminal.
 
-// reporting starts a tracker that writes figures to the file that is returned.
+// reporting starts a tracker with -stats and returns the path of the file.
 func (h *host) reporting(flags ...string) (*tracker, string) {
 	h.Helper()
 	dir := filepath.Join(h.dir, "stats")
@@ -72,8 +72,8 @@ func (l *lab) awaitFigures(path string, want ...string) {
 	})
 }
 
-// A report passes promtool's check, and node_exporter takes it to a Prometheus,
-// which has an answer to every question of the dashboard.
+// A report passes promtool's check. With node_exporter it gets into a
+// Prometheus, which has data for every query of the dashboard.
 func TestPrometheus(t *testing.T) {
 	t.Parallel()
 	l := newLab(t)
@@ -98,7 +98,7 @@ func TestPrometheus(t *testing.T) {
 		t.Errorf("promtool: %v: %s", err, out)
 	}
 
-	// On addresses of this process's own, so that ports are free.
+	// Use own loopback addresses, so that the ports are free.
 	pid := os.Getpid()
 	address := func(port int) string { return fmt.Sprintf("127.%d.%d.%d:%d", 64+pid>>16, pid>>8&255, pid&255, port) }
 	exporter, server := address(9100), address(9090)
@@ -172,7 +172,7 @@ func TestPrometheus(t *testing.T) {
 		})
 	}
 
-	// A tracker that was stopped is gone there too.
+	// A stopped tracker disappears there too.
 	tr.stop(syscall.SIGTERM)
 	awaitValue("count(pico_tracker_torrents) or vector(0)", "0")
 }
@@ -204,8 +204,8 @@ func dashboard(t *testing.T) (questions []string) {
 	return questions
 }
 
-// What the kernel drops is told by why: what the filter refuses, and what comes
-// while the queue is full.
+// Packets that the kernel drops are counted by reason: refused by the filter,
+// or the queue was full.
 func TestKernelDrops(t *testing.T) {
 	t.Parallel()
 	l := newLab(t)
@@ -249,8 +249,8 @@ func TestKernelDrops(t *testing.T) {
 	l.awaitFigures(path, `kernel_drops_total "filter" `+strconv.Itoa(3*junk))
 }
 
-// On a disk that is full the report stays as it was, whole, and the log says so
-// once; where there is room again it goes on.
+// On a full disk the report stays complete and unchanged, and the log says so
+// once. When there is room again, the next report is written.
 func TestReportOnFullDisk(t *testing.T) {
 	t.Parallel()
 	l := newLab(t)
@@ -325,7 +325,7 @@ func TestStatusOnTerminal(t *testing.T) {
 	if _, _, err := h.probe(tr.address(ipv4)).announce([20]byte{1}, bep15.EventNone, 5001); err != nil {
 		t.Fatal(err)
 	}
-	// The terminal's picture: each begins at the top.
+	// Each update begins at the top of the terminal.
 	pictures := make(chan string, 1000)
 	go func() {
 		defer close(pictures)

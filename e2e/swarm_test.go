@@ -47,9 +47,9 @@ func TestSwarmIPv6(t *testing.T) {
 	})
 }
 
-// testSwarm has a seeder and leechers on hosts with nothing but one address
-// family, and sees them off again. The leechers can't reach each other, so there
-// is one place that each has the file from.
+// testSwarm runs a seeder and leechers on hosts with one address family, and
+// ends them again. The leechers cannot reach each other, so each gets the file
+// from the seeder.
 func testSwarm(t *testing.T, f family, seeder *client, leechers []*client) {
 	t.Parallel()
 	l := newLab(t)
@@ -66,8 +66,9 @@ func testSwarm(t *testing.T, f family, seeder *client, leechers []*client) {
 	}
 	probe.awaitPeers(tor, peers...)
 	if f == ipv6 && seeder.announce != nil {
-		// rTorrent 0.9.8 announces over IPv6, but takes the peers of the reply for
-		// IPv4 ones. So the seeder must find it, as soon as it asks again.
+		// rTorrent 0.9.8 announces over IPv6, but reads the peers of
+		// the reply as IPv4 peers. So the seeder must find rTorrent
+		// with its next announce.
 		seeder.announce(peers[0])
 	}
 
@@ -77,7 +78,7 @@ func testSwarm(t *testing.T, f family, seeder *client, leechers []*client) {
 	all := uint32(len(peers))
 	probe.awaitCounts(tor, counts{seeders: all, completed: all - 1})
 
-	// A peer that stops leaves the list at once.
+	// A peer that stops is removed at once.
 	for len(peers) > 0 {
 		peers[0].leave()
 		peers = peers[1:]
@@ -91,8 +92,8 @@ func testSwarm(t *testing.T, f family, seeder *client, leechers []*client) {
 	}
 }
 
-// A seeder with both families serves a leecher of each. The tracker keeps them
-// side by side, and counts an address of either family as a peer.
+// A seeder with both families serves a leecher of each family. The tracker
+// counts each address as a peer.
 func TestDualStack(t *testing.T) {
 	t.Parallel()
 	l := newLab(t)
@@ -166,7 +167,8 @@ func TestWhitelist(t *testing.T) {
 	}
 	probe.awaitEmpty(unlisted)
 
-	// The lists change places; the peers of what is no longer listed go with it.
+	// The lists are exchanged. Torrents that are no longer listed are
+	// removed with their peers.
 	allow(unlisted)
 	if err := tr.cmd.Process.Signal(syscall.SIGHUP); err != nil {
 		t.Fatal(err)
@@ -198,7 +200,7 @@ func TestRestart(t *testing.T) {
 	probe := l.host("probe", ipv4).probe(tr.address(ipv4))
 	tor := l.torrent("restart", tr.url(ipv4))
 
-	// At this rate no leecher is done before patience is at its end.
+	// At this rate no leecher finishes before the test's patience ends.
 	const rate = 16 << 10
 	seeder := l.host("seeder", ipv4).seed(libtorrent, tor, "--upload", strconv.Itoa(rate))
 	probe.awaitCounts(tor, counts{seeders: 1})
@@ -219,7 +221,8 @@ func TestRestart(t *testing.T) {
 
 	tr.kill()
 	tr.host.tracker(tr.flags...)
-	// rTorrent takes no interval under ten minutes; its user has a key for that.
+	// rTorrent ignores intervals below ten minutes, so the test announces
+	// as its user can.
 	leechers[1].announce(leechers[1])
 	probe.awaitPeers(tor, all...)
 	probe.awaitCounts(tor, counts{seeders: 1, leechers: 3})

@@ -17,8 +17,9 @@ import (
 	"testing"
 )
 
-// A file is one piece. aria2 tells of two that it finishes together in a bitfield,
-// which rTorrent takes only at the start of a connection: it hangs up.
+// A file is one piece. If aria2 finishes two pieces together, it sends a
+// bitfield. rTorrent accepts a bitfield only at the start of a connection and
+// would disconnect.
 const (
 	fileSize  = 4<<20 - 12345
 	pieceSize = 4 << 20

@@ -15,10 +15,10 @@ import (
 const (
 	trackerPort = 1337
 
-	// Clients keep a connection ID for up to a minute, and a reply may take a tenth
-	// off the interval. One that asks within that minute shows a tracker that was
-	// restarted the ID of its earlier life; Transmission 3.00, refused for the third
-	// time, then stays away for a quarter of an hour.
+	// Clients keep a connection ID for up to a minute. With a shorter
+	// interval, a client would show its old ID to a restarted tracker
+	// several times. Transmission 3.00 waits for 15 minutes after the third
+	// refusal.
 	interval = "70s"
 )
 
@@ -45,12 +45,12 @@ func (h *host) tracker(flags ...string) *tracker {
 	return h.trackerBy(nil, flags...)
 }
 
-// trackerBy is a tracker that a command starts, which becomes it.
+// trackerBy starts a tracker by a command that execs it.
 func (h *host) trackerBy(command []string, flags ...string) *tracker {
 	h.Helper()
 	tr := &tracker{flags: append([]string{"-interval", interval}, flags...)}
 	tr.process = h.start(slices.Concat(command, []string{trackerBinary}, tr.flags)...)
-	tr.awaitLog("[INFO] memory ") // its last word before it serves
+	tr.awaitLog("[INFO] memory ") // its last log line before it serves
 	return tr
 }
 

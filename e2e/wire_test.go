@@ -11,10 +11,10 @@ import (
 	"time"
 )
 
-// This file owns bad cables. tc's netem would do, but many kernels come without
-// it, those of small machines and of CI among them.
+// This file simulates bad networks. tc's netem could do it, but many kernels
+// lack it, for example those of small machines and of CI.
 
-// A wire is what a host's frames pass on their way to the bridge, both ways.
+// A wire carries the frames between a host and the bridge, in both directions.
 type wire struct {
 	*host
 	ends [2]*os.File
@@ -26,18 +26,18 @@ type wire struct {
 	told    badnessTold
 }
 
-// badness is what a wire does to frames.
+// badness says what a wire does to frames.
 type badness struct {
-	loss      float64       // share of the frames that go nowhere
+	loss      float64       // share of the frames that are lost
 	duplicate float64       // share that arrives twice
 	reorder   float64       // share that others overtake
 	delay     time.Duration // of all
 }
 
-// badnessTold is how many frames had what.
+// badnessTold counts the frames by what was done to them.
 type badnessTold struct{ carried, lost, doubled, overtaken int }
 
-// overtaking is how long a frame lies that others overtake.
+// overtaking is how long a frame is held while others overtake it.
 const overtaking = 20 * time.Millisecond
 
 // wire puts a wire between the host and its port on the bridge.
@@ -69,8 +69,7 @@ func (h *host) wire() *wire {
 	return w
 }
 
-// turn makes the wire as bad as that, and says what it did since it was turned
-// last.
+// turn sets how bad the wire is, and returns what it did since the last call.
 func (w *wire) turn(b badness) badnessTold {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -98,7 +97,8 @@ func (w *wire) carry(from, to *os.File) {
 		frame := append([]byte(nil), buffer[:n]...)
 		send := func() {
 			for range copies {
-				// What can't be sent is lost, as on any wire.
+				// A frame that cannot be sent is lost, as on any
+				// network.
 				_, _ = to.Write(frame)
 			}
 		}

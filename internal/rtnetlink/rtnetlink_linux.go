@@ -18,10 +18,10 @@ import (
 // Wake.
 type Conn struct {
 	fd      int
-	file    *os.File        // fd, as the runtime's poller knows it
+	file    *os.File        // fd in the runtime's poller
 	waiting syscall.RawConn // of file
 	seq     uint32          // of the last request
-	changed Changes         // what Wait has to report
+	changed Changes         // changes that Wait must report
 	buf     [8 << 10]byte
 }
 
@@ -66,8 +66,8 @@ func Open() (*Conn, error) {
 // Close closes the socket.
 func (n *Conn) Close() { n.file.Close() }
 
-// Wait waits until something may have changed since it returned last, and
-// returns what. After Wake it returns at once.
+// Wait waits until something may have changed since its last return, and
+// returns what may have changed. After Wake it returns at once.
 func (n *Conn) Wait() (Changes, error) {
 	var failed error
 	err := n.waiting.Read(func(uintptr) bool {
@@ -97,8 +97,8 @@ func (n *Conn) Wait() (Changes, error) {
 // Wake makes Wait return, now and from now on.
 func (n *Conn) Wake() { _ = n.file.SetReadDeadline(time.Unix(1, 0)) }
 
-// read reads a datagram that has arrived. If the queue has overflown, anything
-// may have changed.
+// read reads a datagram that has arrived. If the queue was full, anything may
+// have changed.
 func (n *Conn) read() ([]byte, error) {
 	for {
 		k, err := unix.Read(n.fd, n.buf[:])
@@ -115,8 +115,8 @@ func (n *Conn) read() ([]byte, error) {
 	}
 }
 
-// receive waits for a datagram: the reply to a request, which the kernel has
-// mostly written when the request returns.
+// receive waits for the reply to a request. The kernel has usually written it
+// before the request returns.
 func (n *Conn) receive() ([]byte, error) {
 	for end := time.Now().Add(replyTimeout); ; {
 		b, err := n.read()
@@ -130,8 +130,8 @@ func (n *Conn) receive() ([]byte, error) {
 	}
 }
 
-// dumpRequest is a request for all of a kind. Its second half is long enough for
-// every kind of head.
+// dumpRequest is a request for all routes or addresses. Its second half is long
+// enough for each kind of header.
 type dumpRequest struct {
 	Len   uint32
 	Type  uint16
@@ -146,8 +146,8 @@ type dumpRequest struct {
 	_      [7]uint8
 }
 
-// setInterface asks for the addresses of one interface: struct ifaddrmsg has its
-// number where struct rtmsg has the table.
+// setInterface limits the request to the addresses of one interface. struct
+// ifaddrmsg has the interface at the place of the table in struct rtmsg.
 func (q *dumpRequest) setInterface(index uint32) {
 	binary.NativeEndian.PutUint32(q.bytes()[unix.NLMSG_HDRLEN+4:], index)
 }
@@ -156,7 +156,7 @@ func (q *dumpRequest) bytes() []byte {
 	return unsafe.Slice((*byte)(unsafe.Pointer(q)), q.Len)
 }
 
-// dump asks for all of a kind, of a family, and has each answer taken.
+// dump asks for all routes or addresses of a family, and passes each one on.
 func (n *Conn) dump(q *dumpRequest, take func(*message)) error {
 	n.seq++
 	q.Flags, q.Seq = unix.NLM_F_REQUEST|unix.NLM_F_DUMP, n.seq
@@ -171,14 +171,15 @@ func (n *Conn) dump(q *dumpRequest, take func(*message)) error {
 		for m := (message{}); m.next(&b); {
 			switch {
 			case m.seq != n.seq, m.kind != unix.NLMSG_ERROR && m.flags&unix.NLM_F_MULTI == 0:
-				// A sign bears the number of who caused it, which may be ours.
+				// Skip notifications: they have the number of the
+				// request that caused them, which may equal ours.
 				n.changed |= m.changes()
 			case m.kind == unix.NLMSG_ERROR:
 				return m.failure()
 			case m.kind == unix.NLMSG_DONE:
 				return nil
 			default:
-				// It changed while it was told.
+				// The table changed during the dump.
 				if m.flags&unix.NLM_F_DUMP_INTR != 0 {
 					n.changed = allChanged
 				}
@@ -188,9 +189,9 @@ func (n *Conn) dump(q *dumpRequest, take func(*message)) error {
 	}
 }
 
-// DefaultRoutes calls found for each default route of the main table: its
-// interface, its metric, of which the least wins, and its gateway, which is empty
-// if it has none or several.
+// DefaultRoutes calls found for each default route of the main table, with its
+// interface, metric (the lowest wins) and gateway. The gateway is empty if the
+// route has none or several.
 func (n *Conn) DefaultRoutes(v6 bool, found func(index, metric uint32, gateway []byte)) error {
 	q := dumpRequest{Len: unix.NLMSG_HDRLEN + unix.SizeofRtMsg, Type: unix.RTM_GETROUTE, Family: familyOf(v6), Table: unix.RT_TABLE_MAIN}
 	err := n.dump(&q, func(m *message) { m.defaultRoute(v6, found) })
@@ -200,8 +201,8 @@ func (n *Conn) DefaultRoutes(v6 bool, found func(index, metric uint32, gateway [
 	return err
 }
 
-// Addresses calls found for each address of an interface that others may know
-// it by: neither temporary, nor going or coming, nor good for one link only.
+// Addresses calls found for each usable address of an interface: not temporary,
+// not deprecated or tentative, and not for one link only.
 func (n *Conn) Addresses(v6 bool, index uint32, found func(ip []byte)) error {
 	q := dumpRequest{Len: unix.NLMSG_HDRLEN + unix.SizeofIfAddrmsg, Type: unix.RTM_GETADDR, Family: familyOf(v6)}
 	q.setInterface(index)
@@ -212,8 +213,8 @@ func (n *Conn) Addresses(v6 bool, index uint32, found func(ip []byte)) error {
 	return err
 }
 
-// familyOf is the family in a head. A kernel without IPv6 tells of IPv4
-// whatever it is asked.
+// familyOf returns the family in a header. A kernel without IPv6 always answers
+// with IPv4.
 func familyOf(v6 bool) uint8 {
 	if v6 {
 		return unix.AF_INET6
@@ -221,14 +222,15 @@ func familyOf(v6 bool) uint8 {
 	return unix.AF_INET
 }
 
-// message is one from the kernel.
+// message is a message from the kernel.
 type message struct {
 	kind, flags uint16
 	seq         uint32
 	body        []byte
 }
 
-// next cuts the next message off b. What is malformed or cut ends it.
+// next cuts the next message off b. A malformed or incomplete message ends the
+// list.
 func (m *message) next(b *[]byte) bool {
 	const head = unix.NLMSG_HDRLEN
 	if len(*b) < head {
@@ -246,8 +248,9 @@ func (m *message) next(b *[]byte) bool {
 	return true
 }
 
-// changes returns what a notification says may have changed. Most routes of a
-// router that has all routes of the internet are no default routes.
+// changes returns what may have changed by a notification. Routes that are not
+// default routes do not count, because some routers have all routes of the
+// internet.
 func (m *message) changes() Changes {
 	switch m.kind {
 	case unix.RTM_NEWROUTE, unix.RTM_DELROUTE:
@@ -263,7 +266,7 @@ func (m *message) changes() Changes {
 	return allChanged
 }
 
-// failure is the error that the message tells, nil for none.
+// failure returns the error in the message, or nil.
 func (m *message) failure() error {
 	if len(m.body) < 4 {
 		return unix.EPROTO
@@ -274,13 +277,13 @@ func (m *message) failure() error {
 	return nil
 }
 
-// attribute is what follows a message's head, again and again.
+// attribute is a value that follows the header of a message.
 type attribute struct {
 	kind  uint16
 	value []byte
 }
 
-// next cuts the next attribute off b. What is malformed ends it.
+// next cuts the next attribute off b. A malformed attribute ends the list.
 func (a *attribute) next(b *[]byte) bool {
 	const head = unix.SizeofRtAttr
 	if len(*b) < head {
@@ -296,7 +299,7 @@ func (a *attribute) next(b *[]byte) bool {
 	return true
 }
 
-// number is the value of an attribute that is one; 0 for any other.
+// number returns the value of a numeric attribute, 0 for other attributes.
 func (a *attribute) number() uint32 {
 	if len(a.value) != 4 {
 		return 0
@@ -341,8 +344,8 @@ func (m *message) defaultRoute(v6 bool, found func(index, metric uint32, gateway
 	}
 }
 
-// address calls found for the address that the message tells, if it is one of
-// the interface and others may know it.
+// address calls found for the address in the message, if it belongs to the
+// interface and is usable.
 func (m *message) address(v6 bool, index uint32, found func(ip []byte)) {
 	b := m.body
 	// struct ifaddrmsg: family, bits of prefix, flags, scope, interface.
@@ -353,7 +356,7 @@ func (m *message) address(v6 bool, index uint32, found func(ip []byte)) {
 	passing := uint32(unix.IFA_F_TENTATIVE | unix.IFA_F_DADFAILED | unix.IFA_F_DEPRECATED)
 	if v6 {
 		size = 16
-		passing |= unix.IFA_F_TEMPORARY // on IPv4 the same bit is a secondary's
+		passing |= unix.IFA_F_TEMPORARY // for IPv4 this bit means a secondary address
 	}
 	flags := uint32(b[2])
 	var ip []byte
@@ -363,7 +366,8 @@ func (m *message) address(v6 bool, index uint32, found func(ip []byte)) {
 		case a.kind == unix.IFA_FLAGS:
 			flags = a.number()
 		case a.kind == unix.IFA_LOCAL, a.kind == unix.IFA_ADDRESS && ip == nil:
-			// Where the two differ, IFA_ADDRESS is the other end of the line.
+			// If the two differ, IFA_ADDRESS is the other end of
+			// the link.
 			ip = a.value
 		}
 	}
@@ -372,8 +376,8 @@ func (m *message) address(v6 bool, index uint32, found func(ip []byte)) {
 	}
 }
 
-// InterfaceIndex is the number of an interface by name, or by its number; 0 if
-// there is none of that name.
+// InterfaceIndex returns the number of an interface, given by name or as a
+// number. It is 0 if the interface is missing.
 func InterfaceIndex(name string) (uint32, error) {
 	if n, err := strconv.ParseUint(name, 10, 32); err == nil {
 		return uint32(n), nil

@@ -16,7 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// pad fills b up to a multiple of four, as netlink does behind everything.
+// pad extends b to a multiple of four bytes, as netlink does after each part.
 func pad(b []byte) []byte { return append(b, make([]byte, -len(b)&3)...) }
 
 func netlinkMessage(kind, flags uint16, seq uint32, body ...[]byte) []byte {
@@ -45,8 +45,8 @@ func addressHead(family, flags, scope byte, index uint32) []byte {
 	return append([]byte{family, 24, flags, scope}, native(index)...)
 }
 
-// told lists what is understood of messages: routes of both families, addresses
-// of interface 7, and signs.
+// told lists the parsed messages: routes of both families, addresses of
+// interface 7, and notifications.
 func told(b []byte) (all []string) {
 	for m := (message{}); m.next(&b); {
 		for _, v6 := range []bool{false, true} {
@@ -69,8 +69,8 @@ func told(b []byte) (all []string) {
 	return all
 }
 
-// TestNetlinkMessages: what the kernel says is understood, and what is cut off
-// anywhere is none the worse for it.
+// TestNetlinkMessages checks that messages of the kernel are parsed, and that a
+// message cut at any place does no harm.
 func TestNetlinkMessages(t *testing.T) {
 	const new4, route = unix.AF_INET, unix.RTM_NEWROUTE
 	hop := func(index uint32, more ...byte) []byte {
@@ -122,7 +122,7 @@ func TestNetlinkMessages(t *testing.T) {
 		if got := strings.Join(told(c.message), ", "); got != c.want {
 			t.Errorf("%x: %s, want %s", c.message, got, c.want)
 		}
-		// What comes behind is understood too.
+		// The messages that follow are parsed too.
 		if got := strings.Join(told(slices.Concat(netlinkMessage(unix.RTM_DELLINK, 0, 0), c.message)), ", "); strings.TrimPrefix(got, "sign") != strings.TrimSuffix(", "+c.want, ", ") {
 			t.Errorf("%x: %s behind another, want %s", c.message, got, c.want)
 		}
@@ -134,17 +134,17 @@ func TestNetlinkMessages(t *testing.T) {
 	}
 }
 
-// FuzzNetlink: nothing that the kernel says is read beyond its end, and what is
-// understood of it are addresses and interfaces.
+// FuzzNetlink checks that no message is read beyond its end, and that the
+// results are addresses and interfaces.
 func FuzzNetlink(f *testing.F) {
 	f.Add(netlinkMessage(unix.RTM_NEWROUTE, 0, 0, routeHead(unix.AF_INET, 0, 254, 1), netlinkAttribute(unix.RTA_OIF, native(3))))
 	f.Add(netlinkMessage(unix.RTM_NEWROUTE, 0, 0, routeHead(unix.AF_INET6, 0, 254, 1), netlinkAttribute(unix.RTA_MULTIPATH, append([]byte{8, 0, 0, 0}, native(4)...))))
 	f.Add(netlinkMessage(unix.RTM_NEWADDR, 0, 0, addressHead(unix.AF_INET, 0, 0, 7), netlinkAttribute(unix.IFA_LOCAL, []byte{192, 0, 2, 1})))
 	f.Add(netlinkMessage(unix.NLMSG_ERROR, 0, 0, native(0)))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		// In memory of its own length, so that what lies behind is missed.
+		// A copy of exact length, so that a read beyond its end fails.
 		whole := told(slices.Clip(bytes.Clone(b)))
-		// A message says the same with another in front of it.
+		// A message has the same meaning after another message.
 		before := netlinkMessage(unix.RTM_NEWLINK, 0, 0)
 		if got := told(append(before, b...)); !slices.Equal(got[1:], whole) {
 			t.Errorf("%q, behind another %q", whole, got)
@@ -152,9 +152,8 @@ func FuzzNetlink(f *testing.F) {
 	})
 }
 
-// TestNetlink asks the kernel under the test: lo has no address that others may
-// know it by, and of the routes and addresses of the rest only such come that
-// package net knows too.
+// TestNetlink asks the real kernel. lo has no usable address. Package net knows
+// all other interfaces and addresses that are found.
 func TestNetlink(t *testing.T) {
 	n, err := Open()
 	if err != nil {
@@ -211,8 +210,8 @@ func TestNetlink(t *testing.T) {
 	}
 }
 
-// TestNetlinkSameNumber: a sign bears the number of the request that caused it,
-// somebody else's. It is no answer to our question of the same number.
+// TestNetlinkSameNumber checks that a notification with our number is not
+// mistaken for a reply. Its number is that of the request of another program.
 func TestNetlinkSameNumber(t *testing.T) {
 	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
@@ -238,8 +237,8 @@ func TestNetlinkSameNumber(t *testing.T) {
 	}
 }
 
-// TestChanges: a notification says what may have changed, and a lost one that
-// anything may have.
+// TestChanges checks what may have changed by each notification. After a lost
+// notification, anything may have changed.
 func TestChanges(t *testing.T) {
 	for _, c := range []struct {
 		name string

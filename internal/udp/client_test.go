@@ -10,10 +10,10 @@ import (
 	"time"
 )
 
-// deadline is how long a test waits for what must come at once.
+// deadline is how long a test waits for a packet that must come at once.
 const deadline = 20 * time.Second
 
-// testSizes are as long as those of a tracker.
+// testSizes are the sizes of a tracker's packets.
 var testSizes = Sizes{MaxRequest: 1496, MaxReply: 1500}
 
 // loopbacks are an address of each family with the wildcard that includes it.
@@ -59,8 +59,7 @@ func openFree(t testing.TB, ip string, batch int) (*Socket, uint16) {
 	}
 }
 
-// client is a connected socket: it gets only what comes from the address that
-// it asks.
+// client is a connected socket: it receives only from the address that it asks.
 type client struct {
 	t    testing.TB
 	conn *net.UDPConn
@@ -110,7 +109,7 @@ func connectRequest() []byte {
 	return append(req, "\x00\x00\x00\x00abcd"...)
 }
 
-// numbered is one with a number.
+// numbered returns such a request with a number.
 func numbered(n int) []byte {
 	req := connectRequest()
 	binary.BigEndian.PutUint32(req[12:], uint32(n))

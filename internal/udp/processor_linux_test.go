@@ -7,7 +7,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// onEachProcessor calls f on each that this process may use.
+// onEachProcessor calls f on each processor that this process may use.
 func onEachProcessor(t testing.TB, f func()) {
 	t.Helper()
 	runtime.LockOSThread()

@@ -88,7 +88,7 @@ func (s *Socket) bind() error {
 	if err != nil {
 		k.close()
 		if err == unix.ENODEV && s.config.Interface != "" {
-			s.index = 0 // it has gone since then; SetInterface tells when it is back
+			s.index = 0 // the interface disappeared again; SetInterface is called when it is back
 			return nil
 		}
 		return err
