@@ -25,11 +25,10 @@ const (
 )
 
 var (
-	errNotRegular   = errors.New("not a regular file")
-	errListHuge     = errors.New("larger than 1 GiB, the most for a list")
-	errNoLine       = errors.New("no line is an info hash or a magnet link")
-	errNotList      = errors.New("not a file or a directory")
-	errNotListEntry = errors.New("not a .torrent file or a list") // never shown
+	errNotRegular = errors.New("not a regular file")
+	errListHuge   = errors.New("larger than 1 GiB, the most for a list")
+	errNoLine     = errors.New("no line is an info hash or a magnet link")
+	errNotList    = errors.New("not a file or a directory")
 )
 
 // entryKind says what a file in a directory is, by its name.
