@@ -355,6 +355,10 @@ test-release: ## install what is in dist/release as the README says
 openwrt-feed: ## a feed with OpenWrt's own SDK in docker (OPENWRT=25.12.5 ARCH=mipsel_24kc)
 	@packaging/openwrt-feed '$(OPENWRT)' '$(ARCH)'
 
+.PHONY: openwrt-upstream
+openwrt-upstream: ## dist/upstream/ as openwrt/packages and openwrt/luci take it (TAG=v1.0.0 MAINTAINER='Name <address>')
+	@packaging/upstream '$(TAG)' '$(MAINTAINER)' '$(or $(TARBALL),dist/release/pico-tracker-$(patsubst v%,%,$(TAG)).tar.gz)'
+
 .PHONY: list-targets list-release-go
 list-targets:
 	@echo $(TARGETS)

@@ -1,0 +1,135 @@
+package packaging
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"testing"
+)
+
+// upstream runs packaging/upstream for a repository that has the tag v1.0.0.
+func upstream(t *testing.T, args ...string) (out, output string, err error) {
+	t.Helper()
+	need(t, "git", "make")
+	dir := t.TempDir()
+	bare := filepath.Join(dir, "bare")
+	run(t, "git", "clone", "--quiet", "--bare", "..", bare)
+	run(t, "git", "-C", bare, "tag", "v1.0.0")
+	if err := os.WriteFile(filepath.Join(dir, "source.tar.gz"), []byte("source"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for i, arg := range args {
+		args[i] = strings.ReplaceAll(arg, "DIR", dir)
+	}
+	cmd := exec.Command("./upstream", args...)
+	cmd.Env = append(os.Environ(), "GIT_DIR="+bare, "OUT="+filepath.Join(dir, "out"))
+	b, err := cmd.CombinedOutput()
+	return filepath.Join(dir, "out"), string(b), err
+}
+
+func TestUpstream(t *testing.T) {
+	out, output, err := upstream(t, "v1.0.0", "Jane Doe <jane@example.org>", "DIR/source.tar.gz")
+	if err != nil {
+		t.Fatalf("%v: %s", err, output)
+	}
+	recipe := filepath.Join(out, "packages/net/pico-tracker")
+	app := filepath.Join(out, "luci/applications/luci-app-pico-tracker")
+
+	text := string(read(t, filepath.Join(recipe, "Makefile")))
+	sum := sha256.Sum256([]byte("source"))
+	for _, want := range []string{
+		"\nPKG_NAME:=pico-tracker\nPKG_VERSION:=1.0.0\nPKG_RELEASE:=1\n",
+		"\nPKG_SOURCE:=$(PKG_NAME)-$(PKG_VERSION).tar.gz\n",
+		"\nPKG_SOURCE_URL:=https://github.com/fabricionaweb/pico-tracker/releases/download/v$(PKG_VERSION)\n",
+		"\nPKG_HASH:=" + hex.EncodeToString(sum[:]) + "\n",
+		"\nPKG_MAINTAINER:=Jane Doe <jane@example.org>\n",
+		"\ninclude ../../lang/golang/golang-package.mk\n",
+		"\t$(INSTALL_BIN) ./files/pico-tracker.init $(1)/etc/init.d/pico-tracker\n",
+	} {
+		if !strings.Contains(text, want) {
+			t.Errorf("no %q in the recipe:\n%s", want, text)
+		}
+	}
+	for _, bad := range []string{"Build/Prepare", "PICO_TRACKER_DIR", "PKG_FILE_DEPENDS", "noreply", "\n\n\n"} {
+		if strings.Contains(text, bad) {
+			t.Errorf("%q is in the recipe:\n%s", bad, text)
+		}
+	}
+
+	// make reads it where openwrt/packages has it, and it installs the same files.
+	top := t.TempDir()
+	for name, data := range buildSystem {
+		name = strings.TrimPrefix(name, "feeds/packages/")
+		if strings.HasPrefix(name, "lang/") {
+			name = filepath.Join(out, "packages", name)
+		} else {
+			name = filepath.Join(top, name)
+		}
+		if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(name, []byte(data), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.WriteFile(filepath.Join(top, "pico-tracker"), nil, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	runIn(t, recipe, []string{"TOPDIR=" + top, "MAKEFLAGS=", "MAKELEVEL=", "MFLAGS="}, "make", "-s", "install")
+	for installed, from := range map[string]string{
+		"etc/init.d/pico-tracker":       "pico-tracker.init",
+		"etc/config/pico-tracker":       "pico-tracker.config",
+		"etc/uci-defaults/pico-tracker": "pico-tracker.defaults",
+	} {
+		if got, want := read(t, filepath.Join(top, "root", installed)), read(t, filepath.Join(recipe, "files", from)); string(got) != string(want) {
+			t.Errorf("%s is not %s", installed, from)
+		}
+	}
+
+	text = string(read(t, filepath.Join(app, "Makefile")))
+	for _, want := range []string{
+		"\nPKG_MAINTAINER:=Jane Doe <jane@example.org>\n", "\ninclude ../../luci.mk\n", "\nLUCI_DEPENDS:=+luci-base +pico-tracker\n",
+	} {
+		if !strings.Contains(text, want) {
+			t.Errorf("no %q in the Makefile of the page:\n%s", want, text)
+		}
+	}
+	for _, name := range []string{"po/templates/pico-tracker.pot", "root/usr/share/rpcd/ucode/pico-tracker.uc", "htdocs/luci-static/resources/view/pico-tracker/status.js"} {
+		if _, err := os.Stat(filepath.Join(app, name)); err != nil {
+			t.Error(err)
+		}
+	}
+
+	// Its test runs the program as OpenWrt's CI does, and notices another version.
+	packages(t)
+	bin := t.TempDir()
+	run(t, "cp", filepath.Join(built.dir, "pico-tracker-linux-"+runtime.GOARCH), filepath.Join(bin, "pico-tracker"))
+	path := []string{"PATH=" + bin + ":" + os.Getenv("PATH")}
+	runIn(t, recipe, path, "sh", "./test.sh", "pico-tracker", "1.1.0")
+	cmd := exec.Command("sh", "./test.sh", "pico-tracker", "9.9.9")
+	cmd.Dir, cmd.Env = recipe, append(os.Environ(), path...)
+	if err := cmd.Run(); err == nil {
+		t.Error("test.sh takes another version")
+	}
+}
+
+func TestUpstreamRefuses(t *testing.T) {
+	for _, c := range []struct{ name, tag, maintainer, tarball, want string }{
+		{name: "candidate", tag: "v1.0.0-rc1", maintainer: "J <j@example.org>", tarball: "DIR/source.tar.gz", want: "want a release such as v1.0.0"},
+		{name: "no tag", maintainer: "J <j@example.org>", tarball: "DIR/source.tar.gz", want: "want a release such as v1.0.0"},
+		{name: "no maintainer", tag: "v1.0.0", tarball: "DIR/source.tar.gz", want: "want a name and an address"},
+		{name: "noreply", tag: "v1.0.0", maintainer: "J <j@users.noreply.github.com>", tarball: "DIR/source.tar.gz", want: "an address that can be reached"},
+		{name: "no tarball", tag: "v1.0.0", maintainer: "J <j@example.org>", tarball: "DIR/none.tar.gz", want: "no such file"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			_, output, err := upstream(t, c.tag, c.maintainer, c.tarball)
+			if err == nil || !strings.Contains(output, c.want) {
+				t.Errorf("got %v and %q, want %q", err, output, c.want)
+			}
+		})
+	}
+}
