@@ -61,7 +61,7 @@ var other = map[string]func() error{
 // becomeBare removes the features in bareEnv and runs the command line. It
 // returns only with an error.
 func becomeBare() error {
-	runtime.LockOSThread() // namespaces and filters are a thread's
+	runtime.LockOSThread() // namespaces and filters belong to the thread
 	names := strings.Split(os.Getenv(bareEnv), ",")
 	os.Unsetenv(bareEnv)
 	var calls []call
@@ -255,7 +255,8 @@ func TestBareTooMuch(t *testing.T) {
 	}
 }
 
-// On a file system that can't be written a list is read, and its change seen.
+// TestBareReadOnlyList checks that a list on a read-only file system is read,
+// and that its change is noticed.
 func TestBareReadOnlyList(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "list")
 	first, second := randomHash(), randomHash()

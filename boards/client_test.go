@@ -16,9 +16,8 @@ import (
 	"github.com/fabricionaweb/pico-tracker/internal/bep15"
 )
 
-// This file is a client of BEP 15, and what it says to a tracker to see it
-// serve. It knows nothing of package testing: the guest of a machine
-// (guest_test.go) has the same conversation.
+// This file is a BEP 15 client that checks a tracker. It does not use package
+// testing, because the guest of a machine (guest_test.go) runs the same checks.
 
 // refusal is the text of a tracker's error reply.
 type refusal string
@@ -30,14 +29,14 @@ func randomHash() (h bep15.InfoHash) {
 	return h
 }
 
-// client is a peer: a socket, and the connection ID that it was given.
+// client is a peer: a socket and its connection ID.
 type client struct {
 	conn *net.UDPConn
 	id   uint64
 }
 
-// dial opens a socket from an address of this machine to the tracker at port
-// of the same address's loopback, and connects.
+// dial opens a socket on a loopback address, to the tracker at this port of the
+// same family, and connects.
 func dial(from netip.Addr, port int) (*client, error) {
 	to := netip.MustParseAddr("127.0.0.1")
 	if from.Is6() {
@@ -148,14 +147,14 @@ func (c *client) scrape(h bep15.InfoHash) (counts [3]uint32, err error) {
 }
 
 var (
-	// pair4 and pair6 are from where two clients ask. Loopback has one
-	// address of IPv6: there they differ by their ports.
+	// pair4 and pair6 are the addresses of two clients. IPv6 has one
+	// loopback address, so there the clients differ by their ports.
 	pair4 = [2]netip.Addr{netip.MustParseAddr("127.0.0.2"), netip.MustParseAddr("127.0.0.3")}
 	pair6 = [2]netip.Addr{netip.IPv6Loopback(), netip.IPv6Loopback()}
 )
 
-// converse has a seeder and a leecher of h meet through the tracker at port,
-// and returns what is not as it must be.
+// converse lets a seeder and a leecher of h find each other through the tracker
+// at port, and returns an error if a reply is wrong.
 func converse(pair [2]netip.Addr, port int, h bep15.InfoHash) error {
 	seeder, err := dial(pair[0], port)
 	if err != nil {
@@ -175,7 +174,8 @@ func converse(pair [2]netip.Addr, port int, h bep15.InfoHash) error {
 	if a.interval < 60 || a.seeders != 1 || a.leechers != 0 || len(a.peers) != 0 {
 		return fmt.Errorf("the first announce has %+v", a)
 	}
-	// Byte order and alignment show in the ports and addresses of peers.
+	// A wrong byte order or alignment would show in the ports and addresses
+	// of peers.
 	if a, err = leecher.announce(h, 1<<40); err != nil {
 		return fmt.Errorf("second announce: %w", err)
 	}
@@ -197,7 +197,7 @@ func converse(pair [2]netip.Addr, port int, h bep15.InfoHash) error {
 	return nil
 }
 
-// freePort is a port that no one has on either loopback address.
+// freePort returns a port that is free on both loopback addresses.
 func freePort() (int, error) {
 	for range 20 {
 		four, err := net.ListenPacket("udp4", "127.0.0.1:0")

@@ -27,7 +27,7 @@ var processors = []struct {
 	{"linux-s390x", "s390x", "", []string{"GOARCH=s390x"}, 64},
 }
 
-// emulator is the qemu-user of a processor, or "".
+// emulator returns the path of the qemu-user of a processor, or "".
 func emulator(name string) string {
 	for _, name := range []string{"qemu-" + name + "-static", "qemu-" + name} {
 		if path, err := exec.LookPath(name); err == nil {
@@ -46,8 +46,8 @@ func emulated(qemu, cpu, binary string, args ...string) *exec.Cmd {
 	return cmd
 }
 
-// The shipped binary serves on each processor: both families, the access list
-// and its change, and an orderly end.
+// TestEmulated checks that the released binary serves on each processor: both
+// families, a reload of the access list, and a clean exit.
 func TestEmulated(t *testing.T) {
 	var targets []string
 	for _, p := range processors {
@@ -88,8 +88,9 @@ func TestEmulated(t *testing.T) {
 	}
 }
 
-// A wildcard takes the address of a reply from its request. On big-endian MIPS
-// the emulator hands over the interface's number with its bytes swapped.
+// TestEmulatedWildcard checks that a reply leaves from the address that was
+// asked. It does not run on big-endian MIPS, where the emulator swaps the bytes
+// of the interface number.
 func TestEmulatedWildcard(t *testing.T) {
 	binaries := build(t, "linux-mipsle", "linux-armv5", "linux-arm64")
 	for i, p := range []struct{ qemu, cpu string }{{"mipsel", "24Kc"}, {"arm", "arm926"}, {"aarch64", "cortex-a53"}} {
@@ -117,7 +118,8 @@ func TestEmulatedWildcard(t *testing.T) {
 	}
 }
 
-// More memory than 32 bits can address is a mistake of usage.
+// TestMemoryBeyond32Bits checks that a -memory that 32 bits cannot address is a
+// usage error.
 func TestMemoryBeyond32Bits(t *testing.T) {
 	binaries := build(t, "linux-mipsle", "linux-armv7")
 	for i, p := range []struct{ qemu, cpu string }{{"mipsel", "24Kc"}, {"arm", "cortex-a7"}} {

@@ -19,14 +19,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// This file is what runs inside a machine, as its first process: it starts the
-// tracker as the only service, talks to it, writes what is so, and has the
-// machine end. It is this test's own binary: no other program is there.
+// This file runs inside a machine, as its first process and in this test's own
+// binary, because the machine has no other program. It starts the tracker as
+// the only service, checks it, prints the results and ends the machine.
 
 const verdict = "VERDICT "
 
-// maxIdle is what the tracker may have resident before its first request, in
-// KiB, its own file's pages included.
+// maxIdle is the largest allowed resident memory before the first request, in
+// KiB, with the pages of the program.
 const maxIdle = 3 << 10
 
 func init() {
@@ -106,8 +106,8 @@ func guest() error {
 	return nil
 }
 
-// spacedAnnounces says what an announce of 50 peers costs when there are 20 a
-// second: the processor time of all threads, kernel and runtime included.
+// spacedAnnounces measures the processor time of an announce with 50 peers, at
+// 20 announces a second. It includes all threads, the kernel and the runtime.
 func spacedAnnounces(t *tracker, h bep15.InfoHash) error {
 	const announces, rate = 1000, 20
 	var clients []*client
@@ -143,7 +143,7 @@ func spacedAnnounces(t *tracker, h bep15.InfoHash) error {
 	return nil
 }
 
-// processorTime is what all threads of a process have used.
+// processorTime returns the processor time of all threads of a process.
 func processorTime(pid int) (sum time.Duration, err error) {
 	threads, err := filepath.Glob("/proc/" + strconv.Itoa(pid) + "/task/*/schedstat")
 	if err != nil {
@@ -164,8 +164,9 @@ func processorTime(pid int) (sum time.Duration, err error) {
 	return sum, nil
 }
 
-// checkClock sets the machine's clock forth and back, as boards without a battery
-// do when the time arrives. Connection IDs stay good, and peers stay.
+// checkClock sets the clock of the machine forward and back, as it happens on
+// boards without a battery. Connection IDs must stay valid, and peers must
+// stay.
 func checkClock(args ...string) error {
 	t, err := launch(exec.Command("/pico-tracker", append(args, "-memory", "16M")...))
 	if err != nil {
@@ -180,7 +181,7 @@ func checkClock(args ...string) error {
 	if _, err := c.announce(h, 1); err != nil {
 		return err
 	}
-	const day = 24 * 60 * 60 // Linux takes no time before the machine was started
+	const day = 24 * 60 * 60 // Linux does not accept a time before the start of the machine
 	for _, to := range []int64{day, 1_800_000_000, 1_800_000_000 - 3600, 2_000_000_000, day} {
 		now := unix.NsecToTimeval(to * 1e9)
 		if err := unix.Settimeofday(&now); err != nil {
@@ -220,7 +221,7 @@ func loopbackUp() error {
 	if err := unix.IoctlIfreq(fd, unix.SIOCSIFFLAGS, lo); err != nil {
 		return err
 	}
-	// The address of IPv6 is there a moment later.
+	// The IPv6 address is ready a moment later.
 	for deadline := time.Now().Add(10 * time.Second); ; {
 		c, err := net.ListenPacket("udp6", "[::1]:0")
 		if err == nil {
@@ -232,7 +233,7 @@ func loopbackUp() error {
 	}
 }
 
-// resident is the memory of a process, by kind.
+// resident returns the resident memory of a process, by kind.
 func resident(pid int) (text string, kib int, err error) {
 	b, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/status")
 	if err != nil {
@@ -251,8 +252,8 @@ func resident(pid int) (text string, kib int, err error) {
 	return text, kib, err
 }
 
-// countDrops sends what can be no request, and sees the kernel count it as
-// dropped: the socket's filter is in force.
+// countDrops sends packets that are not requests, and checks that the kernel
+// counts them as dropped. So the socket's filter works.
 func countDrops(port int) error {
 	const junk = 7
 	for _, to := range []struct {
@@ -286,7 +287,7 @@ func countDrops(port int) error {
 	return nil
 }
 
-// drops is the last column of the lines of a port in /proc/net/udp.
+// drops returns the sum of the last column for a port in /proc/net/udp.
 func drops(file string, port int) (n int, err error) {
 	b, err := os.ReadFile(file)
 	if err != nil {

@@ -12,10 +12,9 @@ import (
 	"testing"
 )
 
-// costs are the instructions that a request may take on each processor, as
-// BenchmarkHandle has them. They were measured with Go 1.26: a change that takes
-// a twentieth more on any of them fails, and one that takes less is written
-// down here.
+// costs are the instructions that a request of BenchmarkHandle may take on each
+// processor, measured with Go 1.26. A change that needs 5 % more on one of them
+// fails. If a change needs less, lower the number here.
 var costs = map[string][5]int{
 	// announce, announce with a forgotten ID, connect, scrape, signature
 	"linux-mips":    {7100, 20600, 13400, 1840, 12680},
@@ -43,7 +42,7 @@ func TestInstructions(t *testing.T) {
 	for _, p := range processors {
 		t.Run(p.target, func(t *testing.T) {
 			t.Parallel()
-			// Only qemu-user that isn't static has plugins.
+			// A static qemu-user has no plugins.
 			qemu, err := exec.LookPath("qemu-" + p.qemu)
 			if err != nil {
 				skip(t, "no qemu-"+p.qemu)
@@ -56,18 +55,20 @@ func TestInstructions(t *testing.T) {
 				const times = 10000
 				got := 1 << 30
 				most := costs[p.target][i] * 21 / 20
-				// What the runtime does for itself meanwhile is not
-				// there every time.
+				// The Go runtime sometimes does other work at the
+				// same time.
 				for try := 0; try < 3 && got > most; try++ {
 					cmd := exec.Command(qemu, "-plugin", fmt.Sprintf("%s,mark=%d", plugin, p.getppid), binary, "-test.run", "^$",
 						"-test.bench", "^BenchmarkHandle$/^"+strings.ReplaceAll(request, "/", "$/^")+"$", "-test.benchtime", fmt.Sprint(times)+"x")
-					// One thread at work, and no collector: what is counted is the request.
+					// One thread and no garbage collector, so that
+					// only the request is counted.
 					cmd.Env = append(os.Environ(), "GOMAXPROCS=1", "GOGC=off")
 					if p.cpu != "" {
 						cmd.Env = append(cmd.Env, "QEMU_CPU="+p.cpu)
 					}
-					// The benchmark is run once, and then as often as it was told
-					// to: the last number is that of the latter.
+					// The benchmark runs once, and then as often as
+					// the flag says. The last number is for the
+					// second run.
 					counted := strings.Split(output(t, cmd), "instructions: ")
 					number, _, _ := strings.Cut(counted[len(counted)-1], "\n")
 					n, err := strconv.Atoi(number)
@@ -85,7 +86,7 @@ func TestInstructions(t *testing.T) {
 	}
 }
 
-// output is what a command writes; it must succeed.
+// output returns what a command prints. The command must succeed.
 func output(t *testing.T, cmd *exec.Cmd) string {
 	t.Helper()
 	out, err := cmd.CombinedOutput()

@@ -1,10 +1,10 @@
 //go:build linux
 
-// Package boards runs the tracker's own binary, as it is shipped, where it is
-// meant to run: on the processors of boards under qemu-user (emulated_test.go),
-// and on kernels that lack what the tracker likes to have (bare_test.go). With
-// the build tag system it boots machines of qemu with kernels of Debian, where
-// the tracker is the only service (system_test.go, guest_test.go).
+// Package boards runs the released binary on the processors of boards under
+// qemu-user (emulated_test.go), and on kernels that lack features
+// (bare_test.go). With the build tag system it boots machines of qemu with
+// kernels of Debian, where the tracker is the only service (system_test.go,
+// guest_test.go).
 package boards
 
 import (
@@ -25,8 +25,8 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// skip says what is not tested, and why. In CI that is a failure: a skipped
-// test must not pass for a green one.
+// skip skips the test with a reason. In CI it fails the test, because a skipped
+// test must not look like a passed one.
 func skip(t *testing.T, why string) {
 	t.Helper()
 	if os.Getenv("CI") == "true" || os.Getenv("PICO_NO_SKIP") == "1" {
@@ -35,12 +35,13 @@ func skip(t *testing.T, why string) {
 	t.Skip(why)
 }
 
-// build has make build the binaries of these targets, as for a release, and
-// returns where they are.
+// build runs make to build the binaries of these targets, as for a release, and
+// returns their paths.
 func build(t *testing.T, targets ...string) []string {
 	t.Helper()
-	// The tracker is no import of this package. To look at its sources is
-	// what keeps go test from giving an older tracker's cached result.
+	// This package does not import the tracker. go test sees that the test
+	// reads its sources here, so it does not use the cached result of an
+	// older tracker.
 	if _, err := os.ReadDir(".."); err != nil {
 		t.Fatal(err)
 	}
@@ -57,7 +58,7 @@ func build(t *testing.T, targets ...string) []string {
 		}
 		paths = append(paths, path)
 	}
-	// A make above this test has made it no part of its own jobs.
+	// If make runs this test, this make is not a part of its jobs.
 	cmd.Env = slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, "MAKE") || strings.HasPrefix(v, "MFLAGS=") })
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("%v: %v\n%s", cmd.Args, err, out)

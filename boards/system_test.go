@@ -12,7 +12,7 @@ import (
 	"time"
 )
 
-// machines are boards that qemu has, with the kernels that Debian has for them.
+// machines are boards of qemu with Debian's kernels for them.
 var machines = []struct {
 	name, target string
 	arch, kernel string // Debian's architecture and package
@@ -40,8 +40,8 @@ var machines = []struct {
 	},
 }
 
-// Real kernels boot with the shipped binary as their only service, which does
-// what it must.
+// TestSystem boots real kernels with the released binary as their only service,
+// and checks it.
 func TestSystem(t *testing.T) {
 	cache, err := os.UserCacheDir()
 	if err != nil {
@@ -64,7 +64,7 @@ func TestSystem(t *testing.T) {
 			compile := exec.Command("go", "test", "-c", "-tags", "system", "-ldflags", "-s -w", "-o", filepath.Join(dir, "init"), ".")
 			compile.Env = append(append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux"), m.env...)
 			run(t, compile)
-			// The kernel wants /dev/console for its first process.
+			// The kernel needs /dev/console for its first process.
 			pack := exec.Command("sh", "-c", "mkdir dev && mknod dev/console c 5 1 && find dev init pico-tracker | cpio --quiet -o -H newc >initramfs")
 			pack.Dir = dir
 			run(t, pack)
@@ -73,8 +73,9 @@ func TestSystem(t *testing.T) {
 			defer cancel()
 			began := time.Now()
 			boot := exec.CommandContext(ctx, m.qemu[0], append(m.qemu[1:], "-nographic", "-nic", "none", "-no-reboot",
-				// An instruction takes 2 ns of the machine's time: what a processor of 500 MHz can do at
-				// best. So processor times are the same on each host.
+				// An instruction takes 2 ns of the machine's
+				// time, as on a processor with 500 MHz. So
+				// processor times are the same on each host.
 				"-icount", "shift=1,sleep=off",
 				"-kernel", filepath.Join(kernel, "vmlinuz"), "-initrd", filepath.Join(dir, "initramfs"),
 				"-append", "console="+m.console+" rdinit=/init panic=-1 nokaslr")...)

@@ -18,8 +18,8 @@ import (
 	"github.com/fabricionaweb/pico-tracker/internal/bep15"
 )
 
-// This file starts trackers, reads their logs and ends them. It knows nothing
-// of package testing, as client_test.go.
+// This file starts trackers, reads their logs and ends them. Like
+// client_test.go, it does not use package testing.
 
 const (
 	startWait = 60 * time.Second // an emulated start on a busy machine
@@ -37,8 +37,8 @@ type tracker struct {
 	ended   bool
 }
 
-// launch starts a tracker by that command line, which must lack only -port,
-// and waits for the line that its memory is divided: its sockets are open then.
+// launch starts a tracker with this command line and -port. It waits for the
+// log line about the memory, because the sockets are open then.
 func launch(cmd *exec.Cmd) (*tracker, error) {
 	port, err := freePort()
 	if err != nil {
@@ -48,7 +48,7 @@ func launch(cmd *exec.Cmd) (*tracker, error) {
 	if cmd.Env == nil {
 		cmd.Env = os.Environ()
 	}
-	// What is set for trackers of the machine is not for these.
+	// Variables for other trackers on this machine must not count here.
 	for i := len(cmd.Env) - 1; i >= 0; i-- {
 		if name, _, _ := strings.Cut(cmd.Env[i], "="); strings.HasPrefix(name, "PICO_TRACKER__") || name == "DEBUG" {
 			cmd.Env = append(cmd.Env[:i:i], cmd.Env[i+1:]...)
@@ -153,8 +153,8 @@ func (t *tracker) waitEnd() error {
 	}
 }
 
-// reload writes a new whitelist, sends SIGHUP and waits until it is read and
-// some torrent that is no longer on it is gone.
+// reload writes a new whitelist, sends SIGHUP, and waits until it is read and a
+// torrent that is no longer on it is removed.
 func (t *tracker) reload(path string, hashes ...bep15.InfoHash) error {
 	before := strings.Count(t.log(), path+": ")
 	if err := writeList(path, hashes...); err != nil {
@@ -177,8 +177,8 @@ func writeList(path string, hashes ...bep15.InfoHash) error {
 	return os.WriteFile(path, b, 0o644)
 }
 
-// checkReload sees a change of the whitelist take effect: first alone is on the
-// list until SIGHUP puts second in its place.
+// checkReload checks a change of the whitelist: it has only first, and after
+// SIGHUP only second.
 func (t *tracker) checkReload(path string, first, second bep15.InfoHash) error {
 	c, err := dial(pair4[0], t.port)
 	if err != nil {

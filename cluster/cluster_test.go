@@ -1,8 +1,8 @@
 //go:build linux
 
-// Package cluster tests pico-cluster as far as it is arithmetic and files: with
-// an nft and an ip that only take note, under the shells and the awks that it
-// meets. What the kernel makes of it is tested in e2e/.
+// Package cluster tests the calculations and files of pico-cluster, with an nft
+// and an ip that only record their calls, and with several shells and awks. The
+// effect in the kernel is tested in e2e/.
 package cluster
 
 import (
@@ -19,14 +19,15 @@ import (
 
 const slots = 256
 
-// A balancer is pico-cluster in a directory of its own, under a shell.
+// A balancer is pico-cluster in its own directory, run by a shell.
 type balancer struct {
 	*testing.T
 	dir   string
 	shell []string
 }
 
-// shells are a shell with the tools of the system, and BusyBox with its own.
+// shells runs a test with a shell and the tools of the system, and with BusyBox
+// and its tools.
 func shells(t *testing.T, test func(b *balancer)) {
 	for _, shell := range [][]string{{"dash"}, {"busybox", "ash"}} {
 		t.Run(shell[0], func(t *testing.T) {
@@ -41,7 +42,7 @@ func shells(t *testing.T, test func(b *balancer)) {
 	}
 }
 
-// skip skips the test; where nothing may be left out that is a failure.
+// skip skips the test. In CI it fails the test.
 func skip(t *testing.T, why string) {
 	t.Helper()
 	if os.Getenv("CI") == "true" || os.Getenv("PICO_NO_SKIP") == "1" {
@@ -53,13 +54,15 @@ func skip(t *testing.T, why string) {
 func newBalancer(t *testing.T, shell []string) *balancer {
 	b := &balancer{t, t.TempDir(), shell}
 	for name, text := range map[string]string{
-		// The last ruleset is kept, and one with an instance called wrong refused.
+		// Keep the last ruleset. Refuse a ruleset that has an instance
+		// with the name "wrong".
 		"nft": `case $1 in
 			list) [ "$2" != chain ] || [ -e $0.loaded ] ;;
 			-c) ! grep -q to-wrong "$3" ;;
 			-f) cp "$2" $0.loaded ;;
 			esac`,
-		// Whatever begins with 10. or fd is on this machine's network.
+		// All addresses that begin with 10. or fd are on this machine's
+		// network.
 		"ip": `case "$*" in
 			*"route get 10."* | *"route get fd"*) echo "$4 dev eth0 src 10.0.0.1" ;;
 			*"route get 127."*) echo "local $4 dev lo" ;;
@@ -68,7 +71,8 @@ func newBalancer(t *testing.T, shell []string) *balancer {
 			*"rule show") cat $0.rules 2>/dev/null ;;
 			*) echo "$*" >>$0.log ;;
 			esac`,
-		// The pause of a check ends when all who will answer have.
+		// The pause of a check ends when all instances that will answer
+		// have answered.
 		"sleep": `for try in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do
 				set -- $PICO_CLUSTER_RUN/answers.*/*
 				[ -e "$1" ] || shift
@@ -114,7 +118,7 @@ func (b *balancer) read(name string) string {
 	return string(text)
 }
 
-// run runs pico-cluster and returns what it said and its exit code.
+// run runs pico-cluster and returns its output and its exit code.
 func (b *balancer) run(command string) (string, int) {
 	b.Helper()
 	sleep, err := exec.LookPath("sleep")
@@ -141,7 +145,7 @@ func (b *balancer) mustRun(command string) string {
 	return out
 }
 
-// An instance, as the file has it.
+// An instance is a line of the file.
 type instance struct {
 	name   string
 	weight int
@@ -180,7 +184,7 @@ func (b *balancer) owners(file string) (owners [slots]string) {
 	return owners
 }
 
-// loaded are whose the slots are in the ruleset that nft was given last.
+// loaded returns the owner of each slot in the last ruleset.
 func (b *balancer) loaded() (owners [slots]string) {
 	b.Helper()
 	names := map[string]string{} // by mark
@@ -258,7 +262,8 @@ func TestSlots(t *testing.T) {
 			}
 			for _, i := range all {
 				due := float64(slots*i.weight) / float64(total)
-				// Removals leave the others what they have: the error adds up.
+				// Removals move no other slots, so the rounding
+				// errors add up.
 				if over := float64(have[i.name]) - due; over < -1.5 || over > 1.5 {
 					b.Errorf("%s: %s has %d slots, due are %.1f", what, i.name, have[i.name], due)
 				}
@@ -286,7 +291,8 @@ func TestHealth(t *testing.T) {
 			b.write("bin/pico-tracker.silent", text, 0o644)
 			b.write("bin/pico-tracker.talking", fmt.Sprintln(len(all)-len(names)), 0o644)
 		}
-		// checks runs three, and wants the change with the last one.
+		// checks runs three checks. The change must come with the last
+		// one.
 		checks := func() (now [slots]string) {
 			b.Helper()
 			before := b.owners("run/now")
@@ -335,7 +341,7 @@ func TestHealth(t *testing.T) {
 			}
 		}
 
-		// An apply meanwhile doesn't forget who is down.
+		// An apply in between does not forget which instance is down.
 		b.apply(all...)
 		if b.owners("run/now")[slots-1] == "i2" || b.owners("slots") != home {
 			b.Error("apply gave slots to who is down")
@@ -350,7 +356,8 @@ func TestHealth(t *testing.T) {
 			b.Error("all are back, and their slots aren't")
 		}
 
-		// Somebody else's flush is undone by the next check.
+		// The next check restores the rules after a flush by another
+		// program.
 		if err := os.Remove(filepath.Join(b.dir, "bin/nft.loaded")); err != nil {
 			b.Fatal(err)
 		}
@@ -361,7 +368,8 @@ func TestHealth(t *testing.T) {
 	})
 }
 
-// A mistake is named with its line, and changes nothing.
+// TestMistakes checks that a message names the line of a mistake, and that
+// nothing changes.
 func TestMistakes(t *testing.T) {
 	shells(t, func(b *balancer) {
 		const service, one = "# a comment\n\nservice 192.0.2.1 2001:db8::1 1337\n", "one 1 10.0.0.1 fd00::1\n"
@@ -404,7 +412,7 @@ func TestMistakes(t *testing.T) {
 				b.Errorf("%q: exit code %d, %q, want 2 and %q", c.text, code, out, c.want)
 			}
 		}
-		// What nft finds fault with is as good as not written.
+		// Rules that nft refuses change nothing.
 		b.write("instances", service+one+"wrong 1 10.0.0.2 fd00::2\n", 0o644)
 		if out, code := b.run("apply"); code != 1 || !strings.Contains(out, "nothing changed") {
 			b.Errorf("exit code %d, %q", code, out)
@@ -417,7 +425,8 @@ func TestMistakes(t *testing.T) {
 				b.Errorf("%q: exit code %d, %q", command, code, out)
 			}
 		}
-		// Windows' line ends do no harm, nor do comments behind an instance.
+		// Line ends of Windows and comments after an instance are
+		// allowed.
 		b.write("instances", strings.ReplaceAll(service+"one 1 10.0.0.1 fd00::1 # the first\n", "\n", "\r\n"), 0o644)
 		b.mustRun("apply")
 		if b.read("slots") != state {
@@ -426,7 +435,7 @@ func TestMistakes(t *testing.T) {
 	})
 }
 
-// What fails on the way leaves the routes as they were.
+// TestRetreat checks that the routes stay as they were if an apply fails.
 func TestRetreat(t *testing.T) {
 	shells(t, func(b *balancer) {
 		const service = "service 192.0.2.1 2001:db8::1 1337\n"
@@ -458,8 +467,8 @@ func TestRetreat(t *testing.T) {
 	})
 }
 
-// A rule that is there is not made again, though somebody has given its table a
-// name.
+// TestNamedTable checks that an existing rule is not added again, also if its
+// table has a name.
 func TestNamedTable(t *testing.T) {
 	shells(t, func(b *balancer) {
 		b.write("bin/ip.rules", "100:\tfrom all fwmark 0x70630001 lookup uplink\n", 0o644)
@@ -471,7 +480,8 @@ func TestNamedTable(t *testing.T) {
 	})
 }
 
-// Once stopped, no check puts it in force again; an apply does.
+// TestStop checks that after stop, a check does not apply the rules again, but
+// apply does.
 func TestStop(t *testing.T) {
 	shells(t, func(b *balancer) {
 		b.apply(instance{"i1", 1})
@@ -496,7 +506,7 @@ func TestStop(t *testing.T) {
 	})
 }
 
-// Names that are the same number are two names.
+// TestNumbers checks that names which are equal as numbers are different names.
 func TestNumbers(t *testing.T) {
 	shells(t, func(b *balancer) {
 		for _, weight := range []string{"7", "1"} {
@@ -515,7 +525,8 @@ func TestNumbers(t *testing.T) {
 	})
 }
 
-// Without the tracker's binary nobody can be asked, and that is said.
+// TestNoTracker checks that a message says so if the tracker's binary is
+// missing, because then no instance can be asked.
 func TestNoTracker(t *testing.T) {
 	shells(t, func(b *balancer) {
 		b.apply(instance{"i1", 1})
@@ -556,7 +567,8 @@ func TestDisk(t *testing.T) {
 	})
 }
 
-// The example is a good file, and the one of the README.
+// TestExample checks that the example file is valid, and the same as in the
+// README.
 func TestExample(t *testing.T) {
 	text, err := os.ReadFile("instances.example")
 	if err != nil {

@@ -1,7 +1,7 @@
 //go:build linux
 
-// Package docs has the tests of what the documents say: the commands run, the
-// links lead somewhere.
+// Package docs tests the documents: the commands run, the links are valid, and
+// the language is plain.
 package docs
 
 import (
@@ -17,7 +17,7 @@ import (
 	"time"
 )
 
-// documents are what is read, from the top of the repository.
+// documents returns the text of each document by its path.
 func documents(t *testing.T) map[string]string {
 	t.Helper()
 	texts := map[string]string{}
@@ -40,8 +40,8 @@ func documents(t *testing.T) map[string]string {
 	return texts
 }
 
-// TestLinks: what a document refers to in the repository is there, as are the
-// targets of make and the headings.
+// TestLinks checks that the files, headings and targets of make in documents
+// exist.
 func TestLinks(t *testing.T) {
 	makefile, err := os.ReadFile("../Makefile")
 	if err != nil {
@@ -74,8 +74,8 @@ func TestLinks(t *testing.T) {
 	}
 }
 
-// TestTables: the lines of a table are in one piece, with a line below its head;
-// those behind a gap would be shown as they are.
+// TestTables checks that each table has its header and no gap. Lines after a
+// gap would be shown as plain text.
 func TestTables(t *testing.T) {
 	for name, text := range documents(t) {
 		before, code := "", false
@@ -105,10 +105,10 @@ func hasHeading(text, anchor string) bool {
 
 var shBlock = regexp.MustCompile("(?ms)^```sh\n(.*?)^```$")
 
-// TestCommands runs every block of commands that is marked as sh: the first of
-// the README, which starts the tracker, in a fresh clone, and beside it all the
-// others. (What takes another machine is marked as console; docs/packaging.md
-// says where it was run.) Network and processes are a namespace's own.
+// TestCommands runs every block that is marked sh, in its own network and
+// process namespaces. The first block of the README starts the tracker in a
+// fresh clone; all others run beside it. Blocks for another machine are marked
+// console, and docs/packaging.md says where they were run.
 func TestCommands(t *testing.T) {
 	t.Parallel()
 	if os.Getuid() != 0 {
@@ -131,7 +131,7 @@ func TestCommands(t *testing.T) {
 	privateTracker := ""
 	script.WriteString("set -eux\nip link set lo up\ncd " + scratch + "\n" +
 		"(\n" + blocks[0][1] + ") &\n" +
-		// Until it answers: go is not fast everywhere.
+		// Wait until it answers, because the build may be slow.
 		"until pico-tracker/pico-tracker -probe 127.0.0.1; do sleep 0.1; done 2>/dev/null\n" +
 		"cd pico-tracker\n")
 	for _, b := range blocks[1:] {
@@ -150,8 +150,7 @@ func TestCommands(t *testing.T) {
 		}
 	}
 	out := runCommands(t, scratch, home, script.String())
-	// What docs/memory.md shows of a plan is what a processor of 64 bits
-	// prints.
+	// docs/memory.md shows the plan of a 64-bit processor.
 	if m := regexp.MustCompile("(?ms)^```text\n(.*?)^```$").FindStringSubmatch(documents(t)["memory.md"]); m == nil {
 		t.Error("memory.md shows no plan")
 	} else if strconv.IntSize == 64 && !strings.Contains(out, m[1]) {
@@ -195,7 +194,7 @@ func runCommands(t *testing.T, scratch, home, script string) string {
 	return out.String()
 }
 
-// snapshot makes a repository of the files as they are here.
+// snapshot makes a repository with the present files.
 func snapshot(t *testing.T, dir string) {
 	t.Helper()
 	out, err := exec.Command("sh", "-ec", `

@@ -11,8 +11,7 @@ import (
 	"time"
 )
 
-// A shell of each kind, on a terminal of its own, with its completion as the
-// .deb installs it.
+// Each shell has its own terminal, and the completion of the .deb.
 var shells = map[string]struct {
 	args  []string
 	setUp string
@@ -21,8 +20,8 @@ var shells = map[string]struct {
 	"zsh":  {[]string{"zsh", "-f", "-i"}, "unsetopt beep; fpath=($PWD/completion $fpath); autoload -Uz compinit; compinit -D -u"},
 }
 
-// TestCompletion types on the terminal of a real shell, and reads the command
-// line that comes of it.
+// TestCompletion types on the terminal of a real shell, and reads the completed
+// command line.
 func TestCompletion(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -64,7 +63,7 @@ func TestCompletion(t *testing.T) {
 	}
 }
 
-// terminal is a shell that believes a person to be there.
+// terminal is an interactive shell.
 type terminal struct {
 	*testing.T
 	in   io.Writer
@@ -119,7 +118,7 @@ func (sh *terminal) enter(line string) {
 	}
 }
 
-// await reads until the pattern is there, and forgets what was up to it.
+// await reads until the pattern appears, and drops the text up to it.
 func (sh *terminal) await(pattern *regexp.Regexp) string {
 	sh.Helper()
 	deadline := time.After(30 * time.Second)

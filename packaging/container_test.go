@@ -78,7 +78,8 @@ func TestDockerfileCompiles(t *testing.T) {
 			run(t, "buildah", append(store, "bud", "--isolation", "chroot", "--format", "docker", "--pull-never",
 				"--platform", c.platform, "--build-arg", "BUILDPLATFORM=linux/"+runtime.GOARCH,
 				"--build-arg", "VERSION=1.2.3", "-t", image, "..")...)
-			// It warns on standard error that the processor is another.
+			// It warns on standard error that this is another
+			// processor.
 			out, err := exec.Command("buildah", append(store, "from", "--pull-never", image)...).Output()
 			if err != nil {
 				t.Fatal(err)
@@ -233,7 +234,7 @@ func layoutConfig(t *testing.T, path string) (config struct {
 	return config
 }
 
-// buildFromDist has buildah build the stage dist of the Dockerfile for this
+// buildFromDist runs buildah to build the stage dist of the Dockerfile for this
 // machine and for mipsle, and returns the options of the store.
 func buildFromDist(t *testing.T, dir string, store []string) []string {
 	t.Helper()
@@ -292,8 +293,8 @@ func TestContainer(t *testing.T) {
 		}
 	}
 
-	// In a network of its own. No systemd means no timer for the health
-	// check, which podman says; it is run by hand.
+	// In its own network. Without systemd there is no timer for the health
+	// check, so it is run by hand.
 	script := `
 		set -e
 		ip link set lo up

@@ -9,9 +9,9 @@ import (
 	"testing"
 )
 
-// With option notrack a client leaves no trace in the connection tracking: not
-// by what arrives (fw4's rule, here by hand) nor by the reply (ours, in the
-// file that fw4 includes). Without the second the first is worth nothing.
+// With option notrack a client makes no entry in the connection tracking: not
+// by requests (fw4's rule, here by hand) and not by replies (our rule, in the
+// file that fw4 includes). Both rules are needed.
 func TestNotrack(t *testing.T) {
 	needRoot(t)
 	need(t, "nft", "conntrack", "ip", "unshare", "nsenter")

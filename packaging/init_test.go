@@ -13,8 +13,8 @@ import (
 	"testing"
 )
 
-// The init script for OpenWrt runs under busybox, with recorders in place of
-// procd, uci and logger, and what they were called with is compared.
+// The init script for OpenWrt runs under busybox. Replacements of procd, uci
+// and logger record their calls, which are compared.
 
 var update = flag.Bool("update", false, "write the records that the tests compare with")
 
@@ -98,7 +98,8 @@ func TestInitScriptReload(t *testing.T) {
 		t.Error(err)
 	}
 	compare(t, "testdata/init/reload.json", got)
-	// A tracker that has not come to its handler of signals would end of it.
+	// The signal would end a tracker that has not installed its signal
+	// handler yet.
 	if strings.Index(got, "procd_send_signal") > strings.Index(got, "procd_open_instance") {
 		t.Error("what has just been started gets a signal")
 	}
@@ -148,7 +149,7 @@ func TestInitScriptRemembersDevices(t *testing.T) {
 	}
 }
 
-// Where one instance is stopped, the others keep their rule for replies, and the
+// If one instance is stopped, the others keep their rule for replies and their
 // devices.
 func TestInitScriptStopsOne(t *testing.T) {
 	scratch := t.TempDir()
@@ -174,8 +175,8 @@ func TestInitScriptTriggers(t *testing.T) {
 	compare(t, "testdata/init/triggers.json", got)
 }
 
-// Every flag has an option, but those that don't serve, and the key, which must
-// not stand on a command line.
+// Every flag has an option, except the commands and the secret, which must not
+// be on a command line.
 func TestInitScriptKnowsEveryFlag(t *testing.T) {
 	usage, err := os.ReadFile("../config.go")
 	if err != nil {
@@ -207,8 +208,8 @@ func TestInitScriptKnowsEveryFlag(t *testing.T) {
 	}
 }
 
-// Each worker has a socket for each address and interface: as many as the
-// options can ask for must fit into the limit of files.
+// Each worker has a socket for each address and interface. The largest possible
+// number must fit into the limit of open files.
 func TestInitScriptFiles(t *testing.T) {
 	script, err := os.ReadFile("../init.d/pico-tracker")
 	if err != nil {
@@ -268,7 +269,8 @@ func TestMakeSecret(t *testing.T) {
 			t.Error("a secret that was there has been replaced")
 		}
 	}
-	// Where it can't be written nothing is left, and the log says so.
+	// If the secret cannot be written, no file is left, and the log says
+	// so.
 	if err := os.WriteFile(scratch+"/plain", nil, 0o600); err != nil {
 		t.Fatal(err)
 	}

@@ -153,7 +153,7 @@ func TestInstallArchive(t *testing.T) {
 		t.Error(out)
 	}
 
-	// A file that is not what it was is refused.
+	// A changed file is refused.
 	broken := strings.Replace(script, "sha256sum", "echo >>pico-tracker-"+version+"-linux-"+runtime.GOARCH+".tar.gz; sha256sum", 1)
 	cmd := exec.Command("bash", "-euo", "pipefail", "-c", broken)
 	cmd.Dir = t.TempDir()
@@ -172,8 +172,8 @@ func linkRelease(t *testing.T, dir, version string) string {
 	return link
 }
 
-// TestInstallApt installs the package from a signed repository in a Debian of
-// its own, and upgrades from the release before when there is one.
+// TestInstallApt installs the package from a signed repository in a fresh
+// Debian, and upgrades from the previous release if there is one.
 func TestInstallApt(t *testing.T) {
 	needRoot(t)
 	need(t, "debootstrap", "apt-ftparchive", "gpg")
@@ -279,7 +279,8 @@ func TestInstallImage(t *testing.T) {
 	if !strings.HasPrefix(command, "docker run -d --name pico-tracker ") || !strings.HasSuffix(command, name) {
 		t.Fatalf("the command is other than expected: %s", command)
 	}
-	// What runs here is in a sandbox: some limits of podman can't be set.
+	// This machine may be a sandbox, in which podman cannot set some
+	// limits.
 	command = strings.Replace(command, "docker run", podman+" run --ulimit nofile=1024:1024 --ulimit nproc=1024:1024", 1)
 	command = strings.Replace(command, "--restart unless-stopped ", "", 1)
 	out := run(t, "unshare", "-n", "sh", "-euc", `

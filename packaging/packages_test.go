@@ -105,7 +105,7 @@ func TestVersion(t *testing.T) {
 					t.Errorf("version %s: got %s, want %s", option, got, want)
 				}
 			}
-			// What it prints is a version that it reads.
+			// Its output is a version that it can read again.
 			if got := version(t, c.plain, ""); got != c.plain {
 				t.Errorf("version of %s: got %s", c.plain, got)
 			}
@@ -169,7 +169,7 @@ func TestVersionsSort(t *testing.T) {
 	}
 }
 
-// entry is a file of a package: its mode, and what it holds.
+// entry is a file of a package: its mode and its content.
 type entry struct {
 	mode int64
 	data []byte
@@ -193,7 +193,7 @@ func untar(t *testing.T, b []byte) map[string]entry {
 		if err != nil {
 			t.Fatal(err)
 		}
-		// The members of an .apk but the last have no end of archive.
+		// Only the last member of an .apk has an end of archive.
 		for r := tar.NewReader(bytes.NewReader(raw)); ; {
 			h, err := r.Next()
 			if err == io.EOF || errors.Is(err, io.ErrUnexpectedEOF) {
@@ -226,8 +226,8 @@ func read(t *testing.T, path string) []byte {
 	return b
 }
 
-// openwrtFiles is what a package for OpenWrt installs, with the file it comes
-// from where it is one of the tree.
+// openwrtFiles has the files of a package for OpenWrt, with their source file
+// in this repository if there is one.
 func openwrtFiles(t *testing.T) map[string]entry {
 	return map[string]entry{
 		"/usr/bin/pico-tracker":                                       {0o755, read(t, filepath.Join(built.dir, "pico-tracker-linux-mipsle"))},
@@ -300,8 +300,7 @@ func TestIPK(t *testing.T) {
 	}
 }
 
-// luciFiles is what the package of the page in LuCI installs: every file of
-// htdocs and root.
+// luciFiles has the files of the LuCI package: every file of htdocs and root.
 func luciFiles(t *testing.T) map[string]entry {
 	t.Helper()
 	files := map[string]entry{}
@@ -454,7 +453,8 @@ func TestPackagesAreReproducible(t *testing.T) {
 	}
 }
 
-// OpenWrt's review runs what is installed with these, and wants the version.
+// OpenWrt's review runs installed programs with these flags, and expects the
+// version.
 func TestVersionSwitches(t *testing.T) {
 	packages(t)
 	binary := filepath.Join(built.dir, "pico-tracker-linux-"+runtime.GOARCH)
@@ -497,7 +497,7 @@ func TestLintian(t *testing.T) {
 	}
 }
 
-// tree is every file of a system but what dpkg keeps of its own work.
+// tree returns every file of a system, except dpkg's own files.
 func tree(t *testing.T, root string) string {
 	t.Helper()
 	var files []string
@@ -519,8 +519,8 @@ func tree(t *testing.T, root string) string {
 	return strings.Join(files, "\n")
 }
 
-// The .deb on a Debian of its own: installed, run, upgraded, removed, purged;
-// and under that Debian's own systemd.
+// The .deb in a fresh Debian: installed, run, upgraded, removed, purged, and
+// run by the systemd of this Debian.
 func TestDebian(t *testing.T) {
 	needRoot(t)
 	t.Parallel()
@@ -623,8 +623,8 @@ func TestDebian(t *testing.T) {
 	boot(t, root)
 }
 
-// boot starts a Debian with its systemd, in namespaces of its own, and has it
-// try the service.
+// boot starts a Debian with its systemd in its own namespaces, and tests the
+// service there.
 func boot(t *testing.T, root string) {
 	t.Helper()
 	const unit = "[Service]\nExecStart=/root/trial.sh\n[Unit]\nAfter=pico-tracker.service\n"
@@ -646,7 +646,7 @@ func boot(t *testing.T, root string) {
 	cmd := exec.CommandContext(ctx, "systemd-nspawn", "--register=no", "--keep-unit", "-D", root,
 		"--private-network", "--boot", "--console=pipe")
 	cmd.Env = append(os.Environ(), "SYSTEMD_NSPAWN_UNIFIED_HIERARCHY=1")
-	out, _ := cmd.CombinedOutput() // it complains of its own clearing up: what it tried counts
+	out, _ := cmd.CombinedOutput() // it may complain about its own cleanup; only the test counts
 
 	result, err := os.ReadFile(root + "/root/result")
 	if err != nil {
@@ -659,7 +659,7 @@ func boot(t *testing.T, root string) {
 	}
 }
 
-// difference is the lines of one text that the other lacks.
+// difference returns the lines of one text that the other lacks.
 func difference(a, b string) string {
 	var out []string
 	in := func(s string) map[string]bool {

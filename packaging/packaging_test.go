@@ -1,5 +1,5 @@
-// Package packaging has the tests of what is installed: each package is built,
-// taken apart or installed, and run.
+// Package packaging tests the packages: each package is built, unpacked or
+// installed, and run.
 package packaging
 
 import (

@@ -9,8 +9,8 @@ import (
 	"testing"
 )
 
-// The recipe for OpenWrt is read by make, with little stand-ins for the files
-// of the build system that it includes.
+// make reads the recipe for OpenWrt. The included files of the build system are
+// replaced by small ones.
 
 var buildSystem = map[string]string{
 	"rules.mk": `INCLUDE_DIR:=$(TOPDIR)/include
@@ -69,7 +69,7 @@ func TestRecipe(t *testing.T) {
 		t.Fatal(err)
 	}
 	recipe := func(target string) string {
-		// Not what a make around this test has set.
+		// Without the variables of a make that runs this test.
 		env := []string{"TOPDIR=" + top, "VERSION=v1.2.0-5-gabcdef1", "MAKEFLAGS=", "MAKELEVEL=", "MFLAGS="}
 		return runIn(t, "../openwrt/pico-tracker", env, "make", "-s", target)
 	}
@@ -87,7 +87,7 @@ func TestRecipe(t *testing.T) {
 		}
 	}
 
-	// The sources arrive, and nothing that isn't built.
+	// The sources arrive, and no other files.
 	recipe("prepare")
 	for name, want := range map[string]bool{
 		"main.go": true, "internal/buildinfo/version.go": true, "internal/prefetch/prefetch_arm64.s": true, "go.mod": true, "go.sum": true, "LICENSE": true, "packet_test.go": false, ".git": false, "openwrt": false, "dist": false,
@@ -120,9 +120,9 @@ func TestRecipe(t *testing.T) {
 	compareEntries(t, got, want)
 }
 
-// A feed is searched for the two words that make a package, five levels deep: in
-// the Makefile of another directory, even in a comment, they break it. The page
-// in LuCI has them in a comment, as all its pages do.
+// OpenWrt searches a feed, five levels deep, for two words that mark a package.
+// In the Makefile of another directory these words break the feed, even in a
+// comment. The page in LuCI has them in a comment, as all its pages do.
 func TestRecipesOfTheFeed(t *testing.T) {
 	words := []byte("call " + "BuildPackage")
 	var found []string

@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// TestOpenWrtSDK runs the script for OpenWrt's SDK with a stand-in for it, which
-// records what it is asked.
+// TestOpenWrtSDK runs the script for OpenWrt's SDK with a replacement of the
+// SDK, which records its calls.
 func TestOpenWrtSDK(t *testing.T) {
 	need(t, "make")
 	for _, c := range []struct{ name, key, signed string }{

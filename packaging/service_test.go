@@ -40,7 +40,7 @@ func TestUnitIsValid(t *testing.T) {
 	}
 }
 
-// The exposure is below 1.5; without its hardening it isn't.
+// The exposure is below 1.5. Without the hardening it is higher.
 func TestUnitIsHardened(t *testing.T) {
 	need(t, "systemd-analyze")
 	for _, name := range units {

@@ -18,13 +18,14 @@ import (
 
 const (
 	listLines = 50_000
-	// chunk is how many peers are offered between two looks at the tracker, or two reloads.
+	// chunk is how many peers are announced between two checks of the
+	// tracker, or two reloads.
 	chunk = 125_000
 	// mixed is how many peers of each population the last phase offers, over each family.
 	mixed = 250_000
 )
 
-// capCase is one tracker that is offered more than it can hold.
+// capCase is a tracker that gets more peers than it can store.
 type capCase struct {
 	memory  string
 	workers int
@@ -52,8 +53,8 @@ func offer(name string) population.Population {
 	return population.Zipf(1_000_000, 500_000)
 }
 
-// capTable offers each tracker far more than its memory, in every shape, and reads the most that it
-// ever had in memory.
+// capTable announces far more peers than fit into each tracker, in swarms of
+// each kind, and reads the peak of its memory.
 func (b *bench) capTable() error {
 	t := report.Table{Names: []string{"-memory", "-workers", "whitelist"}}
 	for _, p := range phases {
@@ -95,8 +96,9 @@ func (b *bench) capTable() error {
 	return nil
 }
 
-// capCases are every cap with the fewest and the most workers and with a list; the smallest cap, where
-// what a worker takes counts most, with every number of workers.
+// capCases are all values of -memory with the fewest and the most workers and
+// with a list. The smallest value, where a worker's memory counts most, has
+// every number of workers.
 func (b *bench) capCases() (cases []capCase, err error) {
 	var workers []int
 	for _, text := range strings.Split(b.workers, ",") {
@@ -125,7 +127,7 @@ type visitor struct {
 	reloads    int
 	answered   uint64
 	lost       uint64
-	// peak is the most that was seen in memory, in bytes.
+	// peak is the largest resident memory that was seen, in bytes.
 	peak int64
 }
 

@@ -14,21 +14,23 @@ import (
 )
 
 const (
-	// burst is how many connects arrive at once when a popular host names the tracker, or when it
-	// comes back after a pause.
+	// burst is how many connects arrive at once if the tracker becomes
+	// popular suddenly, or returns after a pause.
 	burst = 4000
 	// junk is how many datagrams of a flood are sent, and of how many random bytes.
 	junk      = 500_000
 	junkBytes = 64
-	// shortLatency is how long the latency is taken of those that are only compared with, and over IPv6.
+	// shortLatency is how long latency is measured for other servers and
+	// for IPv6.
 	shortLatency = 10 * time.Second
 )
 
 // note is a line of the report that has no place in the table of workloads.
 type note struct{ About, Subject, Figure string }
 
-// details measures what is not a cost a request: latency below saturation, the size of the queue,
-// and what it costs to throw away what is no request.
+// details measures other things than the cost of a request: latency below
+// saturation, the size of the queue, and the cost of packets that are not
+// requests.
 func (b *bench) details(c *contestant, w load.Workload, saturated float64) ([]note, error) {
 	if c.Name == subject.Naive {
 		return nil, nil
@@ -104,8 +106,9 @@ func (b *bench) latencyAt(c *contestant, w load.Workload, rate float64, length t
 	return n, nil
 }
 
-// twoWorkers compares the processor time a request of one worker and of two, both free to use both
-// processors: what two workers wait for each other shows as time that one does not use.
+// twoWorkers compares the processor time for a request with one worker and with
+// two. Both use both processors, so the difference is the time that two workers
+// wait for each other.
 func (b *bench) twoWorkers(w load.Workload, o subject.Options) (n note, err error) {
 	o.CPUs = []int{b.serverCPU, b.loadCPU}
 	var line []*contestant

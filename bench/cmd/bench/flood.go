@@ -21,11 +21,12 @@ const (
 	floodMemory = "16M" // full within a second of a flood of announces
 	// honestRate is how many announces a second honest clients make.
 	honestRate = 2000
-	// junkShare is what junk may cost, of a connect: the kernel drops it.
+	// junkShare is how much junk may cost as a share of a connect, because
+	// the kernel drops it.
 	junkShare = 1.0 / 3
 )
 
-// honest are the clients that want to be served meanwhile.
+// honest are the clients that announce during the flood.
 func honest() load.Workload {
 	return load.Workload{Population: population.Swarms(100, 100), Announces: 1, NumWant: 50}
 }
@@ -51,8 +52,9 @@ func share(r *load.Result) float64 {
 	return 100 * float64(r.Announce.Answered) / float64(max(1, r.Requests()+r.Lost()+r.Overrun))
 }
 
-// floodTable floods each tracker with each kind, from both processors, while honest clients ask it: all
-// trackers in turn, and again.
+// floodTable floods each tracker with each kind of flood, from both processors,
+// while honest clients announce. It takes the trackers in turn, in several
+// rounds.
 func (b *bench) floodTable() error {
 	t := report.Table{Names: []string{"flood", "subject", "sent a second", "taken a second", "us a datagram sent",
 		"% of honest answered", "latency p99, ms", "queue empty after, ms", "% answered afterwards", "MiB before", "MiB at most"}}
@@ -129,7 +131,7 @@ func (f *flooded) perSent() float64 {
 	return float64(f.cpu.Nanoseconds()) / 1e3 / float64(max(1, f.sent))
 }
 
-// judge says what must not be.
+// judge returns an error if a result is not acceptable.
 func (f *flooded) judge() error {
 	limit, err := parseMemory(floodMemory)
 	if err != nil {
@@ -144,7 +146,7 @@ func (f *flooded) judge() error {
 	return nil
 }
 
-// judgeJunk compares what the tracker pays for junk with what it pays for a connect that it takes.
+// judgeJunk compares the cost of junk with the cost of a connect.
 func judgeJunk(all []*flooded) error {
 	var junk, connects []float64
 	for _, f := range all {
@@ -244,8 +246,8 @@ func drain(c *contestant) (time.Duration, error) {
 	}
 }
 
-// sockets asks the kernel about a server's sockets: the bytes that wait in them, and how many datagrams
-// were dropped that were meant for them.
+// sockets asks the kernel about a server's sockets: the bytes that wait in
+// them, and the datagrams that were dropped.
 func sockets(c *contestant) (queue, dropped uint64, err error) {
 	text, err := os.ReadFile("/proc/net/udp")
 	if err != nil {

@@ -27,7 +27,7 @@ const idleTime = 10 * time.Second
 // homeMemory is the smallest usual size on a router.
 const homeMemory = "8M"
 
-// homeLoad is announces for 50 peers, in swarms that a home has at most.
+// homeLoad announces for 50 peers, in the largest swarms of a home.
 func homeLoad() load.Workload {
 	return load.Workload{Name: "home", Population: population.Swarms(40, 100), Announces: 1, NumWant: 50}
 }
@@ -139,7 +139,8 @@ func (b *bench) allProcessors() ([]int, error) {
 	return cpus, errors.Join(err, proc.PinThread(b.loadCPU))
 }
 
-// rest counts what all servers do at the same time while nobody asks them.
+// rest counts the context switches of all servers at the same time, without
+// requests.
 func (b *bench) rest(servers []*contestant, state string) ([]resting, error) {
 	time.Sleep(2 * time.Second) // until what the last requests caused is over
 	var before []int

@@ -91,8 +91,9 @@ func main() {
 // insideNamespace is the variable that tells the second run of this program where the programs lie.
 const insideNamespace = "PICO_BENCH_DIR"
 
-// outside builds the programs, while there is a network, and runs itself in a network namespace that
-// ends with it. No port, route or address of the machine is touched.
+// outside builds the programs while there is a network, and runs itself in a
+// network namespace that ends with it. No port, route or address of the machine
+// changes.
 func outside(s settings) error {
 	if cpus := runtime.NumCPU(); cpus < 2 {
 		return errors.New("a server and a load generator need a processor each; this machine has one")
@@ -124,7 +125,8 @@ func outside(s settings) error {
 	if err := again.Start(); err != nil {
 		return fmt.Errorf("a network namespace (root makes one, or a user where the system lets users): %w", err)
 	}
-	// Interrupted, the inner program and with it the servers are ended, and the directory removed.
+	// An interrupt ends the inner program with its servers, and the
+	// directory is removed.
 	interrupted := make(chan os.Signal, 1)
 	signal.Notify(interrupted, os.Interrupt, syscall.SIGTERM)
 	ended := make(chan struct{})
@@ -209,7 +211,8 @@ func family(v6 bool) string {
 	return "IPv4"
 }
 
-// chosen are the subjects to measure over one family, less those that are not to be had.
+// chosen returns the subjects to measure over one family, without the ones that
+// are not available.
 func (b *bench) chosen(v6 bool) []string {
 	var names []string
 	for _, name := range strings.Split(b.subjects, ",") {
@@ -222,12 +225,12 @@ func (b *bench) chosen(v6 bool) []string {
 	return names
 }
 
-// say tells the person who waits how far it is.
+// say prints the progress for the person who waits.
 func (b *bench) say(format string, args ...any) {
 	fmt.Fprintf(os.Stderr, time.Now().Format("15:04:05 ")+format+"\n", args...)
 }
 
-// machine says where and when figures were taken.
+// machine returns where and when the figures were measured.
 func machine() string {
 	return fmt.Sprintf("%s, %d processors, %s, %s", proc.Machine(), runtime.NumCPU(), runtime.Version(),
 		time.Now().UTC().Format("2006-01-02"))

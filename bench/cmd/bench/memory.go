@@ -13,7 +13,8 @@ import (
 	"github.com/fabricionaweb/pico-tracker/bench/internal/subject"
 )
 
-// fill is a population that a tracker stores, and what its memory is divided by.
+// fill is a population that a tracker stores, and the number that its memory is
+// divided by.
 type fill struct {
 	name  string
 	about string
@@ -29,14 +30,15 @@ func fills() []fill {
 	}
 }
 
-// idle is a tracker that nobody has spoken to yet. What it reserves at start differs with what it may
-// use later.
+// idle is a tracker before its first request. What it reserves at the start
+// depends on -memory.
 type idle struct {
 	subject, memory string
 	proc.Memory
 }
 
-// idles starts each tracker as it comes, and Pico Tracker also with the memory of a small router.
+// idles starts each tracker with default settings, and Pico Tracker also with
+// the memory of a small router.
 func (b *bench) idles() ([]idle, error) {
 	cases := []idle{{subject: subject.Pico}, {subject: subject.Pico, memory: "16M"}, {subject: subject.Opentracker}}
 	var all []idle
@@ -57,7 +59,7 @@ func (b *bench) idles() ([]idle, error) {
 	return all, nil
 }
 
-// footprint is what one tracker held of one fill.
+// footprint is the memory of one tracker with one fill.
 type footprint struct {
 	fill
 	v6                 bool
@@ -118,7 +120,7 @@ func (b *bench) footprint(name string, f fill, v6 bool) (m *footprint, err error
 	if r.Announce.Answered != uint64(f.p.Peers) {
 		return nil, fmt.Errorf("%s took %d of %d peers; errors %v", name, r.Announce.Answered, f.p.Peers, r.Errors)
 	}
-	// Answered is not stored: ask.
+	// A reply does not mean that the peer is stored: ask.
 	stored, err := c.generator.Count(f.p)
 	if err != nil {
 		return nil, err
@@ -134,7 +136,7 @@ func (b *bench) footprint(name string, f fill, v6 bool) (m *footprint, err error
 	return m, nil
 }
 
-// settled reads the memory of a process once it has stopped to change.
+// settled reads the memory of a process when it no longer changes.
 func settled(pid int) (proc.Memory, error) {
 	last, err := proc.ReadMemory(pid)
 	for deadline := time.Now().Add(5 * time.Second); err == nil && time.Now().Before(deadline); {

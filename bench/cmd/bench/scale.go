@@ -25,15 +25,16 @@ import (
 // instance on a port of the bridge. The addresses are of RFC 2544's range for benchmarks.
 const (
 	scaleService  = "198.18.255.1" // what clients ask
-	scalePlain    = "198.18.255.2" // goes the same way, but is nothing to the ruleset
+	scalePlain    = "198.18.255.2" // takes the same way, but the ruleset ignores it
 	scaleClients  = "198.19.0.0/16"
 	scaleLoad     = "198.18.0.1"
 	scaleBalancer = "198.18.0.2"
 	scalePort     = 1337
 
-	scaleInterval = "1h" // what so large a tracker would ask for; nobody expires while it is filled
-	scaleLooks    = 50   // at the memory while it is filled
-	// A rate of balancer's work is taken that often, each time with so many packets a way.
+	scaleInterval = "1h" // usual for such a large tracker; no peer expires while it is filled
+	scaleLooks    = 50   // between two checks of the memory while it is filled
+	// The balancer's work is measured this often, each time with this many
+	// packets for each way.
 	balanceRounds  = 7
 	balancePackets = 200_000
 )
@@ -47,8 +48,8 @@ type scaled struct {
 	env       []string // of pico-cluster
 }
 
-// scale fills several instances behind a balancer, through it, with what a large public tracker may have,
-// and takes the balancer's cost of a packet.
+// scale fills several instances through a balancer with the peers of a large
+// public tracker, and measures what a packet costs the balancer.
 func (b *bench) scale() (err error) {
 	c, err := b.cluster()
 	if err != nil {
@@ -129,7 +130,8 @@ func (b *bench) cluster() (c *scaled, err error) {
 	return c, within(c.balancer, "ip route add "+scalePlain+" via "+scaleInstance(0))
 }
 
-// apart starts a program in a network namespace of its own, on the server's processor.
+// apart starts a program in its own network namespace, on the server's
+// processor.
 func (b *bench) apart(name string, args ...string) (*exec.Cmd, error) {
 	cmd := exec.Command(name, args...)
 	cmd.Stderr = os.Stderr
@@ -186,7 +188,8 @@ func (c *scaled) close() error {
 	return errors.Join(errs...)
 }
 
-// answers waits until a tracker answers: its socket may be there before its wire.
+// answers waits until a tracker answers. Its socket may be ready before its
+// network.
 func answers(pico, address string) error {
 	for deadline := time.Now().Add(10 * time.Second); ; {
 		out, err := exec.Command(pico, "-probe", netip.AddrPortFrom(netip.MustParseAddr(address), scalePort).String()).CombinedOutput()
@@ -199,7 +202,7 @@ func answers(pico, address string) error {
 	}
 }
 
-// memory is what all instances have: now, and the sum of the most that each ever had.
+// memory returns the memory of all instances: now, and the sum of their peaks.
 func (c *scaled) memory() (resident, peak int64, err error) {
 	for _, instance := range c.instances {
 		m, err := proc.ReadMemory(instance.Process.Pid)
@@ -212,8 +215,8 @@ func (c *scaled) memory() (resident, peak int64, err error) {
 	return resident, peak, nil
 }
 
-// fillCluster registers the population at the service, and has each instance say what it has of it: only
-// together they have each peer, once.
+// fillCluster registers the population at the service, and asks each instance
+// for every torrent. Together they must have each peer exactly once.
 func (b *bench) fillCluster(c *scaled, p population.Population) (curve []report.Point, elapsed time.Duration, err error) {
 	g, err := load.New(netip.AddrPortFrom(netip.MustParseAddr(scaleService), scalePort))
 	if err != nil {
@@ -270,9 +273,9 @@ type way struct {
 	cost  []float64
 }
 
-// balance sends announces that the instances' kernels drop, by the three ways in turn. The kernel does the
-// whole way in the sender's system call or, where that becomes too much, in its ksoftirqd: what both have
-// used, divided by the packets, is the cost.
+// balance sends announces that the kernels of the instances drop, by the three
+// ways in turn. The kernel does all work in the system call of the sender or in
+// ksoftirqd. The cost is the processor time of both, divided by the packets.
 func (b *bench) balance(c *scaled) ([]way, error) {
 	ways := []way{
 		{about: "straight to an instance, through the bridge", to: scaleInstance(0)},
@@ -331,7 +334,8 @@ func sendingCost(to string) (float64, error) {
 	return (after - before).Seconds() * 1e6 / balancePackets, err
 }
 
-// used is the processor time of this process and of the kernel's threads for packets.
+// used returns the processor time of this process and of the kernel's threads
+// for packets.
 func used() (time.Duration, error) {
 	total, err := proc.CPUTime(os.Getpid())
 	if err != nil {

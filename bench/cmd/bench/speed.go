@@ -82,8 +82,8 @@ func (c *contestant) account(run func() (*load.Result, error)) (*measurement, er
 	return &measurement{subject: c.Name, cpu: after - before, result: r}, nil
 }
 
-// register fills a tracker with a workload's population. One that refuses, or loses peers even when
-// they come again, is not worth measuring.
+// register fills a tracker with a workload's population. It returns an error if
+// the tracker refuses or loses peers, even after retries.
 func (b *bench) register(c *contestant, w load.Workload) error {
 	r, err := c.generator.Register(w.Population)
 	if err != nil {
@@ -148,10 +148,10 @@ func (b *bench) compare(v6 bool, group []load.Workload) (all []*measurement, not
 	}
 	for _, name := range names {
 		if name == subject.Reference {
-			continue // it stores nothing, and is started for each workload's sizes
+			continue // it stores nothing, and is started for each workload with its sizes
 		}
 		if name == subject.Naive && (v6 || group[0].Name != "announce") {
-			continue // one comparison is enough: to fill it takes longer than to measure all others
+			continue // one comparison is enough, because filling it takes longer than measuring all others
 		}
 		c, err := b.contestant(name, options)
 		if err != nil {
@@ -221,7 +221,8 @@ func (b *bench) compare(v6 bool, group []load.Workload) (all []*measurement, not
 		notes = append(notes, more...)
 	}
 	if b.latency > 0 && slices.Contains(names, subject.Pico) && slices.Contains(names, subject.Reference) {
-		// What of the tracker's latency is the machine's and the generator's.
+		// How much of the tracker's latency comes from the machine and
+		// the generator.
 		options.Sizes = announce
 		c, err := b.contestant(subject.Reference, options)
 		if err != nil {

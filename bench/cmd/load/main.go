@@ -1,4 +1,4 @@
-// Load puts a workload on a tracker that is already running and says what came back.
+// Load sends a workload to a running tracker and reports the replies.
 //
 // With -pid it also asks the kernel how much processor time and memory the tracker used for it.
 package main
@@ -109,7 +109,7 @@ func run() error {
 	})
 }
 
-// runFlood floods a tracker and says with how much.
+// runFlood floods a tracker and prints how many datagrams were sent.
 func runFlood(address netip.AddrPort, kind string, cpu int, length time.Duration) error {
 	f, err := load.NewFlood(address, kind, time.Now().UnixNano())
 	if err != nil {
@@ -201,8 +201,8 @@ func (m meter) printJSON(r *load.Result, cpu time.Duration, memory [2]proc.Memor
 	return e.Encode(out)
 }
 
-// burst sends connects to a tracker that does not run until all of them are queued, so that only
-// the size of its receive buffer counts.
+// burst sends connects while the tracker is stopped, so that only the size of
+// its receive buffer counts.
 func (m meter) burst(g *load.Generator, connects int) error {
 	resume := func() error { return nil }
 	if m.pid != 0 {

@@ -26,10 +26,11 @@ const (
 	junkSize         = 64
 )
 
-// Floods are the kinds of flood.
+// Floods are the names of the kinds of flood.
 func Floods() []string { return []string{"junk", "connects", "bad IDs", "announces"} }
 
-// Flood sends datagrams as fast as a processor can, and then reads no answer.
+// Flood sends datagrams as fast as a processor can. It does not read the
+// replies.
 type Flood struct {
 	kind string
 	conn *udp.Conn
@@ -70,14 +71,14 @@ func NewFlood(server netip.AddrPort, kind string, seed int64) (*Flood, error) {
 // Start sends on a thread of its own, on one processor or, if that is negative, on any, until Stop.
 func (f *Flood) Start(cpu int) { go f.run(cpu) }
 
-// Stop ends the flood, which must have been started, and says how many datagrams were sent.
+// Stop ends a started flood and returns how many datagrams were sent.
 func (f *Flood) Stop() (sent uint64, err error) {
 	f.stop.Store(true)
 	<-f.done
 	return f.sent, errors.Join(f.err, f.conn.Close())
 }
 
-// connect gets a connection ID for every address, as the bots of a net would.
+// connect gets a connection ID for every address, as a botnet can.
 func (f *Flood) connect(server netip.AddrPort) error {
 	g, err := New(server)
 	if err != nil {

@@ -1,8 +1,9 @@
 // Package load is a load generator for UDP trackers that speaks for many clients at once.
 //
-// It keeps a window of requests outstanding (closed loop) or sends at a rate of its own (open
-// loop), and accounts for each one: answered, refused with an error, malformed, or lost. Clients
-// get their connection IDs by connecting, as BEP 15 has it, and renew them before they expire.
+// It keeps a window of requests outstanding (closed loop) or sends at a rate of
+// its own (open loop), and accounts for each one: answered, refused with an
+// error, malformed, or lost. Clients get their connection IDs by connecting
+// (BEP 15), and renew them before they expire.
 package load
 
 import (
@@ -18,8 +19,9 @@ import (
 )
 
 const (
-	// Sources is how many addresses the peers of a population share, each with as many ports as
-	// it takes. A tracker that lets one address create 5 % of its capacity at most never minds.
+	// Sources is how many addresses the peers of a population share, each
+	// with many ports. No address reaches the 5 % of the capacity that a
+	// tracker may allow to one address.
 	Sources = 1 << 16
 	// Window is how many requests are outstanding in a closed loop: eight batches, so that the fastest
 	// server finds a full batch in its queue and does not wait for the generator.
@@ -33,10 +35,11 @@ const (
 	receiveBuffer = 64 << 20
 	lostAfter     = time.Second
 	longest       = 5 * time.Minute
-	tries         = 5 // a request that got no answer is sent again, up to that many times in all
+	tries         = 5 // a request without a reply is sent again, this often in all
 	firstPort     = 1024
 
-	// An ID is good for two minutes (BEP 15). Renewing well before keeps slow runs valid.
+	// An ID is valid for two minutes (BEP 15). Early renewal keeps slow
+	// runs valid.
 	renewAfter = 90 * time.Second
 )
 
@@ -58,14 +61,17 @@ type Generator struct {
 	window int // how many slots are in use or free; the rest lie idle
 	staged int
 	tries  uint8
-	// patience is how long a request may be without an answer before it counts as lost.
+	// patience is how long a request may wait for a reply before it counts
+	// as lost.
 	patience time.Duration
 	hashes   [maxScrapeHashes]bep15.InfoHash
 	connect  uint32
 	rng      uint64
-	// given is told of connection IDs of clients beyond the generator's own; nil: nobody is.
+	// given gets the connection IDs of clients that are not the generator's
+	// own. It may be nil.
 	given func(source uint32, id uint64)
-	// Once has a request that got no answer counted as lost, and not sent again.
+	// Once means that a request without a reply counts as lost and is not
+	// sent again.
 	Once bool
 
 	w      *Workload
@@ -77,10 +83,10 @@ type connectionID struct {
 	from time.Duration // when it was given, since origin; 0 is never
 }
 
-// slot is one request that is outstanding.
+// slot is an outstanding request.
 type slot struct {
 	request
-	round      uint16 // counts the uses, so that a late reply is not taken for another's
+	round      uint16 // counts the uses, so that a late reply is not mistaken for the reply to another request
 	tries      uint8
 	connecting bool // the client connects first
 	busy       bool
@@ -88,14 +94,14 @@ type slot struct {
 	sent       time.Duration // when it was last sent
 }
 
-// Counts says what became of requests of one action.
+// Counts says what happened to the requests of one action.
 type Counts struct {
 	Answered, Refused, Malformed, Lost uint64
 	// Bytes is the sum of the lengths of the answers.
 	Bytes uint64
 }
 
-// Result is what a run saw.
+// Result is the result of a run.
 type Result struct {
 	Elapsed time.Duration
 	// By action of BEP 15. A request that was answered when sent again counts as answered.
@@ -104,18 +110,19 @@ type Result struct {
 	Renewals uint64
 	// Resent is how many datagrams were sent again after a second without an answer.
 	Resent uint64
-	// Stray is how many replies came that nobody waited for.
+	// Stray is how many replies came without an outstanding request.
 	Stray uint64
 	// Overrun is how many requests of an open loop were due while no slot was free.
 	Overrun uint64
-	// Peers is how many peers the answers to announces had in all.
+	// Peers is the number of peers in all announce replies.
 	Peers uint64
-	// Scraped is how many peers the answers to scrapes counted in all.
+	// Scraped is the sum of the peers in all scrape replies.
 	Scraped uint64
-	// Latency of all that was answered, from when it was due until its answer was read.
+	// Latency of all answered requests, from the due time until the reply
+	// was read.
 	Latency hist.Histogram
-	// Errors are the texts of the error replies, and the shapes of the malformed ones, and how often
-	// each came: the first few kinds.
+	// Errors counts the first few kinds of error replies by text, and of
+	// malformed replies by shape.
 	Errors map[string]uint64
 }
 
@@ -135,7 +142,7 @@ func (r *Result) Malformed() uint64 {
 // Lost is how many requests got no answer at all.
 func (r *Result) Lost() uint64 { return r.Connect.Lost + r.Announce.Lost + r.Scrape.Lost }
 
-// Requests is how many datagrams the tracker had to deal with, as far as they were not lost.
+// Requests is how many datagrams the tracker received.
 func (r *Result) Requests() uint64 { return r.Answered() + r.Refused() + r.Malformed() }
 
 // PeersPerAnnounce is the mean length of the lists.
@@ -176,7 +183,7 @@ func (g *Generator) Register(p population.Population) (*Result, error) {
 	return g.RegisterSome(p, 0, p.Peers)
 }
 
-// RegisterSome announces the peers of a population from one number up to, and without, another.
+// RegisterSome announces the peers with the numbers from to to-1.
 func (g *Generator) RegisterSome(p population.Population, from, to int) (*Result, error) {
 	peer := from
 	w := Workload{Population: p, NumWant: 0}
@@ -208,8 +215,8 @@ func (g *Generator) Count(p population.Population) (*Result, error) {
 	})
 }
 
-// Renew gets new connection IDs for the clients whose ID is older than a third of its life, so that a
-// short run that follows is not mixed with connects.
+// Renew gets new connection IDs for clients whose ID is older than a third of
+// its life, so that the next short run has no connects.
 func (g *Generator) Renew() (*Result, error) {
 	source := 0
 	oldest := g.now() - renewAfter/3
@@ -237,8 +244,8 @@ func (g *Generator) Run(w Workload, window int, length time.Duration) (*Result, 
 	return g.closed(&w, window, func(q *request) bool { return g.now() < end && r.next(q) })
 }
 
-// RunAt sends at a rate, in requests a second, for a time, whatever the tracker does. Latency
-// counts from when a request was due, so that a late sender hides nothing.
+// RunAt sends at a fixed rate, in requests a second, for a time. Latency counts
+// from the moment when a request was due, so that a late sender hides nothing.
 func (g *Generator) RunAt(w Workload, rate float64, length time.Duration) (*Result, error) {
 	if rate <= 0 {
 		return nil, errors.New("a rate is more than 0 requests a second")
@@ -282,8 +289,9 @@ func (g *Generator) RunAt(w Workload, rate float64, length time.Duration) (*Resu
 	return g.finish(start)
 }
 
-// Burst sends that many connects at once, from a client each, without waiting for answers in
-// between, and calls sent when they are all in the tracker's queue or lost. None is sent again.
+// Burst sends many connects at once, each from another client, without waiting
+// for replies. It calls sent when all are in the tracker's queue or lost. No
+// connect is sent again.
 func (g *Generator) Burst(connects int, sent func() error) (*Result, error) {
 	if connects > maxSlots {
 		return nil, fmt.Errorf("a burst has at most %d requests", maxSlots)
@@ -313,7 +321,8 @@ func (g *Generator) Burst(connects int, sent func() error) (*Result, error) {
 	return g.finish(start)
 }
 
-// Flood sends that many datagrams that no tracker should answer, and returns how long it took.
+// Flood sends datagrams that no tracker should answer, and returns how long it
+// took.
 func (g *Generator) Flood(datagrams int, datagram []byte) (time.Duration, error) {
 	start := time.Now()
 	for sent := 0; sent < datagrams; {
@@ -335,7 +344,8 @@ func (g *Generator) requests(w Workload) *requests {
 	return &requests{w: w, rng: g.rng, connect: g.connect, sources: Sources}
 }
 
-// keep remembers how far a sequence went: the next run does not repeat it.
+// keep stores the position in a sequence, so that the next run does not repeat
+// it.
 func (g *Generator) keep(r *requests) { g.rng, g.connect = r.rng, r.connect }
 
 func (g *Generator) begin(w *Workload, window int) {
@@ -353,7 +363,8 @@ func (g *Generator) begin(w *Workload, window int) {
 	}
 }
 
-// closed sends what next gives, a window at a time, until next says that there is no more.
+// closed sends the requests of next, a window at a time, until next has no
+// more.
 func (g *Generator) closed(w *Workload, window int, next func(*request) bool) (*Result, error) {
 	g.begin(w, window)
 	start := g.now()
@@ -553,7 +564,8 @@ func (g *Generator) reply(b []byte, now time.Duration) {
 	g.release(uint16(transaction))
 }
 
-// expire sends again what got no answer, and gives up on what was sent too often.
+// expire sends requests without a reply again, and gives up after too many
+// tries.
 func (g *Generator) expire() error {
 	now := g.now()
 	for i := range g.slots {

@@ -12,7 +12,7 @@ import (
 	"github.com/fabricionaweb/pico-tracker/internal/bep15"
 )
 
-// fake is a tracker that counts what it is asked and answers as a test tells it.
+// fake is a tracker that counts requests and answers as a test wants.
 type fake struct {
 	conn *net.UDPConn
 	// reply returns the answer to a request, or nil for none.
@@ -44,7 +44,7 @@ func startFake(t *testing.T, reply func(action uint32, request []byte) []byte) (
 	if err != nil {
 		t.Fatal(err)
 	}
-	// A busy machine must not make a late answer a lost one.
+	// On a busy machine a late reply must not count as lost.
 	g.patience = 30 * time.Second
 	stop = func() {
 		conn.Close()
@@ -79,7 +79,7 @@ func (f *fake) serve() {
 	}
 }
 
-// answer is what a good tracker sends, with as many peers as are wanted up to 3.
+// answer returns the reply of a correct tracker, with at most 3 peers.
 func answer(action uint32, request []byte) []byte {
 	size := bep15.ConnectSize
 	switch action {
@@ -93,7 +93,7 @@ func answer(action uint32, request []byte) []byte {
 	if action == bep15.ActionConnect {
 		binary.BigEndian.PutUint64(b[8:], fakeID)
 	} else if binary.BigEndian.Uint64(request) != fakeID {
-		return nil // it came without the ID that it was given
+		return nil // it came without its connection ID
 	}
 	if action == bep15.ActionScrape {
 		for i := 8; i < len(b); i += 12 {
@@ -240,7 +240,7 @@ func TestLostIsSentAgain(t *testing.T) {
 	defer stop()
 	g.patience = 200 * time.Millisecond
 	r, err := g.Register(population.Singles(100))
-	// An answer that comes after that makes more to send again, not less.
+	// A later reply makes more requests to send again, not fewer.
 	if err != nil || r.Announce.Answered != 100 || r.Resent < 100 || r.Lost() != 0 {
 		t.Errorf("%d answered, %d sent again, %d lost, want 100, 100, 0: %v", r.Announce.Answered, r.Resent, r.Lost(), err)
 	}

@@ -7,9 +7,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// RunPaced sends single requests at an even pace, in requests a second, for a time, and waits for
-// each answer as a client does. Between requests it sleeps, so that the machine is as idle as it is
-// at home.
+// RunPaced sends single requests at an even pace, in requests a second, for a
+// time, and waits for each reply like a client. It sleeps between requests, so
+// that the machine is as idle as at home.
 func (g *Generator) RunPaced(w Workload, rate float64, length time.Duration) (*Result, error) {
 	if rate <= 0 {
 		return nil, errors.New("a rate is more than 0 requests a second")

@@ -7,12 +7,12 @@ import (
 	"github.com/fabricionaweb/pico-tracker/internal/bep15"
 )
 
-// A Workload is a mix of requests about a population. Announces are regular updates of peers that
-// were registered before; connects come from clients that do nothing else, so that it is not the
-// tracker's limit of connects a client that is measured.
+// A Workload is a mix of requests about a population. Announces are regular
+// updates of registered peers. Connects come from clients that do nothing else,
+// so that the tracker's limit of connects has no effect.
 type Workload struct {
 	Name string
-	// About says what it is in a line.
+	// About describes it in one line.
 	About      string
 	Population population.Population
 	// Connects, Announces and Scrapes are the weights of the mix.
@@ -63,7 +63,7 @@ func Find(name string) (Workload, error) {
 	return Workload{}, fmt.Errorf("no workload %q; there are %v", name, names)
 }
 
-// request is what a client wants, before it has a connection ID for it.
+// request is a request of a client that may not have a connection ID yet.
 type request struct {
 	action  uint8
 	source  uint32 // number of the client's address

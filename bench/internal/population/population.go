@@ -1,6 +1,7 @@
-// Package population says who announces what. A population is a set of peers numbered from 0, and
-// everything about a peer (its torrent, whether it is a seeder) follows from its number: nothing
-// is stored, and every run, on every machine, asks for the same.
+// Package population defines the peers and torrents of a load. A population is
+// a set of peers numbered from 0. Everything about a peer (its torrent, its
+// role) follows from its number. So nothing is stored, and all runs on all
+// machines send the same requests.
 package population
 
 import (
@@ -22,7 +23,7 @@ type Population struct {
 	spread func(peer, peers, torrents int) int
 }
 
-// Singles is n torrents of one peer each, a leecher.
+// Singles returns n torrents with one leecher each.
 func Singles(n int) Population {
 	return Population{Peers: n, Torrents: n, spread: modulo}
 }
@@ -39,18 +40,18 @@ func Zipf(peers, torrents int) Population {
 	return Population{Peers: peers, Torrents: torrents, SeedersIn100: 25, spread: zipf}
 }
 
-// Public is what a large public tracker may have: every torrent has a peer, and the others are spread
-// so that the torrent of rank r has a share in proportion to 1/(r+100). Of 50,000,000 peers in 5,000,000
-// torrents the largest swarm has some 41,000, and seven of ten torrents have four at most. A quarter are
-// seeders.
+// Public is like a large public tracker. Every torrent has a peer. Of the
+// others, the torrent of rank r has a share in proportion to 1/(r+100). Of
+// 50,000,000 peers in 5,000,000 torrents the largest swarm has some 41,000, and
+// seven of ten torrents have four at most. A quarter are seeders.
 func Public(peers, torrents int) Population {
 	return Population{Peers: peers, Torrents: torrents, SeedersIn100: 25, spread: public}
 }
 
-// Aquatic is what the load test of aquatic makes by default: 2,000,000 peers, three in four of them
-// seeders, on 1,000,000 torrents whose popularity is a floor of 1/2 plus exp(6.5 - 500 r/1000000)
-// for the torrent of rank r. Some 1 % of the torrents have over a hundred peers and most have one
-// or none.
+// Aquatic is the default of aquatic's load test: 2,000,000 peers, three in four
+// of them seeders, on 1,000,000 torrents. The popularity of the torrent of rank
+// r is 1/2 + exp(6.5 - 500 r/1000000). Some 1 % of the torrents have over a
+// hundred peers and most have one or none.
 func Aquatic() Population {
 	return Population{Peers: 2_000_000, Torrents: 1_000_000, SeedersIn100: 75, spread: aquatic}
 }
@@ -78,7 +79,7 @@ func PeerID(peer int) (id [20]byte) {
 	return id
 }
 
-// Salts keep the streams that are drawn from one number apart.
+// Salts separate the random streams of one number.
 const (
 	saltTorrent  = 0x1 << 56
 	saltSeeder   = 0x2 << 56

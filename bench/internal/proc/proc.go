@@ -1,5 +1,5 @@
-// Package proc asks the kernel what a process has used, and pins threads to processors. It is the
-// kernel's own account: no load generator can flatter or blame a server with it.
+// Package proc asks the kernel what a process has used, and pins threads to
+// processors. The numbers of the kernel do not depend on the load generator.
 package proc
 
 import (
@@ -15,9 +15,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// CPUTime is the processor time, user and system, that all threads of a process have used, those that
-// have ended included. The kernel counts it in nanoseconds and leaves out what a hypervisor took away.
-// It is what /proc/PID/stat shows in hundredths of a second.
+// CPUTime returns the user and system time of all threads of a process, also of
+// threads that have ended. The kernel counts it in nanoseconds, without the
+// time that a hypervisor took. /proc/PID/stat shows it in hundredths of a
+// second.
 func CPUTime(pid int) (time.Duration, error) {
 	// clock_getcpuclockid(3): the bits of the ID inverted, and the number of the clock below them.
 	const schedulerClock = 2
@@ -33,7 +34,7 @@ func CPUTime(pid int) (time.Duration, error) {
 type Memory struct {
 	// Resident is counted page by page at the time of asking.
 	Resident int64
-	// Peak is the most there ever was, as the kernel kept it (VmHWM).
+	// Peak is the kernel's maximum (VmHWM).
 	Peak int64
 }
 
@@ -57,7 +58,7 @@ func ReadMemory(pid int) (m Memory, err error) {
 			return m, fmt.Errorf("%s: %w", name, err)
 		}
 	}
-	// Peak is read after Resident, and from the lazier counters.
+	// Peak is read after Resident, from less exact counters.
 	m.Peak = max(m.Peak, m.Resident)
 	return m, nil
 }
@@ -92,7 +93,8 @@ func PinThread(cpus ...int) error {
 	return nil
 }
 
-// Processors are the numbers of those that the calling thread may use.
+// Processors returns the numbers of the processors that the calling thread may
+// use.
 func Processors() ([]int, error) {
 	var set unix.CPUSet
 	if err := unix.SchedGetaffinity(0, &set); err != nil {
@@ -107,7 +109,7 @@ func Processors() ([]int, error) {
 	return cpus, nil
 }
 
-// Freeze stops a process, and returns when none of its threads runs any more.
+// Freeze stops a process, and returns when all its threads are stopped.
 func Freeze(pid int) error {
 	if err := unix.Kill(pid, unix.SIGSTOP); err != nil {
 		return fmt.Errorf("stop process %d: %w", pid, err)
@@ -124,7 +126,7 @@ func Freeze(pid int) error {
 	}
 }
 
-// Thaw lets a frozen process go on.
+// Thaw continues a frozen process.
 func Thaw(pid int) error { return unix.Kill(pid, unix.SIGCONT) }
 
 // running reports whether any thread of a process is not stopped.
@@ -165,7 +167,7 @@ func Machine() string {
 	return model + ", " + kernel
 }
 
-// Named are the processes and kernel threads whose name begins so.
+// Named returns the processes and kernel threads whose name has this prefix.
 func Named(prefix string) (pids []int, err error) {
 	files, err := filepath.Glob("/proc/[0-9]*/comm")
 	if err != nil {
@@ -187,7 +189,8 @@ func Named(prefix string) (pids []int, err error) {
 	return pids, nil
 }
 
-// Scheduled is the processor time of a single thread, a kernel thread's too.
+// Scheduled returns the processor time of one thread, which may be a kernel
+// thread.
 func Scheduled(tid int) (time.Duration, error) {
 	name := fmt.Sprintf("/proc/%d/schedstat", tid)
 	text, err := os.ReadFile(name)

@@ -1,5 +1,5 @@
-// Package report turns measurements into what people read: medians with their spread, Markdown
-// tables, CSV and a chart.
+// Package report turns measurements into medians with their spread, Markdown
+// tables, CSV and charts.
 package report
 
 import (

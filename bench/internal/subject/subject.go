@@ -1,6 +1,6 @@
-// Package subject starts the servers that are measured: Pico Tracker, the opentracker of Debian, the
-// naive tracker and the reference. Each listens on loopback, on a port of its own, pinned to
-// processors of its own, and is known to answer before anything is measured.
+// Package subject starts the servers that are measured. Each listens on its own
+// loopback port and runs on its own processors. A measurement begins only when
+// the server answers.
 package subject
 
 import (
@@ -42,7 +42,8 @@ const (
 // Sizes are the lengths of the replies that the reference gives, in bytes.
 type Sizes struct{ Connect, Announce, Scrape int }
 
-// Options say how a server is started. What a server has no use for, it ignores.
+// Options say how a server is started. A server ignores options that it does
+// not need.
 type Options struct {
 	V6 bool
 	// CPUs are the processors that the server may use.
@@ -51,7 +52,8 @@ type Options struct {
 	Workers int
 	Memory  string
 	Args    []string
-	// Torrents is how many torrents, from the first, opentracker's whitelist has to name.
+	// Torrents is how many torrents, from the first, must be on
+	// opentracker's whitelist.
 	Torrents int
 	Sizes    Sizes
 }
@@ -103,7 +105,8 @@ func New(dir, pico, base string, own []int) *Bench {
 	return &Bench{dir: dir, pico: pico, base: base, nextPort: 7000, own: own}
 }
 
-// Available says why a subject can't be measured here; nil is that it can.
+// Available returns an error that says why a subject cannot be measured here,
+// or nil.
 func (b *Bench) Available(name string, v6 bool) error {
 	switch name {
 	case Base:
@@ -134,8 +137,9 @@ type Server struct {
 	exited chan struct{}
 }
 
-// Start starts a subject and waits until it answers. The calling goroutine has to be locked to its
-// thread, as the thread's processors change meanwhile.
+// Start starts a subject and waits until it answers. The calling goroutine must
+// be locked to its thread, because Start changes the processors of the thread
+// for a moment.
 func (b *Bench) Start(name string, o Options) (*Server, error) {
 	b.nextPort++
 	port := strconv.Itoa(b.nextPort)
@@ -170,7 +174,8 @@ func (b *Bench) Start(name string, o Options) (*Server, error) {
 		if err != nil {
 			return nil, err
 		}
-		// Run by root it changes to the user, as its man page has it; it serves nothing without a whitelist.
+		// As root it changes to this user. It serves nothing without a
+		// whitelist.
 		s.cmd = exec.Command(Opentracker, "-i", "0.0.0.0", "-p", port, "-P", port, "-u", "nobody", "-d", dir, "-w", whitelist)
 	case Aquatic:
 		var err error
@@ -199,7 +204,8 @@ func (b *Bench) Start(name string, o Options) (*Server, error) {
 		return nil, fmt.Errorf("start %s: %w", name, err)
 	}
 	go func() {
-		// How it ended shows in the log, and matters only while it should run.
+		// The log shows how it ended. This matters only while it should
+		// run.
 		_ = s.cmd.Wait()
 		close(s.exited)
 	}()
@@ -245,8 +251,8 @@ func (b *Bench) aquatic(port string, o Options) (*exec.Cmd, error) {
 
 const whitelist = "whitelist.txt"
 
-// opentrackerDir makes the directory that opentracker changes its root to, with the list of the
-// torrents that it will serve. A list once made serves the next time too.
+// opentrackerDir makes the directory that opentracker uses as its root, with
+// the list of torrents that it will serve. An existing list is used again.
 func (b *Bench) opentrackerDir(torrents int) (string, error) {
 	dir := filepath.Join(b.dir, fmt.Sprint("opentracker-", torrents))
 	path := filepath.Join(dir, whitelist)
@@ -300,8 +306,8 @@ var connectProbe = probe{
 	},
 }
 
-// listProbe announces to a torrent, which is answered in full only when the torrent is on the list;
-// with Stopped it takes the peer out again.
+// listProbe announces to a torrent. The reply is complete only if the torrent
+// is on the list. With Stopped it removes the peer again.
 func listProbe(torrent int, event uint32) probe {
 	return probe{
 		put: func(b []byte, id uint64) int {
@@ -340,7 +346,7 @@ func (s *Server) awaitReply(p probe) error {
 		if err != nil && !errors.Is(err, syscall.ECONNREFUSED) && !errors.Is(err, os.ErrDeadlineExceeded) {
 			return err
 		}
-		// Not yet: nobody listens, or not to this.
+		// Not ready yet: nothing listens, or the request was ignored.
 		time.Sleep(10 * time.Millisecond)
 	}
 	return fmt.Errorf("%s is not ready at %s:\n%s", s.Name, s.Address, s.Log())
@@ -388,7 +394,7 @@ func (s *Server) Running() bool {
 // Signal sends a signal to the server.
 func (s *Server) Signal(sig os.Signal) error { return s.cmd.Process.Signal(sig) }
 
-// Stop ends the server, by force if it doesn't listen.
+// Stop ends the server, with SIGKILL if it does not react.
 func (s *Server) Stop() error {
 	if !s.Running() {
 		return nil

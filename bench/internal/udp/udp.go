@@ -1,6 +1,7 @@
-// Package udp is one socket that speaks for many clients. Datagrams go out in batches, each from
-// an address of its own: the kernel takes the source from a PKTINFO control message, so thousands
-// of clients need no thousands of sockets. It knows nothing of what the datagrams say.
+// Package udp is one socket for many clients. Datagrams are sent in batches,
+// each from its own address: the kernel takes the source from a PKTINFO control
+// message, so thousands of clients need one socket only. The package does not
+// look at the content of datagrams.
 //
 // IPv4 clients live in 127.0.0.0/8, all of which is local on every Linux machine. A server behind a
 // wire can't answer there, so its clients live in 198.19.0.0/16 (RFC 2544). IPv6 clients live in
@@ -145,7 +146,7 @@ func (c *Conn) Close() error { return unix.Close(c.fd) }
 // Payload is the buffer of the datagram at place i of the next batch to send.
 func (c *Conn) Payload(i int) []byte { return c.tx.payload[i][:] }
 
-// Stage says how long the datagram at place i is and which client, by number, it comes from.
+// Stage sets the length and the client number of the datagram at place i.
 func (c *Conn) Stage(i, length, source int) {
 	c.tx.vector[i].SetLen(length)
 	data := c.tx.control[i][unix.CmsgLen(0):]
@@ -173,8 +174,8 @@ func (c *Conn) Send(n int) (sent int, err error) {
 	return sent, nil
 }
 
-// Receive takes what has arrived, at most a batch. With wait it blocks for the first datagram, but
-// no longer than 20 ms.
+// Receive reads the datagrams that have arrived, at most a batch. With wait it
+// blocks for the first datagram, at most 20 ms.
 func (c *Conn) Receive(wait bool) (n int, err error) {
 	var k uintptr
 	var errno unix.Errno

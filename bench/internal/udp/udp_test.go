@@ -25,8 +25,8 @@ func TestSource(t *testing.T) {
 	}
 }
 
-// The server is of the standard library: it must see each datagram come from the client that it
-// was staged for, and its answers must arrive.
+// The server uses the standard library. It must receive each datagram from the
+// client that it was staged for, and its replies must arrive.
 func TestBatchFromManySources(t *testing.T) {
 	server, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
 	if err != nil {
