@@ -93,12 +93,12 @@ func TestZeroAllocs(t *testing.T) {
 			{name: "denied", want: errorDenied,
 				prepare: func(s *service) { s.store.admit = func(*bep15.InfoHash) bool { return false } },
 				request: func(s *service) []byte { return fields{id: s.id(a), port: 1}.bytes() }},
-			{name: "announce, refreshed", want: announced, request: func(s *service) []byte {
+			{name: "announce, refreshed", want: announcedRefreshed, request: func(s *service) []byte {
 				f := leech(a)
 				f.id = s.id(a)
 				return f.bytes()
 			}},
-			{name: "announce by another instance's ID", want: announced,
+			{name: "announce by another instance's ID", want: announcedRefreshed,
 				request: func(s *service) []byte {
 					f := leech(a)
 					f.id = newService(t).id(a)
@@ -111,13 +111,13 @@ func TestZeroAllocs(t *testing.T) {
 			{name: "announce, a growing swarm", want: announcedNew,
 				request: func(s *service) []byte { return fields{id: s.id(a), port: 1, left: 1, want: 200}.bytes() },
 				each:    func(req []byte, i uint32) { binary.BigEndian.PutUint16(req[96:], uint16(1+i%65535)) }},
-			{name: "announce, changing roles", want: announced,
+			{name: "announce, changing roles", want: announcedRefreshed,
 				request: func(s *service) []byte { return fields{id: s.id(a), port: 1, want: 200}.bytes() },
 				each: func(req []byte, i uint32) {
 					req[71], req[83] = byte(i&1), byte(i>>1&1)
 					binary.BigEndian.PutUint16(req[96:], uint16(1+i/8))
 				}},
-			{name: "announce, peers inside and outside", want: announced,
+			{name: "announce, peers inside and outside", want: announcedRefreshed,
 				prepare: func(s *service) {
 					fillSwarm(s, a, 300)
 					for i := range 300 {
@@ -127,7 +127,7 @@ func TestZeroAllocs(t *testing.T) {
 					s.outsideOfTest(false)
 				},
 				request: func(s *service) []byte { return fields{id: s.id(a), left: 1, port: 1, want: 200}.bytes() }},
-			{name: "announce, stopped", want: announcedStop,
+			{name: "announce, stopped", want: announcedStopped,
 				prepare: func(s *service) { fillSwarm(s, a, 6*rounds) },
 				request: func(s *service) []byte { return fields{id: s.id(a), port: 2000, event: 3}.bytes() },
 				each:    func(req []byte, i uint32) { binary.BigEndian.PutUint16(req[96:], uint16(2000+i)) }},
@@ -168,7 +168,7 @@ func TestZeroAllocs(t *testing.T) {
 					} else {
 						_, v = handle(d, dst, req, &from4, 0, now)
 					}
-					if v != c.want && !(v == announcedNew && c.want == announced) { // the first is new
+					if v != c.want && !(v == announcedNew && c.want == announcedRefreshed) { // the first is new
 						t.Fatalf("round %d: verdict %q, want %q", i, verdictInfo[v].name, verdictInfo[c.want].name)
 					}
 					if i++; c.each != nil {
@@ -203,7 +203,7 @@ func TestZeroAllocs(t *testing.T) {
 		})
 		c := netip.MustParseAddrPort("192.0.2.2:1")
 		s.announce(c, fields{hash: 1000, port: 1})
-		k := &maintenance{tracker: s.tracker, clock: newClock(), log: &logger.Logger{}, ticked: s.now.mono, sweptAt: s.now.mono}
+		k := &maintenance{tracker: s.tracker, clock: newClock(), log: &logger.Logger{}, lastTick: s.now.mono, lastSweep: s.now.mono}
 		now := s.now
 		none(t, func() {
 			for i := 0; i < 50; i++ {

@@ -78,7 +78,7 @@ func TestConcurrent(t *testing.T) {
 					all[v] += c
 				}
 			}
-			if all[announced]+all[announcedNew] == 0 || all[announcedStop]+all[announcedAbsent] == 0 || all[scraped] == 0 || all[errorDenied] == 0 || (all[announcedFull] > 0) != (name == "little") {
+			if all[announcedRefreshed]+all[announcedNew] == 0 || all[announcedStopped]+all[announcedAbsent] == 0 || all[scraped] == 0 || all[errorDenied] == 0 || (all[announcedFull] > 0) != (name == "little") {
 				t.Errorf("verdicts: %v", all)
 			}
 			checkInvariants(t, st)
@@ -126,7 +126,7 @@ func converse[K peerKey](tr *tracker, n, requests int, clock *atomic.Uint32, met
 		d.cookies.prefetch(rng.next())
 		out, v := handle(d, dst, req, &key, 0, now)
 		met[v]++
-		if (v == announced || v == announcedNew) && (len(out)-bep15.AnnounceReplySize)%len(key) != 0 {
+		if (v == announcedRefreshed || v == announcedNew) && (len(out)-bep15.AnnounceReplySize)%len(key) != 0 {
 			panic("half a peer")
 		}
 	}

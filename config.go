@@ -78,8 +78,8 @@ type option struct {
 	list        bool   // repeated, its values add up
 	files       bool   // arguments behind it that are no flags are files
 	help        string // what it does, without a full stop at the end
-	standard    string // the default, as people read it; "": none is worth a word
-	wants       string // what a valid value is
+	defaultText string // the default, as people read it; "": none is worth a word
+	expected    string // what a valid value is
 	set         func(*config, string) error
 }
 
@@ -102,16 +102,16 @@ var errValue = errors.New("")
 // options are in the order of their groups, because -help prints them in this
 // order.
 var options = []option{
-	{name: "port", short: "p", value: "PORT", group: groupServe, standard: "1337",
-		help:  "UDP port, 1 to 65535",
-		wants: "a port number from 1 to 65535", set: func(c *config, v string) error {
-			n, err := number(v, 1, 65535)
+	{name: "port", short: "p", value: "PORT", group: groupServe, defaultText: "1337",
+		help:     "UDP port, 1 to 65535",
+		expected: "a port number from 1 to 65535", set: func(c *config, v string) error {
+			n, err := parseNumber(v, 1, 65535)
 			c.port = uint16(n)
 			return err
 		}},
-	{name: "secret", short: "s", value: "KEY", group: groupServe, standard: "random",
-		help:  "secret that signs connection IDs, 32 characters or more; use the same one on all machines of a cluster",
-		wants: "a secret that is not empty", set: func(c *config, v string) error {
+	{name: "secret", short: "s", value: "KEY", group: groupServe, defaultText: "random",
+		help:     "secret that signs connection IDs, 32 characters or more; use the same one on all machines of a cluster",
+		expected: "a secret that is not empty", set: func(c *config, v string) error {
 			if v == "" {
 				return errValue
 			}
@@ -119,11 +119,11 @@ var options = []option{
 			return nil
 		}},
 	{name: "secret-file", value: "FILE", group: groupServe,
-		help:  "read the secret from this file, so that ps hides it",
-		wants: wantsFile, set: setPath(func(c *config) *string { return &c.secretFile })},
-	{name: "memory", value: "SIZE", group: groupServe, standard: "an eighth of the memory, 8M to 256M",
-		help:  "limit of the resident memory, for example 16M or 1G",
-		wants: "a size, for example 16M or 1G, or auto", set: func(c *config, v string) (err error) {
+		help:     "read the secret from this file, so that ps hides it",
+		expected: expectedFile, set: setPath(func(c *config) *string { return &c.secretFile })},
+	{name: "memory", value: "SIZE", group: groupServe, defaultText: "an eighth of the memory, 8M to 256M",
+		help:     "limit of the resident memory, for example 16M or 1G",
+		expected: "a size, for example 16M or 1G, or auto", set: func(c *config, v string) (err error) {
 			c.memoryText = v
 			if v == "auto" {
 				c.memory = 0
@@ -132,143 +132,143 @@ var options = []option{
 			c.memory, err = parseSize(v)
 			return err
 		}},
-	{name: "interval", value: "TIME", group: groupServe, standard: "15m",
-		help:  "announce interval of clients, 1m to 2h",
-		wants: "a time from 1m to 2h, for example 15m or 900s", set: func(c *config, v string) (err error) {
-			c.interval, err = duration(v, minInterval, maxInterval)
+	{name: "interval", value: "TIME", group: groupServe, defaultText: "15m",
+		help:     "announce interval of clients, 1m to 2h",
+		expected: "a time from 1m to 2h, for example 15m or 900s", set: func(c *config, v string) (err error) {
+			c.interval, err = parseDuration(v, minInterval, maxInterval)
 			return err
 		}},
-	{name: "workers", value: "N", group: groupServe, standard: "processors",
-		help:  "sockets for each address, 1 to 64",
-		wants: "a number from 1 to 64", set: func(c *config, v string) error {
-			n, err := number(v, 1, maxWorkers)
+	{name: "workers", value: "N", group: groupServe, defaultText: "processors",
+		help:     "sockets for each address, 1 to 64",
+		expected: "a number from 1 to 64", set: func(c *config, v string) error {
+			n, err := parseNumber(v, 1, maxWorkers)
 			c.workers = int(n)
 			return err
 		}},
-	{name: "connect-limit", value: "N", group: groupServe, standard: "10000",
-		help:  "connects from one IP address and port in 2 minutes; 0: no limit",
-		wants: "a number from 0 to 1000000", set: func(c *config, v string) error {
-			n, err := number(v, 0, 1000000)
+	{name: "connect-limit", value: "N", group: groupServe, defaultText: "10000",
+		help:     "connects from one IP address and port in 2 minutes; 0: no limit",
+		expected: "a number from 0 to 1000000", set: func(c *config, v string) error {
+			n, err := parseNumber(v, 0, 1000000)
 			c.connectLimit = uint32(n)
 			return err
 		}},
-	{name: "scrape-limit", value: "N", group: groupServe, standard: "102",
-		help:  "torrents answered in one scrape, 1 to 102",
-		wants: "a number from 1 to 102", set: func(c *config, v string) error {
-			n, err := number(v, 1, maxScrapeHashes)
+	{name: "scrape-limit", value: "N", group: groupServe, defaultText: "102",
+		help:     "torrents answered in one scrape, 1 to 102",
+		expected: "a number from 1 to 102", set: func(c *config, v string) error {
+			n, err := parseNumber(v, 1, maxScrapeHashes)
 			c.scrapeLimit = int(n)
 			return err
 		}},
 	{name: "whitelist", short: "w", value: "FILE", group: groupAccess,
-		help:  "track only these torrents: a list of info hashes and magnet links, a .torrent file, or a directory of both",
-		wants: wantsList, set: setPath(func(c *config) *string { return &c.whitelist })},
+		help:     "track only these torrents: a list of info hashes and magnet links, a .torrent file, or a directory of both",
+		expected: expectedList, set: setPath(func(c *config) *string { return &c.whitelist })},
 	{name: "blacklist", value: "FILE", group: groupAccess,
-		help:  "track all torrents except those in this list or directory",
-		wants: wantsList, set: setPath(func(c *config) *string { return &c.blacklist })},
-	{name: "listen", value: "ADDRESSES", group: groupNetwork, standard: "0.0.0.0,[::]",
-		help:  "IP addresses to listen on, separated by commas; [::] is IPv6 only",
-		wants: "IP addresses separated by commas, for example 192.168.1.1,[fd00::1]", set: func(c *config, v string) (err error) {
+		help:     "track all torrents except those in this list or directory",
+		expected: expectedList, set: setPath(func(c *config) *string { return &c.blacklist })},
+	{name: "listen", value: "ADDRESSES", group: groupNetwork, defaultText: "0.0.0.0,[::]",
+		help:     "IP addresses to listen on, separated by commas; [::] is IPv6 only",
+		expected: "IP addresses separated by commas, for example 192.168.1.1,[fd00::1]", set: func(c *config, v string) (err error) {
 			c.listen, err = parseListen(v)
 			if err == errValue {
 				err = listenError(v)
 			}
 			return err
 		}},
-	{name: "interface", value: "NAMES", group: groupNetwork, list: true, standard: "all",
-		help:  "accept requests only on these interfaces; separate them with commas, or repeat the flag",
-		wants: "names of interfaces separated by commas, for example br-lan,wan", set: func(c *config, v string) (err error) {
+	{name: "interface", value: "NAMES", group: groupNetwork, list: true, defaultText: "all",
+		help:     "accept requests only on these interfaces; separate them with commas, or repeat the flag",
+		expected: "names of interfaces separated by commas, for example br-lan,wan", set: func(c *config, v string) (err error) {
 			c.interfaces, err = parseInterfaces(v)
 			return err
 		}},
-	{name: "scope", value: "MODE", group: groupNetwork, standard: "auto",
-		help:  "auto: clients get peers that they can reach, LAN peers first; off: clients get all peers",
-		wants: "auto or off", set: func(c *config, v string) error {
+	{name: "scope", value: "MODE", group: groupNetwork, defaultText: "auto",
+		help:     "auto: clients get peers that they can reach, LAN peers first; off: clients get all peers",
+		expected: "auto or off", set: func(c *config, v string) error {
 			if c.scopes = v == "auto"; !c.scopes && v != "off" {
 				return errValue
 			}
 			return nil
 		}},
 	{name: "external-ip", value: "ADDRESS", group: groupNetwork, list: true,
-		help:  "public IPv4 or IPv6 address, or both, for LAN peers; auto: of the default route; or a file with it",
-		wants: "a public IPv4 address, a public IPv6 address, both with a comma, auto, or the path of a file (with a /)", set: setExternalIP},
-	{name: "isolate", value: "NETWORKS", group: groupNetwork, list: true, standard: "VPNs",
-		help:  "private networks that do not reach each other, such as a guest network; none: without the VPNs",
-		wants: "private prefixes, for example 192.168.2.0/24,fd00:2::/64, or none", set: setIsolate},
+		help:     "public IPv4 or IPv6 address, or both, for LAN peers; auto: of the default route; or a file with it",
+		expected: "a public IPv4 address, a public IPv6 address, both with a comma, auto, or the path of a file (with a /)", set: setExternalIP},
+	{name: "isolate", value: "NETWORKS", group: groupNetwork, list: true, defaultText: "VPNs",
+		help:     "private networks that do not reach each other, such as a guest network; none: without the VPNs",
+		expected: "private prefixes, for example 192.168.2.0/24,fd00:2::/64, or none", set: setIsolate},
 	{name: "stats", value: "FILE", group: groupMonitor,
-		help:  "write statistics to this file, for -status and node_exporter (name it *.prom)",
-		wants: wantsFile, set: setPath(func(c *config) *string { return &c.stats })},
-	{name: "stats-interval", value: "TIME", group: groupMonitor, standard: "15s",
-		help:  "how often -stats is written, 1s to 1h",
-		wants: "a time from 1s to 1h, for example 15s", set: func(c *config, v string) (err error) {
-			c.statsInterval, err = duration(v, 1, 60*60)
+		help:     "write statistics to this file, for -status and node_exporter (name it *.prom)",
+		expected: expectedFile, set: setPath(func(c *config) *string { return &c.stats })},
+	{name: "stats-interval", value: "TIME", group: groupMonitor, defaultText: "15s",
+		help:     "how often -stats is written, 1s to 1h",
+		expected: "a time from 1s to 1h, for example 15s", set: func(c *config, v string) (err error) {
+			c.statsInterval, err = parseDuration(v, 1, 60*60)
 			return err
 		}},
-	{name: "top", value: "N", group: groupMonitor, standard: "0",
-		help:  "number of torrents with most peers in the statistics, 0 to 100",
-		wants: "a number from 0 to 100", set: func(c *config, v string) error {
-			n, err := number(v, 0, maxTop)
+	{name: "top", value: "N", group: groupMonitor, defaultText: "0",
+		help:     "number of torrents with most peers in the statistics, 0 to 100",
+		expected: "a number from 0 to 100", set: func(c *config, v string) error {
+			n, err := parseNumber(v, 0, maxTop)
 			c.top = int(n)
 			return err
 		}},
 	{name: "debug", short: "d", group: groupMonitor,
-		help:  "log every packet",
-		wants: wantsBool, set: setBool(func(c *config) *bool { return &c.debug })},
+		help:     "log every packet",
+		expected: expectedBool, set: setBool(func(c *config) *bool { return &c.debug })},
 	{name: "plan", group: groupCommands, command: true,
-		help:  "print the use of memory and how much fits",
-		wants: wantsBool, set: setBool(func(c *config) *bool { return &c.plan })},
+		help:     "print the use of memory and how much fits",
+		expected: expectedBool, set: setBool(func(c *config) *bool { return &c.plan })},
 	{name: "probe", value: "ADDRESS", group: groupCommands, command: true,
-		help:  "ask a UDP tracker: HOST, HOST:PORT, udp://HOST:PORT, or self for the tracker with these flags",
-		wants: "HOST, HOST:PORT, [HOST]:PORT, udp://HOST:PORT/announce, or self", set: func(c *config, v string) error {
+		help:     "ask a UDP tracker: HOST, HOST:PORT, udp://HOST:PORT, or self for the tracker with these flags",
+		expected: "HOST, HOST:PORT, [HOST]:PORT, udp://HOST:PORT/announce, or self", set: func(c *config, v string) error {
 			c.probe = v
 			_, _, err := splitTarget(v, 1)
 			return err
 		}},
 	{name: "probe-scrape", value: "HASH", group: groupCommands,
-		help:  "with -probe: also ask for the counts of this torrent",
-		wants: wantsHash, set: setHash(func(c *config) **bep15.InfoHash { return &c.probeScrape })},
+		help:     "with -probe: also ask for the counts of this torrent",
+		expected: expectedHash, set: setHash(func(c *config) **bep15.InfoHash { return &c.probeScrape })},
 	{name: "probe-announce", value: "HASH", group: groupCommands,
-		help:  "with -probe: also announce a test peer, then remove it",
-		wants: wantsHash, set: setHash(func(c *config) **bep15.InfoHash { return &c.probeAnnounce })},
+		help:     "with -probe: also announce a test peer, then remove it",
+		expected: expectedHash, set: setHash(func(c *config) **bep15.InfoHash { return &c.probeAnnounce })},
 	{name: "status", value: "FILE", group: groupCommands, command: true,
-		help:  "show a -stats file, live on a terminal; exit code 1 if it is out of date",
-		wants: wantsFile, set: setPath(func(c *config) *string { return &c.status })},
+		help:     "show a -stats file, live on a terminal; exit code 1 if it is out of date",
+		expected: expectedFile, set: setPath(func(c *config) *string { return &c.status })},
 	{name: "hash", value: "FILE", group: groupCommands, command: true, files: true,
-		help:  "print the info hashes of .torrent files or magnet links",
-		wants: ".torrent files or magnet links", set: func(c *config, v string) error {
+		help:     "print the info hashes of .torrent files or magnet links",
+		expected: ".torrent files or magnet links", set: func(c *config, v string) error {
 			c.hash = true
 			return nil
 		}},
 	{name: "announce-url", value: "URL", group: groupCommands,
-		help:  "with -hash: warn about torrents without this tracker",
-		wants: wantsURL, set: func(c *config, v string) error {
+		help:     "with -hash: warn about torrents without this tracker",
+		expected: expectedURL, set: func(c *config, v string) error {
 			c.announceURL = v
 			return parseTrackerURL(v)
 		}},
 	{name: "add-tracker", value: "URL", group: groupCommands, command: true, files: true,
-		help:  "write this tracker into copies of .torrent files",
-		wants: wantsURL, set: func(c *config, v string) error {
+		help:     "write this tracker into copies of .torrent files",
+		expected: expectedURL, set: func(c *config, v string) error {
 			c.addTracker = v
 			return parseTrackerURL(v)
 		}},
 	{name: "in-place", short: "i", group: groupCommands,
-		help:  "with -add-tracker: change the files themselves",
-		wants: wantsBool, set: setBool(func(c *config) *bool { return &c.inPlace })},
+		help:     "with -add-tracker: change the files themselves",
+		expected: expectedBool, set: setBool(func(c *config) *bool { return &c.inPlace })},
 	{name: "version", short: "v", group: groupCommands, command: true,
-		help:  "print the version",
-		wants: wantsBool, set: setBool(func(c *config) *bool { return &c.version })},
+		help:     "print the version",
+		expected: expectedBool, set: setBool(func(c *config) *bool { return &c.version })},
 	{name: "help", short: "h", group: groupCommands, command: true,
-		help:  "print this help",
-		wants: wantsBool, set: setBool(func(c *config) *bool { return &c.help })},
+		help:     "print this help",
+		expected: expectedBool, set: setBool(func(c *config) *bool { return &c.help })},
 }
 
 const (
 	maxWorkers = 64
 
-	wantsFile = "the path of a file"
-	wantsList = "the path of a file or a directory"
-	wantsURL  = "the address of a tracker, for example udp://tracker.example:1337/announce"
-	wantsBool = "true or false"
-	wantsHash = "an info hash: 40 hexadecimal digits, or 64"
+	expectedFile = "the path of a file"
+	expectedList = "the path of a file or a directory"
+	expectedURL  = "the address of a tracker, for example udp://tracker.example:1337/announce"
+	expectedBool = "true or false"
+	expectedHash = "an info hash: 40 hexadecimal digits, or 64"
 )
 
 func setHash(field func(*config) **bep15.InfoHash) func(*config, string) error {
@@ -342,9 +342,9 @@ func setExternalIP(c *config, v string) error {
 	return nil
 }
 
-// overlays are the prefixes of VPNs that are isolated unless the user says none:
+// vpnPrefixes are the prefixes of VPNs that are isolated unless the user says none:
 // Tailscale and carriers, Tailscale, Yggdrasil.
-const overlays = "100.64.0.0/10,fd7a:115c:a1e0::/48,200::/7"
+const vpnPrefixes = "100.64.0.0/10,fd7a:115c:a1e0::/48,200::/7"
 
 // setIsolate sets the isolated networks.
 func setIsolate(c *config, v string) error {
@@ -354,8 +354,8 @@ func setIsolate(c *config, v string) error {
 		if parts = parts[1:]; len(parts) == 0 {
 			return nil
 		}
-	} else if v != overlays {
-		parts = append(parts, strings.Split(overlays, ",")...)
+	} else if v != vpnPrefixes {
+		parts = append(parts, strings.Split(vpnPrefixes, ",")...)
 	}
 	for _, part := range parts {
 		part = strings.TrimSpace(part)
@@ -368,7 +368,7 @@ func setIsolate(c *config, v string) error {
 		if a.Is6() {
 			least = minIsolated6
 		}
-		bits, err := number(length, least, uint64(8*len(a.IP)))
+		bits, err := parseNumber(length, least, uint64(8*len(a.IP)))
 		if err != nil {
 			return errors.New(part + ": want a prefix of " + textutil.Decimal(least) + " bits or more")
 		}
@@ -404,7 +404,7 @@ func isIsolatable(ip string, bits int) bool {
 	return bits >= 16
 }
 
-func number(v string, least, most uint64) (uint64, error) {
+func parseNumber(v string, least, most uint64) (uint64, error) {
 	n, err := strconv.ParseUint(v, 10, 64)
 	if err != nil || n < least || n > most {
 		return 0, errValue
@@ -412,9 +412,9 @@ func number(v string, least, most uint64) (uint64, error) {
 	return n, nil
 }
 
-// duration parses a time such as 15m or 900s.
-func duration(v string, least, most seconds) (seconds, error) {
-	if _, err := number(v, 1, 1<<32); err == nil {
+// parseDuration parses a time such as 15m or 900s.
+func parseDuration(v string, least, most seconds) (seconds, error) {
+	if _, err := parseNumber(v, 1, 1<<32); err == nil {
 		return 0, errors.New("the unit is missing (did you mean " + v + "s?)")
 	}
 	d, err := time.ParseDuration(v)
@@ -512,9 +512,9 @@ func parseInterfaces(v string) ([]string, error) {
 	return names, nil
 }
 
-// byInterface returns each address on each interface. An address that already
+// crossInterfaces returns each address on each interface. An address that already
 // names its interface stays as it is.
-func byInterface(addrs []ipaddr.Addr, names []string) (all []ipaddr.Addr) {
+func crossInterfaces(addrs []ipaddr.Addr, names []string) (all []ipaddr.Addr) {
 	for _, a := range addrs {
 		if a.Zone != "" {
 			all = append(all, a)
@@ -527,10 +527,10 @@ func byInterface(addrs []ipaddr.Addr, names []string) (all []ipaddr.Addr) {
 	return all
 }
 
-// variable returns the name of a flag's environment variable.
+// variableName returns the name of a flag's environment variable.
 //
 //go:noinline
-func variable(name string) string {
+func variableName(name string) string {
 	return variablePrefix + textutil.Map(name, func(c byte) byte {
 		if c == '-' {
 			return '_'
@@ -556,8 +556,8 @@ func parseConfig(args, env []string) (*config, error) {
 		statsInterval: 15,
 		origins:       map[string]string{},
 	}
-	if err := setIsolate(c, overlays); err != nil {
-		return nil, err // a mistake in overlays; a test would notice
+	if err := setIsolate(c, vpnPrefixes); err != nil {
+		return nil, err // a mistake in vpnPrefixes; a test would find it
 	}
 	given, files, err := parseFlags(args)
 	c.files = files
@@ -578,7 +578,7 @@ func parseConfig(args, env []string) (*config, error) {
 		v, ok := given[o.name]
 		origin := "-" + o.name
 		if !ok {
-			origin = variable(o.name)
+			origin = variableName(o.name)
 			if v = vars[origin]; v == "" && o.name == "debug" && isBool(vars["DEBUG"]) {
 				origin = "DEBUG"
 				v = vars[origin]
@@ -631,7 +631,7 @@ func (c *config) checkTogether() error {
 		return usageError("-add-tracker: the files are missing; want .torrent files behind the address")
 	}
 	if len(c.interfaces) > 0 {
-		c.listen = byInterface(c.listen, c.interfaces)
+		c.listen = crossInterfaces(c.listen, c.interfaces)
 	}
 	for _, a := range c.listen {
 		if a.IsLinkLocal6() && a.Zone == "" {
@@ -657,7 +657,7 @@ func (c *config) readVariables(env []string) (map[string]string, error) {
 			o := nearestOption(rest)
 			right, problem := "", ": unknown variable"
 			if o != nil {
-				right = variable(o.name)
+				right = variableName(o.name)
 			}
 			switch {
 			case o != nil && o.group == groupCommands:
@@ -671,7 +671,7 @@ func (c *config) readVariables(env []string) (map[string]string, error) {
 		// that is called pico-tracker.
 		for i := range options {
 			o := &options[i]
-			right := variable(o.name)
+			right := variableName(o.name)
 			if o.group != groupCommands && suggest.Fold(right) == suggest.Fold(name) && !strings.Contains(v, "://") {
 				c.warnings = append(c.warnings, strconv.Quote(name)+" is ignored"+didYouMean(right))
 			}
@@ -713,9 +713,9 @@ func (o *option) valueError(origin, v string, err error) error {
 		origin += " " + strconv.Quote(v)
 	}
 	if err == errValue || o.value == "" {
-		return usageError(origin + ": want " + o.wants)
+		return usageError(origin + ": want " + o.expected)
 	}
-	return usageError(origin + ": " + err.Error() + "; want " + o.wants)
+	return usageError(origin + ": " + err.Error() + "; want " + o.expected)
 }
 
 // parseFlags collects -name value, -name=value and the same with two dashes, and
@@ -754,13 +754,13 @@ func parseFlags(args []string) (given map[string]string, files []string, first e
 		case o.value == "":
 			v = "true"
 		case len(args) == 0:
-			fail("-" + o.name + ": the value is missing; want " + o.wants)
+			fail("-" + o.name + ": the value is missing; want " + o.expected)
 			continue
 		default:
 			v = args[0]
 			// A secret may be anything.
 			if next, _, _, _ := splitFlag(v); next != nil && o.name != "secret" {
-				fail("-" + o.name + ": the value is missing before " + strconv.Quote("-"+next.name) + "; want " + o.wants)
+				fail("-" + o.name + ": the value is missing before " + strconv.Quote("-"+next.name) + "; want " + o.expected)
 				continue
 			}
 			args = args[1:]
@@ -848,7 +848,7 @@ func splitTarget(v string, port uint16) (string, uint16, error) {
 		host, rest = v[:i], v[i:]
 	}
 	if digits, ok := strings.CutPrefix(rest, ":"); ok {
-		n, err := number(digits, 1, 65535)
+		n, err := parseNumber(digits, 1, 65535)
 		if err != nil {
 			return "", 0, errors.New("the port must be a number from 1 to 65535")
 		}

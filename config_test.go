@@ -565,11 +565,11 @@ func TestHelp(t *testing.T) {
 			entry += " " + o.value
 		}
 		entry += " " + o.help
-		if o.standard != "" {
-			entry += " (default " + o.standard + ")"
+		if o.defaultText != "" {
+			entry += " (default " + o.defaultText + ")"
 		}
 		want = append(want, entry)
-		if o.set == nil || o.wants == "" || o.help == "" || strings.HasSuffix(o.help, ".") {
+		if o.set == nil || o.expected == "" || o.help == "" || strings.HasSuffix(o.help, ".") {
 			t.Errorf("-%s is not complete", o.name)
 		}
 		if i > 0 && o.group < options[i-1].group {

@@ -80,7 +80,7 @@ func benchmarkHandle[K peerKey](b *testing.B, family string, world, inside func(
 					_, v := handle(d, dst, requests[one], &keys[one], 0, s.now)
 					return v
 				}
-			}, announced)
+			}, announcedRefreshed)
 	}
 	// A seeder, in a swarm like those above, and in swarms of seeders.
 	for _, peers := range []int{3, 50, 50000} {
@@ -91,7 +91,7 @@ func benchmarkHandle[K peerKey](b *testing.B, family string, world, inside func(
 					_, v := handle(d, dst, requests[0], &keys[0], 0, s.now)
 					return v
 				}
-			}, announced)
+			}, announcedRefreshed)
 		run("action=announce-seeder-of-seeders/family="+family+"/peers="+strconv.Itoa(peers), peers,
 			func(s *service, d *handler, requests [][]byte, keys []K) func(int) verdict {
 				d.cookies.remember(binary.BigEndian.Uint64(requests[0]), address(&keys[0]))
@@ -103,7 +103,7 @@ func benchmarkHandle[K peerKey](b *testing.B, family string, world, inside func(
 					_, v := handle(d, dst, requests[0], &keys[0], 0, s.now)
 					return v
 				}
-			}, announced)
+			}, announcedRefreshed)
 	}
 	// One in sixteen is inside, the asker the eighth of all or the first of those.
 	peer = func(i int) host {
@@ -124,7 +124,7 @@ func benchmarkHandle[K peerKey](b *testing.B, family string, world, inside func(
 						_, v := handle(d, dst, requests[at], &keys[at], 0, s.now)
 						return v
 					}
-				}, announced)
+				}, announcedRefreshed)
 		}
 	}
 	peer = world
@@ -135,7 +135,7 @@ func benchmarkHandle[K peerKey](b *testing.B, family string, world, inside func(
 				_, v := handle(d, dst, requests[i%1000], &keys[i%1000], 0, s.now)
 				return v
 			}
-		}, announced)
+		}, announcedRefreshed)
 	run("action=connect/family="+family, 1000,
 		func(s *service, d *handler, _ [][]byte, keys []K) func(int) verdict {
 			req := connectRequest()

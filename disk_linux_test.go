@@ -29,7 +29,7 @@ func TestReloadGivesBack(t *testing.T) {
 	for round := 0; round < 3; round++ {
 		writeFile(t, l.path, text)
 		reload(k, s.now)
-		idle, middle := l.loader.halves[l.loader.next], n/2
+		idle, middle := l.loader.buffers[l.loader.next], n/2
 		if idle[middle] != (bep15.InfoHash{}) {
 			t.Errorf("round %d: the old list is still in memory", round)
 		}

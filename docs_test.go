@@ -23,11 +23,11 @@ func TestFlagsEverywhere(t *testing.T) {
 		if o.group == groupCommands {
 			continue
 		}
-		variables = append(variables, variable(o.name))
+		variables = append(variables, variableName(o.name))
 		switch o.name {
 		case "secret", "secret-file": // the service's are fixed
 		default:
-			settings = append(settings, variable(o.name))
+			settings = append(settings, variableName(o.name))
 		}
 	}
 	for _, c := range []struct {

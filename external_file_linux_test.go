@@ -28,7 +28,7 @@ func TestExternalFileFollowed(t *testing.T) {
 		p.log.await(t, nil, "external IPv4 address: "+ip+", public port 40000")
 		sample := fmt.Sprintf("pico_tracker_external_info{family=\"ipv4\",address=\"%s:40000\"} 1\n", ip)
 		report := awaitReport(t, stats, func(r string) bool { return strings.Contains(r, sample) })
-		if got := state(report); !strings.Contains(got, "; external "+ip+":40000") {
+		if got := summaryText(report); !strings.Contains(got, "; external "+ip+":40000") {
 			t.Errorf("-status: got %q, want the address in it", got)
 		}
 	}

@@ -85,7 +85,7 @@ func (w *world) send(i int, req []byte) {
 	switch w.last {
 	case announcedNew:
 		w.stored[family]++
-	case announcedStop:
+	case announcedStopped:
 		w.stored[family]--
 	}
 	if reply == nil {

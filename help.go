@@ -37,7 +37,7 @@ Documentation: man pico-tracker, https://github.com/fabricionaweb/pico-tracker
 
 // helpText returns what -help prints.
 func helpText() []byte {
-	w := words(helpHead)
+	w := textBuilder(helpHead)
 	for i := range options {
 		o := &options[i]
 		if i == 0 || o.group != options[i-1].group {
@@ -57,8 +57,8 @@ func helpText() []byte {
 			w.add(o.value)
 		}
 		text := o.help
-		if o.standard != "" {
-			text += " (default " + o.standard + ")"
+		if o.defaultText != "" {
+			text += " (default " + o.defaultText + ")"
 		}
 		column := len(w) - start
 		for _, word := range strings.Split(text, " ") {

@@ -20,8 +20,8 @@ import (
 // one interface, the uplinks that replies keep to, and the address that the
 // world knows us by. Nothing of it is asked by time where netlink is to be had.
 
-// links is what is followed.
-type links struct {
+// linkMonitor is what is followed.
+type linkMonitor struct {
 	kernel  *rtnetlink.Conn // nil: netlink is not to be had
 	socks   []*udp.Socket
 	devices []device
@@ -32,10 +32,10 @@ type links struct {
 	quit    chan struct{} // closed by stop
 	done    sync.WaitGroup
 
-	best     [2]uint32      // the interface of the best default route: IPv4, IPv6
-	external [2]ipaddr.Addr // its address that was found last; IP "" is none
-	known    bool           // the addresses have been looked at
-	told     changeThrottle
+	best        [2]uint32      // the interface of the best default route: IPv4, IPv6
+	external    [2]ipaddr.Addr // its address that was found last; IP "" is none
+	initialized bool           // the addresses have been looked at
+	throttle    changeThrottle
 }
 
 // device is an interface by name, with the number that it had.
@@ -45,15 +45,15 @@ type device struct {
 }
 
 const (
-	// lookEvery is how often interfaces are looked at without netlink.
-	lookEvery = 2 * time.Second
+	// pollInterval is how often interfaces are looked at without netlink.
+	pollInterval = 2 * time.Second
 	// After a look the next one waits, so that a network that changes all the
 	// time costs a twentieth of a processor at most: a router may have to list
 	// all routes of the internet.
-	minPause     = 200 * time.Millisecond
-	pauseTimes   = 20 // the time that the look took
-	linesAtOnce  = 6  // changes of an address that are logged, in
-	linesTimeout = 10 * time.Minute
+	minPause    = 200 * time.Millisecond
+	pauseFactor = 20 // the time that the look took
+	maxLines    = 6  // changes of an address that are logged, in
+	linePeriod  = 10 * time.Minute
 )
 
 // changeThrottle limits log lines about changes that others cause: routers on the
@@ -66,10 +66,10 @@ type changeThrottle struct {
 
 // next reports whether to log a change, and how many were skipped before it.
 func (c *changeThrottle) next(now time.Time) (skipped int, ok bool) {
-	if c.since.IsZero() || now.Sub(c.since) >= linesTimeout {
+	if c.since.IsZero() || now.Sub(c.since) >= linePeriod {
 		c.since, c.lines = now, 0
 	}
-	if c.lines++; c.lines > linesAtOnce {
+	if c.lines++; c.lines > maxLines {
 		c.skipped++
 		return 0, false
 	}
@@ -77,25 +77,25 @@ func (c *changeThrottle) next(now time.Time) (skipped int, ok bool) {
 	return skipped, true
 }
 
-// newLinks makes what follows the interfaces, and looks at them a first time.
+// newLinkMonitor makes what follows the interfaces, and looks at them a first time.
 // The tracker is told the gateway and, with auto, the addresses of the interface
 // with the default route.
-func newLinks(socks []*udp.Socket, t *tracker, auto bool, log *logger.Logger) *links {
-	l := &links{socks: socks, tracker: t, auto: auto, log: log, quit: make(chan struct{})}
+func newLinkMonitor(socks []*udp.Socket, t *tracker, auto bool, log *logger.Logger) *linkMonitor {
+	l := &linkMonitor{socks: socks, tracker: t, auto: auto, log: log, quit: make(chan struct{})}
 	for _, s := range socks {
 		if s.V6() {
 			s.SetUplinks(&l.uplinks[1])
 		} else {
 			s.SetUplinks(&l.uplinks[0])
 		}
-		l.watch(s.Interface(), s.Index())
+		l.addInterface(s.Interface(), s.Index())
 	}
 	var err error
 	if l.kernel, err = rtnetlink.Open(); err != nil {
-		l.without(err)
+		l.logUnavailable(err)
 	}
-	l.look(allChanges)
-	l.known = true
+	l.refresh(allChanges)
+	l.initialized = true
 	return l
 }
 
@@ -108,8 +108,8 @@ func interfaceNumber(name string) (uint32, error) {
 	return rtnetlink.InterfaceIndex(name)
 }
 
-// watch adds an interface, once.
-func (l *links) watch(name string, index uint32) {
+// addInterface adds an interface, once.
+func (l *linkMonitor) addInterface(name string, index uint32) {
 	for i := range l.devices {
 		if l.devices[i].name == name {
 			return
@@ -120,11 +120,11 @@ func (l *links) watch(name string, index uint32) {
 	}
 }
 
-// without says what can't be done for lack of netlink. That replies keep to
+// logUnavailable says what can't be done for lack of netlink. That replies keep to
 // their uplink is no one's express wish.
-func (l *links) without(err error) {
+func (l *linkMonitor) logUnavailable(err error) {
 	if len(l.devices) > 0 {
-		l.log.Warn("netlink: ", err.Error(), ": the interfaces are looked at every ", strconv.Itoa(int(lookEvery/time.Second)), " s")
+		l.log.Warn("netlink: ", err.Error(), ": the interfaces are looked at every ", strconv.Itoa(int(pollInterval/time.Second)), " s")
 	}
 	if l.auto {
 		l.log.Warn("netlink: ", err.Error(), ": -external-ip auto finds no address; give it instead")
@@ -132,14 +132,14 @@ func (l *links) without(err error) {
 }
 
 // start follows until stop.
-func (l *links) start() {
+func (l *linkMonitor) start() {
 	if l.kernel != nil || len(l.devices) > 0 {
 		l.done.Add(1)
 		go l.run()
 	}
 }
 
-func (l *links) stop() {
+func (l *linkMonitor) stop() {
 	close(l.quit)
 	if l.kernel != nil {
 		l.kernel.Wake()
@@ -150,10 +150,10 @@ func (l *links) stop() {
 	}
 }
 
-func (l *links) run() {
+func (l *linkMonitor) run() {
 	defer l.done.Done()
 	for {
-		changes, pause := allChanges, lookEvery
+		changes, pause := allChanges, pollInterval
 		if l.kernel != nil {
 			var err error
 			if changes, err = l.kernel.Wait(); err == nil {
@@ -166,15 +166,15 @@ func (l *links) run() {
 			return
 		}
 		began := time.Now()
-		l.look(changes)
-		if l.kernel != nil && l.stopped(max(minPause, pauseTimes*time.Since(began))) {
+		l.refresh(changes)
+		if l.kernel != nil && l.stopped(max(minPause, pauseFactor*time.Since(began))) {
 			return
 		}
 	}
 }
 
 // stopped waits, and reports whether stop was called.
-func (l *links) stopped(wait time.Duration) bool {
+func (l *linkMonitor) stopped(wait time.Duration) bool {
 	pause := timer.New(wait)
 	defer pause.Stop()
 	select {
@@ -187,26 +187,26 @@ func (l *links) stopped(wait time.Duration) bool {
 
 const allChanges = rtnetlink.LinksChanged | rtnetlink.AddressesChanged | rtnetlink.RoutesChanged
 
-// look looks at what may have changed.
-func (l *links) look(changes rtnetlink.Changes) {
+// refresh looks at what may have changed.
+func (l *linkMonitor) refresh(changes rtnetlink.Changes) {
 	for i := range l.devices {
-		l.lookAt(&l.devices[i])
+		l.refreshInterface(&l.devices[i])
 	}
 	if l.kernel == nil {
 		return
 	}
 	for family := range l.uplinks {
 		if changes&rtnetlink.RoutesChanged != 0 {
-			l.lookUp(family)
+			l.refreshUplinks(family)
 		}
 		if l.auto {
-			l.lookForAddress(family)
+			l.refreshAddress(family)
 		}
 	}
 }
 
-// lookAt has the sockets of an interface follow it.
-func (l *links) lookAt(d *device) {
+// refreshInterface has the sockets of an interface follow it.
+func (l *linkMonitor) refreshInterface(d *device) {
 	index, err := rtnetlink.InterfaceIndex(d.name)
 	if err != nil {
 		return
@@ -227,8 +227,8 @@ func (l *links) lookAt(d *device) {
 	}
 }
 
-// lookUp finds the uplinks of an address family, 1 for IPv6.
-func (l *links) lookUp(family int) {
+// refreshUplinks finds the uplinks of an address family, 1 for IPv6.
+func (l *linkMonitor) refreshUplinks(family int) {
 	var indexes []uint32
 	var best, least uint32
 	var gateway [4]byte // of IPv4
@@ -253,9 +253,9 @@ func (l *links) lookUp(family int) {
 	}
 }
 
-// lookForAddress finds the public address of the best uplink of an address
+// refreshAddress finds the public address of the best uplink of an address
 // family.
-func (l *links) lookForAddress(family int) {
+func (l *linkMonitor) refreshAddress(family int) {
 	v6 := family == 1
 	// The first that is global or else, to be named in the log, the first.
 	var found ipaddr.Addr
@@ -268,7 +268,7 @@ func (l *links) lookForAddress(family int) {
 			return
 		}
 	}
-	if l.known && found == l.external[family] {
+	if l.initialized && found == l.external[family] {
 		return
 	}
 	l.external[family] = found
@@ -282,8 +282,8 @@ func (l *links) lookForAddress(family int) {
 }
 
 // logAddress logs that the public address has changed.
-func (l *links) logAddress(v6 bool, found ipaddr.Addr) {
-	skipped, ok := l.told.next(time.Now())
+func (l *linkMonitor) logAddress(v6 bool, found ipaddr.Addr) {
+	skipped, ok := l.throttle.next(time.Now())
 	if !ok {
 		return
 	}

@@ -70,19 +70,19 @@ func TestWithoutNetlink(t *testing.T) {
 	s := onLoopback(t)
 	tr := newService(t).tracker
 	var log strings.Builder
-	done := make(chan *links)
+	done := make(chan *linkMonitor)
 	go func() {
 		runtime.LockOSThread() // and never unlocked: the thread ends with the function
 		if err := refuseNetlink(); err != nil {
 			t.Logf("no seccomp here (%v, as under emulation): only what comes after is tested", err)
-			l := &links{quit: make(chan struct{}), socks: []*udp.Socket{s}, tracker: tr, auto: true, log: &logger.Logger{Out: &log}}
-			l.watch("lo", s.Index())
-			l.without(unix.EAFNOSUPPORT)
+			l := &linkMonitor{quit: make(chan struct{}), socks: []*udp.Socket{s}, tracker: tr, auto: true, log: &logger.Logger{Out: &log}}
+			l.addInterface("lo", s.Index())
+			l.logUnavailable(unix.EAFNOSUPPORT)
 			done <- l
 			return
 		}
-		newLinks(nil, nil, false, &logger.Logger{Out: &log}) // of no interest to anyone
-		done <- newLinks([]*udp.Socket{s}, tr, true, &logger.Logger{Out: &log})
+		newLinkMonitor(nil, nil, false, &logger.Logger{Out: &log}) // of no interest to anyone
+		done <- newLinkMonitor([]*udp.Socket{s}, tr, true, &logger.Logger{Out: &log})
 	}()
 	l := <-done
 	if l.kernel != nil {
@@ -95,8 +95,8 @@ func TestWithoutNetlink(t *testing.T) {
 		t.Errorf("logged %q, want %q", log.String(), want)
 	}
 	l.devices[0].index = 99
-	l.look(allChanges)
-	l.look(allChanges)
+	l.refresh(allChanges)
+	l.refresh(allChanges)
 	if !strings.HasSuffix(log.String(), "[INFO] interface lo is there\n") || strings.Count(log.String(), "\n") != 3 {
 		t.Errorf("logged %q", log.String())
 	}
@@ -107,7 +107,7 @@ func TestWithoutNetlink(t *testing.T) {
 // TestLinksStop: what waits for the kernel's word ends when it is told to.
 func TestLinksStop(t *testing.T) {
 	for range 3 {
-		l := newLinks(nil, newService(t).tracker, true, &logger.Logger{Out: &strings.Builder{}})
+		l := newLinkMonitor(nil, newService(t).tracker, true, &logger.Logger{Out: &strings.Builder{}})
 		if l.kernel == nil {
 			t.Fatal("no netlink")
 		}
@@ -157,13 +157,13 @@ func TestChangeThrottle(t *testing.T) {
 			skipped += n
 		}
 	}
-	if logged != linesAtOnce || skipped != 0 {
-		t.Errorf("at once: %d of 1000 logged, %d skipped before, want %d, 0", logged, skipped, linesAtOnce)
+	if logged != maxLines || skipped != 0 {
+		t.Errorf("at once: %d of 1000 logged, %d skipped before, want %d, 0", logged, skipped, maxLines)
 	}
-	if n, ok := c.next(now.Add(linesTimeout)); !ok || n != 1000-linesAtOnce {
-		t.Errorf("later: logged %v, %d skipped before, want true, %d", ok, n, 1000-linesAtOnce)
+	if n, ok := c.next(now.Add(linePeriod)); !ok || n != 1000-maxLines {
+		t.Errorf("later: logged %v, %d skipped before, want true, %d", ok, n, 1000-maxLines)
 	}
-	if n, ok := c.next(now.Add(linesTimeout)); !ok || n != 0 {
+	if n, ok := c.next(now.Add(linePeriod)); !ok || n != 0 {
 		t.Errorf("again: logged %v, %d skipped before, want true, 0", ok, n)
 	}
 }

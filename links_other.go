@@ -9,12 +9,12 @@ import (
 
 // Elsewhere no interface is followed.
 
-type links struct{}
+type linkMonitor struct{}
 
-func newLinks([]*udp.Socket, *tracker, bool, *logger.Logger) *links { return nil }
+func newLinkMonitor([]*udp.Socket, *tracker, bool, *logger.Logger) *linkMonitor { return nil }
 
-func (*links) start() {}
-func (*links) stop()  {}
+func (*linkMonitor) start() {}
+func (*linkMonitor) stop()  {}
 
 // interfaceNumber returns 0: sockets are bound by the name of the interface.
 func interfaceNumber(string) (uint32, error) { return 0, nil }

@@ -113,7 +113,7 @@ func execute(signals <-chan os.Signal, ended chan<- int, log *logger.Logger, arg
 		case c.plan:
 			var l memoryPlan
 			if l, err = c.memoryPlan(); err == nil {
-				err = plan(c, &l, stdout)
+				err = printPlan(c, &l, stdout)
 			}
 		case c.hash:
 			err = printHashes(c, stdout, log)
@@ -126,7 +126,7 @@ func execute(signals <-chan os.Signal, ended chan<- int, log *logger.Logger, arg
 			}()
 			err = runProbe(c, stdout)
 		case c.status != "":
-			err = status(signals, c.status, stdout, stdout == os.Stdout && sys.IsTerminal())
+			err = showStatus(signals, c.status, stdout, stdout == os.Stdout && sys.IsTerminal())
 		default:
 			err = start(signals, c, sdnotify.New(env), log)
 		}
@@ -213,16 +213,16 @@ func start(signals <-chan os.Signal, c *config, manager *sdnotify.Notifier, log 
 	}
 	workers := make([]*worker, len(socks))
 	for i, s := range socks {
-		d, err := newHandler(t, c, &l, key, now)
+		h, err := newHandler(t, c, &l, key, now)
 		if err != nil {
 			return err
 		}
-		workers[i] = &worker{sock: s, handler: d, clock: clk, log: log}
+		workers[i] = &worker{sock: s, handler: h, clock: clk, log: log}
 	}
 	t.scopes = c.scopes
 	t.store.isolated = c.isolated
 	t.setExternal(c.external4, c.external6)
-	ln := newLinks(socks, t, c.externalAuto, log)
+	ln := newLinkMonitor(socks, t, c.externalAuto, log)
 	var external *externalFile
 	if c.externalFile != "" && c.scopes {
 		external = newExternalFile(c.externalFile, t, log)
@@ -236,8 +236,8 @@ func start(signals <-chan os.Signal, c *config, manager *sdnotify.Notifier, log 
 		ageText(c.interval))
 
 	m := &maintenance{tracker: t, list: list, external: external, port: c.port, workers: workers, clock: clk, log: log, manager: manager,
-		wakeup: peerAlarm{alarm: wakeup}, limit: l.total, statsInterval: c.statsInterval, sheet: sheet{text: make([]byte, reportBytes+c.top*topBytes)}}
-	m.kernel = procfs.Open(m.sheet.text)
+		wakeup: peerAlarm{alarm: wakeup}, limit: l.total, statsInterval: c.statsInterval, metrics: metricsWriter{text: make([]byte, reportBytes+c.top*topBytes)}}
+	m.kernel = procfs.Open(m.metrics.text)
 	for _, w := range workers {
 		w.newPeers = &m.wakeup
 	}
@@ -285,7 +285,7 @@ func await(signals <-chan os.Signal, f func()) os.Signal {
 
 // serveAll runs the workers and the maintenance loop until told to stop, or a socket
 // fails.
-func serveAll(signals <-chan os.Signal, m *maintenance, ln *links, log *logger.Logger) error {
+func serveAll(signals <-chan os.Signal, m *maintenance, ln *linkMonitor, log *logger.Logger) error {
 	failed := make(chan error, len(m.workers))
 	var wg sync.WaitGroup
 	for _, w := range m.workers {
@@ -408,7 +408,7 @@ func newHandler(t *tracker, c *config, l *memoryPlan, key []byte, now timestamp)
 	if err := sys.Random(seed); err != nil {
 		return nil, err
 	}
-	d := &handler{
+	h := &handler{
 		tracker:  t,
 		cookies:  newCookies(key, l.idBits, now),
 		connects: newLimiter(l.limits, c.connectLimit, limitWindow, siphash.NewKey(seed)),
@@ -417,8 +417,8 @@ func newHandler(t *tracker, c *config, l *memoryPlan, key []byte, now timestamp)
 		repeats:  newLimiter(l.limits, repeatedErrors, limitWindow, siphash.NewKey(seed[48:])),
 		rng:      splitMix64{binary.LittleEndian.Uint64(seed[64:])},
 	}
-	d.cookies.monotonicDates = c.secret == nil && c.secretFile == ""
-	return d, nil
+	h.cookies.monotonicDates = c.secret == nil && c.secretFile == ""
+	return h, nil
 }
 
 // listen opens the sockets. A family that the kernel lacks is done without, as

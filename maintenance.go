@@ -31,44 +31,44 @@ type maintenance struct {
 	log      *logger.Logger
 	manager  *sdnotify.Notifier
 
-	wakeup  peerAlarm
-	ticked  seconds // when tick was called last
-	sweptAt seconds // when the sweep was last in time
-	hurry   bool    // wakeup rang since then
+	wakeup    peerAlarm
+	lastTick  seconds // when tick was called last
+	lastSweep seconds // when the sweep was last in time
+	woken     bool    // wakeup rang since then
 
-	cursor          uint32 // the page to sweep next
-	sweeps          uint64 // over all pages
-	swept           time.Duration
-	reloading       bool    // the service manager waits for the end of a reload
-	externalChecked seconds // when the file of -external-ip was last read by time
-	small           bool    // the system has no huge pages for us
-	full            bool
-	refusals        uint64  // newcomers turned away for lack of room
-	refused         seconds // when the last of them was
-	proxied         bool    // all peers have one address, and the log says so
-	scanned         seconds // when that was last looked at
+	cursor            uint32 // the page to sweep next
+	sweeps            uint64 // over all pages
+	sweepTime         time.Duration
+	reloading         bool    // the service manager waits for the end of a reload
+	lastExternalCheck seconds // when the file of -external-ip was last read by time
+	noHugePages       bool    // the system has no huge pages for us
+	full              bool
+	refusals          uint64  // newcomers turned away for lack of room
+	lastRefusal       seconds // when the last of them was
+	proxyLogged       bool    // all peers have one address, and the log says so
+	lastScan          seconds // when that was last looked at
 
 	limit            int             // -memory
 	kernel           *procfs.Stats   // nil: not asked
 	stats            *sys.AtomicFile // nil: none
 	statsInterval    seconds         // between two reports
-	shown            seconds         // when the last of them was
-	failed           bool            // it could not be written
+	lastReport       seconds         // when the last of them was
+	writeFailed      bool            // it could not be written
 	report           report
-	news             [numNews]logger.Throttle
+	throttles        [numNews]logger.Throttle
 	reflectionLogged bool // textReflection was logged
-	sheet            sheet
+	metrics          metricsWriter
 
 	closing sync.Mutex // held while the sockets and the file of the report are used
 	closed  bool
 }
 
 const (
-	idleBefore seconds = 2 * 60 // that a page waits before the system has it back
-	scanEvery  seconds = 60     // how often it is looked for a proxy
-	fullAfter  seconds = 60     // without a refusal the tracker is no longer full
-	trimPages          = 512    // system pages looked at in a second
-	hugeChunks         = 8      // chunks looked at for huge pages in a tick
+	idleBefore   seconds = 2 * 60 // that a page waits before the system has it back
+	scanInterval seconds = 60     // how often it is looked for a proxy
+	fullAfter    seconds = 60     // without a refusal the tracker is no longer full
+	trimPages            = 512    // system pages looked at in a second
+	hugeChunks           = 8      // chunks looked at for huge pages in a tick
 
 	sweepBatch           = 16 // so many pages are worth waking up for
 	maxSweepWait seconds = 15 // the sweep of a small store waits no longer
@@ -80,8 +80,8 @@ const (
 // tick does what is due since the last tick.
 func (m *maintenance) tick(now timestamp) {
 	s := m.tracker.store
-	elapsed := max(1, now.mono-m.ticked)
-	m.ticked, m.hurry = now.mono, false
+	elapsed := max(1, now.mono-m.lastTick)
+	m.lastTick, m.woken = now.mono, false
 	started := time.Now()
 	end := s.pool.highWater()
 	ttl := m.tracker.ttl(s.pool.fillLevel())
@@ -118,27 +118,27 @@ func (m *maintenance) tick(now timestamp) {
 	}
 	if late {
 		s.compactionPaused.Store(false)
-		m.log.Warn("the tracker did not run for ", ageText(now.mono-m.sweptAt), ": ",
+		m.log.Warn("the tracker did not run for ", ageText(now.mono-m.lastSweep), ": ",
 			textutil.Count(uint64(removed), "peer"), " removed that are too old or of unknown age")
 	}
-	m.sweptAt = now.mono
-	m.swept += time.Since(started)
+	m.lastSweep = now.mono
+	m.sweepTime += time.Since(started)
 	if resident > 0 {
 		s.trim(now.mono, idleBefore, trimPages*int(min(elapsed, maxSweepWait)))
 	}
-	if used > 0 && !m.small && !s.pool.collapseHuge(hugeChunks) {
-		m.small = true // no huge pages here
+	if used > 0 && !m.noHugePages && !s.pool.collapseHuge(hugeChunks) {
+		m.noHugePages = true // no huge pages here
 	}
 	m.watchFull(now)
 	m.watchAddresses(now)
 	if m.list != nil && m.list.tick(now.mono, now.wall) {
 		m.purge(now)
 	}
-	if m.external != nil && now.mono-m.externalChecked >= listEvery {
-		m.externalChecked = now.mono
+	if m.external != nil && now.mono-m.lastExternalCheck >= listCheckInterval {
+		m.lastExternalCheck = now.mono
 		m.external.load()
 	}
-	if now.mono-m.shown >= m.reportEvery() {
+	if now.mono-m.lastReport >= m.reportEvery() {
 		m.writeReport(now)
 	}
 }
@@ -149,7 +149,7 @@ func (m *maintenance) tick(now timestamp) {
 // later than a pass.
 func (m *maintenance) oldestPeer(now timestamp) (age seconds, late bool) {
 	age, unit := m.tracker.maxAge(), m.tracker.store.unit
-	if since, pass := now.mono-m.sweptAt, m.tracker.sweepPeriod(); since > pass {
+	if since, pass := now.mono-m.lastSweep, m.tracker.sweepPeriod(); since > pass {
 		age += min(since-pass, 1<<30)
 	}
 	return age, (age+unit-1)/unit >= stampSpan
@@ -185,27 +185,27 @@ func (m *maintenance) wait(now seconds) seconds {
 	switch {
 	case used > 0:
 		pass := m.tracker.sweepPeriod()
-		until(m.ticked + min(maxSweepWait, pass, pass*sweepBatch/seconds(pool.highWater())))
+		until(m.lastTick + min(maxSweepWait, pass, pass*sweepBatch/seconds(pool.highWater())))
 	case resident > 0:
-		until(m.ticked + maxSweepWait) // until the system has it back
+		until(m.lastTick + maxSweepWait) // until the system has it back
 	}
-	if m.hurry {
-		until(m.ticked + 1)
+	if m.woken {
+		until(m.lastTick + 1)
 	}
 	if m.full {
-		until(m.refused + fullAfter)
+		until(m.lastRefusal + fullAfter)
 	}
 	if m.list != nil {
 		until(m.list.due(now))
 	}
 	if m.external != nil {
-		until(m.externalChecked + listEvery)
+		until(m.lastExternalCheck + listCheckInterval)
 	}
 	if m.stats != nil || used > 0 {
-		until(m.shown + m.reportEvery())
+		until(m.lastReport + m.reportEvery())
 	}
 	if every := m.manager.WatchdogInterval(); every > 0 {
-		until(m.ticked + seconds(every/4/time.Second))
+		until(m.lastTick + seconds(every/4/time.Second))
 	}
 	return wait
 }
@@ -220,15 +220,15 @@ func (m *maintenance) watchFull(now timestamp) {
 	}
 	s := m.tracker.store
 	if refusals != m.refusals {
-		m.refusals, m.refused = refusals, now.mono
+		m.refusals, m.lastRefusal = refusals, now.mono
 	}
 	switch {
-	case !m.full && refusals > 0 && m.refused == now.mono:
+	case !m.full && refusals > 0 && m.lastRefusal == now.mono:
 		m.full = true
 		torrents, peers := s.totals()
 		m.log.Warn("full: ", textutil.Count(uint64(torrents), "torrent"), ", ", textutil.Count(uint64(peers[0]+peers[1]+peers[2]+peers[3]), "peer"),
 			"; new peers get an answer but are not stored until there is room (-memory)")
-	case m.full && now.mono-m.refused >= fullAfter:
+	case m.full && now.mono-m.lastRefusal >= fullAfter:
 		m.full = false
 		m.log.Info("no longer full: new peers are stored again")
 	}
@@ -236,15 +236,15 @@ func (m *maintenance) watchFull(now timestamp) {
 
 // watchAddresses logs once that all peers have one address.
 func (m *maintenance) watchAddresses(now timestamp) {
-	if m.proxied || now.mono-m.scanned < scanEvery {
+	if m.proxyLogged || now.mono-m.lastScan < scanInterval {
 		return
 	}
-	m.scanned = now.mono
+	m.lastScan = now.mono
 	c, ok := m.tracker.store.oneAddress(now.mono)
 	if !ok {
 		return
 	}
-	m.proxied = true
+	m.proxyLogged = true
 	text, or := "", ""
 	if c.found[0] {
 		text, or = addressText(&c.v4, m.tracker.store.isolated), " or "
@@ -274,9 +274,9 @@ func (m *maintenance) reload() {
 	}
 }
 
-// reloaded tells the service manager when the reload that it asked for has ended.
-func (m *maintenance) reloaded() {
-	if m.reloading && (m.list == nil || !m.list.busy()) {
+// finishReload tells the service manager when the reload that it asked for has ended.
+func (m *maintenance) finishReload() {
+	if m.reloading && (m.list == nil || !m.list.reloadPending()) {
 		m.reloading = false
 		m.manager.Ready()
 	}
@@ -303,7 +303,7 @@ func (m *maintenance) purge(now timestamp) {
 // a summary logged. Who sets one of them rings m.wakeup.
 func (m *maintenance) run(quit, hup, ask *atomic.Bool) {
 	now := m.clock.now()
-	m.ticked, m.sweptAt = now.mono, now.mono
+	m.lastTick, m.lastSweep = now.mono, now.mono
 	m.writeReport(now)
 	next := timer.New(time.Second)
 	defer next.Stop()
@@ -316,13 +316,13 @@ func (m *maintenance) run(quit, hup, ask *atomic.Bool) {
 		}
 		if due {
 			m.tick(now)
-			m.reloaded()
+			m.finishReload()
 			m.petWatchdog()
 		}
 		if ask.Swap(false) {
 			m.writeReport(now)
-			m.sheet.fill(&m.report)
-			m.sheet.summary(m.log.Info)
+			m.metrics.render(&m.report)
+			m.metrics.summary(m.log.Info)
 		}
 	}
 }
@@ -344,7 +344,7 @@ func (m *maintenance) sleep(next *timer.Timer) (due bool) {
 	case <-next.C:
 		due = true
 	case <-m.wakeup.alarm:
-		m.hurry = true
+		m.woken = true
 	}
 	m.noteAwake(used == 0, m.clock.now().mono)
 	return due
@@ -354,7 +354,7 @@ func (m *maintenance) sleep(next *timer.Timer) (due bool) {
 // it began: then there is no old peer.
 func (m *maintenance) noteAwake(wasEmpty bool, now seconds) {
 	if wasEmpty {
-		m.sweptAt = now
+		m.lastSweep = now
 	}
 }
 
@@ -365,8 +365,8 @@ func (m *maintenance) petWatchdog() {
 	alive := true
 	for _, w := range m.workers {
 		c := w.published.load()
-		if taken := c.sum().datagrams; taken != w.taken {
-			w.taken = taken
+		if taken := c.sum().datagrams; taken != w.takenAtPing {
+			w.takenAtPing = taken
 		} else if w.sock.Waiting() {
 			alive = false
 		}
@@ -384,28 +384,28 @@ func (m *maintenance) writeReport(now timestamp) {
 	if m.closed {
 		return
 	}
-	m.shown = now.mono
-	m.count(now)
+	m.lastReport = now.mono
+	m.updateReport(now)
 	m.logThrottled(now)
 	if m.stats == nil {
 		return
 	}
-	m.sheet.fill(&m.report)
-	switch err := m.stats.Write(m.sheet.text); {
+	m.metrics.render(&m.report)
+	switch err := m.stats.Write(m.metrics.text); {
 	case err != nil:
-		m.report.unstored++
-		if !m.failed {
+		m.report.writeFailures++
+		if !m.writeFailed {
 			m.log.Warn("-stats ", m.stats.Name(), ": ", err.Error(), "; trying again every ", ageText(m.statsInterval))
 		}
-		m.failed = true
-	case m.failed:
-		m.failed = false
+		m.writeFailed = true
+	case m.writeFailed:
+		m.writeFailed = false
 		m.log.Info("-stats ", m.stats.Name(), ": written again")
 	}
 }
 
-// count brings the report up to date.
-func (m *maintenance) count(now timestamp) {
+// updateReport brings the report up to date.
+func (m *maintenance) updateReport(now timestamp) {
 	r, s := &m.report, m.tracker.store
 	r.uptime, r.every = now.mono, m.statsInterval
 	for i := range r.families {
@@ -420,15 +420,15 @@ func (m *maintenance) count(now timestamp) {
 			f.counters.add(&c)
 			f.sockets++
 			if n, ok := w.sock.Drops(); ok {
-				f.kernel = true
-				dropped += n - w.drops
-				w.drops = n
+				f.dropsKnown = true
+				dropped += n - w.dropsCounted
+				w.dropsCounted = n
 			}
 		}
 		// Those for which there was no room are among the dropped.
 		overflowed := uint64(0)
 		if m.kernel != nil {
-			overflowed, f.sorted = m.kernel.Overflowed(i == 1, m.sheet.text[:cap(m.sheet.text)])
+			overflowed, f.reasonsKnown = m.kernel.Overflowed(i == 1, m.metrics.text[:cap(m.metrics.text)])
 			overflowed = min(dropped, overflowed)
 		}
 		f.overflowed += overflowed
@@ -446,9 +446,9 @@ func (m *maintenance) count(now timestamp) {
 	r.poolSize, r.poolUsed = s.pool.capacity()*pageSize, used*pageSize
 	r.poolPeak, r.poolResident = peak*pageSize, resident*pageSize
 	r.limit, r.full = m.limit, m.full
-	r.sweeps, r.sweepNanos = m.sweeps, uint64(m.swept)
+	r.sweeps, r.sweepNanos = m.sweeps, uint64(m.sweepTime)
 	if m.kernel != nil {
-		r.resident = m.kernel.Resident(m.sheet.text[:cap(m.sheet.text)])
+		r.resident = m.kernel.Resident(m.metrics.text[:cap(m.metrics.text)])
 	}
 	if s.top != nil {
 		r.top = s.top.result
@@ -490,7 +490,7 @@ func (m *maintenance) logThrottled(now timestamp) {
 	all.add(&b.counters)
 	v := &all.verdicts
 	filtered := a.filtered + b.filtered
-	if !a.sorted {
+	if !a.reasonsKnown {
 		filtered = 0 // who knows why
 	}
 	if all.reflected > 0 && !m.reflectionLogged {
@@ -499,11 +499,11 @@ func (m *maintenance) logThrottled(now timestamp) {
 	}
 	for i, count := range [numNews]uint64{v[errorConnects].datagrams, v[dropConnects].datagrams, v[dropErrors].datagrams,
 		v[announcedQuota].datagrams, filtered, a.overflowed + b.overflowed, all.sendFailed} {
-		more, in := m.news[i].Next(count, uint32(now.mono))
+		more, in := m.throttles[i].Next(count, uint32(now.mono))
 		if more == 0 {
 			continue
 		}
-		var w words
+		var w textBuilder
 		w.count("", more, " ")
 		w.add(newsNames[i])
 		w.add(", in ")

@@ -38,7 +38,7 @@ func testGap(t *testing.T, interval, gap seconds) {
 	most := m.tracker.ttl(0)
 	const peers = 60
 	now := timestamp{mono: 1000}
-	m.ticked, m.sweptAt = now.mono, now.mono
+	m.lastTick, m.lastSweep = now.mono, now.mono
 	announced := make([]seconds, peers)
 	step := max(1, most/(peers-1))
 	for i := range announced {

@@ -58,9 +58,9 @@ func TestOneAddressIsLoggedOnce(t *testing.T) {
 					}
 				}
 			}
-			for now := seconds(0); now < 5*scanEvery; now++ {
+			for now := seconds(0); now < 5*scanInterval; now++ {
 				m.watchAddresses(timestamp{mono: now})
-				if now < scanEvery && out.Len() > 0 {
+				if now < scanInterval && out.Len() > 0 {
 					t.Fatalf("at %d s the log says %q", now, out.String())
 				}
 			}
@@ -122,19 +122,19 @@ func TestMaintenanceWait(t *testing.T) {
 		{name: "a torrent", torrents: 1, want: maxSweepWait},
 		{name: "ten thousand torrents", torrents: 10000, want: 5}, // 16 of 159 pages
 		{name: "more pages than seconds", torrents: 60000, want: 1},
-		{name: "new peers", change: func(m *maintenance) { m.hurry = true }, want: 1},
-		{name: "new peers, after a tick of long ago", change: func(m *maintenance) { m.hurry, m.ticked = true, now-100 }, want: 1},
-		{name: "full", change: func(m *maintenance) { m.full, m.refused = true, now-10 }, want: fullAfter - 10},
-		{name: "report", change: func(m *maintenance) { m.stats, m.shown = &sys.AtomicFile{}, now-5 }, want: 10},
-		{name: "overdue report", change: func(m *maintenance) { m.stats, m.shown = &sys.AtomicFile{}, now-50 }, want: 1},
-		{name: "the log, while peers are stored", torrents: 1, change: func(m *maintenance) { m.shown = now - 50 }, want: logWait - 50},
-		{name: "list", change: func(m *maintenance) { m.list = &accessList{asked: now - 100} }, want: listEvery - 100},
+		{name: "new peers", change: func(m *maintenance) { m.woken = true }, want: 1},
+		{name: "new peers, after a tick of long ago", change: func(m *maintenance) { m.woken, m.lastTick = true, now-100 }, want: 1},
+		{name: "full", change: func(m *maintenance) { m.full, m.lastRefusal = true, now-10 }, want: fullAfter - 10},
+		{name: "report", change: func(m *maintenance) { m.stats, m.lastReport = &sys.AtomicFile{}, now-5 }, want: 10},
+		{name: "overdue report", change: func(m *maintenance) { m.stats, m.lastReport = &sys.AtomicFile{}, now-50 }, want: 1},
+		{name: "the log, while peers are stored", torrents: 1, change: func(m *maintenance) { m.lastReport = now - 50 }, want: logWait - 50},
+		{name: "list", change: func(m *maintenance) { m.list = &accessList{requestedAt: now - 100} }, want: listCheckInterval - 100},
 		{name: "list, with a notice", change: func(m *maintenance) {
-			m.list = &accessList{asked: now - 100}
+			m.list = &accessList{requestedAt: now - 100}
 			m.list.notify(noticeChanged)
 		}, want: 1},
 		{name: "list, loading", change: func(m *maintenance) { m.list = &accessList{loading: true} }, want: 1},
-		{name: "list, loading for long", change: func(m *maintenance) { m.list = &accessList{loading: true, slow: true} }, want: listSlow},
+		{name: "list, loading for long", change: func(m *maintenance) { m.list = &accessList{loading: true, slowLogged: true} }, want: listSlow},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			s := newServiceOf(t, 2000, "secret")
@@ -142,7 +142,7 @@ func TestMaintenanceWait(t *testing.T) {
 			for i := range c.torrents {
 				announce(s.store, &announceParams{hash: testHash(i), now: now}, testKey4(i), &rng, nil)
 			}
-			m := &maintenance{tracker: s.tracker, ticked: now, shown: now, statsInterval: 15}
+			m := &maintenance{tracker: s.tracker, lastTick: now, lastReport: now, statsInterval: 15}
 			if c.change != nil {
 				c.change(m)
 			}
@@ -182,11 +182,11 @@ func TestNewPeersWakeMaintenance(t *testing.T) {
 	stored := func(n int) (rang bool) {
 		for range n {
 			s.v4.count.record(announcedNew, 98, 20)
-			w.newPeers.check(&s.v4.count, &w.stored)
+			w.newPeers.check(&s.v4.count, &w.storedAtAlarm)
 		}
 		s.v4.count.record(connected, 16, 16)
-		s.v4.count.record(announced, 98, 20)
-		w.newPeers.check(&s.v4.count, &w.stored)
+		s.v4.count.record(announcedRefreshed, 98, 20)
+		w.newPeers.check(&s.v4.count, &w.storedAtAlarm)
 		select {
 		case <-m.wakeup.alarm:
 			return true
@@ -199,7 +199,7 @@ func TestNewPeersWakeMaintenance(t *testing.T) {
 	if stored(10) {
 		t.Error("woken although it is awake")
 	}
-	w.stored = 10
+	w.storedAtAlarm = 10
 	asleep(1)
 	if stored(0) {
 		t.Error("woken by requests that store nothing")

@@ -99,7 +99,7 @@ func (c *config) memoryPlan() (memoryPlan, error) {
 		e, err := estimateList(path)
 		if err != nil {
 			origin := c.origins["whitelist"] + c.origins["blacklist"]
-			return memoryPlan{}, usageError(origin + " " + strconv.Quote(path) + ": " + err.Error() + "; want " + wantsList)
+			return memoryPlan{}, usageError(origin + " " + strconv.Quote(path) + ": " + err.Error() + "; want " + expectedList)
 		}
 		list = &e
 	}
@@ -111,7 +111,7 @@ func (c *config) memoryPlan() (memoryPlan, error) {
 			hint = " (" + sizeText(total) + ")"
 		} else {
 			origin, shown = c.origins["memory"], c.memoryText
-			if _, err := number(shown, 1, 64<<10); err == nil {
+			if _, err := parseNumber(shown, 1, 64<<10); err == nil {
 				hint = " (" + strconv.Itoa(total) + " bytes; did you mean " + shown + "M?)"
 			}
 		}

@@ -54,10 +54,10 @@ func (p population) setCost(n int) int64 {
 	return int64(pageSize * 10 / class.blocks())
 }
 
-// plan prints how a tracker with this configuration would use its memory.
-func plan(c *config, l *memoryPlan, stdout io.Writer) error {
+// printPlan prints how a tracker with this configuration would use its memory.
+func printPlan(c *config, l *memoryPlan, stdout io.Writer) error {
 	sockets := c.workers * len(c.listen)
-	var w words
+	var w textBuilder
 	row := func(name string, columns ...int) {
 		w.add("  ")
 		w.add(name)

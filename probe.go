@@ -137,7 +137,7 @@ func probeTracker(c *config, tracker ipaddr.Endpoint, stdout io.Writer) (connect
 // peer.
 func announceText(r *bep15.AnnounceReply, v6 bool) string {
 	size := bep15.PeerSize(v6)
-	w := words(textutil.Count(uint64(r.Seeders), "seeder") + ", " + textutil.Count(uint64(r.Leechers), "leecher") + ", ")
+	w := textBuilder(textutil.Count(uint64(r.Seeders), "seeder") + ", " + textutil.Count(uint64(r.Leechers), "leecher") + ", ")
 	w.add(textutil.Count(uint64(len(r.Peers)/size), "peer"))
 	w.add(" given, again in ")
 	w.add(ageText(seconds(r.Interval)))

@@ -90,9 +90,9 @@ func TestProbeSelf(t *testing.T) {
 		listen []ipaddr.Addr
 		want   string
 	}{
-		{byInterface(listen, wan), "[]"},
-		{byInterface(listen, lo), "[127.0.0.1 ::1 192.0.2.1]"},
-		{byInterface([]ipaddr.Addr{ipaddr.Any4, linkLocal}, wan), "[fe80::1%eth0]"},
+		{crossInterfaces(listen, wan), "[]"},
+		{crossInterfaces(listen, lo), "[127.0.0.1 ::1 192.0.2.1]"},
+		{crossInterfaces([]ipaddr.Addr{ipaddr.Any4, linkLocal}, wan), "[fe80::1%eth0]"},
 	} {
 		c.listen = x.listen
 		if addrs, _, err := c.probeTargets(); fmt.Sprint(addrs) != x.want || (err == nil) == (len(addrs) == 0) {

@@ -118,12 +118,12 @@ func TestReportAddsUp(t *testing.T) {
 	want["pico_tracker_list_hashes"] = 1
 	want[`pico_tracker_list_reads_total{result="ok"}`] = 1
 	junk := func(report string, labels ...string) int {
-		return int(sum(report, "drops_total", labels...) + sum(report, "kernel_drops_total", labels...))
+		return int(sumSamples(report, "drops_total", labels...) + sumSamples(report, "kernel_drops_total", labels...))
 	}
 	// Under emulation the kernel's filter drops, but nobody tells how many.
 	told := func(r string) bool { return strings.Contains(r, "\npico_tracker_kernel_drops_total{") }
 	report := awaitReport(t, path, func(r string) bool {
-		return int(sum(r, "received_datagrams_total")-sum(r, "drops_total")) == all && (junk(r) == 8 || !told(r))
+		return int(sumSamples(r, "received_datagrams_total")-sumSamples(r, "drops_total")) == all && (junk(r) == 8 || !told(r))
 	})
 	for sample, n := range want {
 		if !strings.Contains(report, fmt.Sprintf("\n%s %d\n", sample, n)) {
@@ -134,7 +134,7 @@ func TestReportAddsUp(t *testing.T) {
 		if n := junk(report, family); told(report) && n != 4 {
 			t.Errorf("%s: %d datagrams are no requests, want 4", family, n)
 		}
-		of := func(name string, labels ...string) uint64 { return sum(report, name, append(labels, family)...) }
+		of := func(name string, labels ...string) uint64 { return sumSamples(report, name, append(labels, family)...) }
 		parts := of("connects_total") + of("announces_total") + of("scrapes_total") + of("errors_total") + of("drops_total")
 		if n := of("received_datagrams_total"); n != parts {
 			t.Errorf("%s: %d received, %d answered, refused and dropped", family, n, parts)
@@ -147,21 +147,21 @@ func TestReportAddsUp(t *testing.T) {
 	for _, name := range []string{"connects_total", "announces_total", "scrapes_total", "errors_total", "received_bytes_total", "sent_bytes_total"} {
 		n := 0
 		for sample, m := range want {
-			if strings.HasPrefix(sample, prefix+name+"{") {
+			if strings.HasPrefix(sample, metricPrefix+name+"{") {
 				n += m
 			}
 		}
-		got := sum(report, name)
+		got := sumSamples(report, name)
 		if name == "received_bytes_total" {
-			got -= sum(report, name, `outcome="dropped"`)
+			got -= sumSamples(report, name, `outcome="dropped"`)
 		}
 		if int(got) != n {
 			t.Errorf("%s: %d in all, want %d", name, got, n)
 		}
 	}
 	// It is written again, and goes with the tracker.
-	up := sum(report, "uptime_seconds")
-	awaitReport(t, path, func(r string) bool { return sum(r, "uptime_seconds") > up })
+	up := sumSamples(report, "uptime_seconds")
+	awaitReport(t, path, func(r string) bool { return sumSamples(r, "uptime_seconds") > up })
 	p.stop(syscall.SIGTERM)
 	if left, err := os.ReadDir(filepath.Dir(path)); err != nil || len(left) != 0 {
 		t.Errorf("left behind: %v, %v", left, err)
@@ -189,7 +189,7 @@ func most() *report {
 	}
 	for i := range r.families {
 		f := &r.families[i]
-		*f = familyReport{sockets: 64, kernel: true, sorted: true, filtered: math.MaxUint64, overflowed: math.MaxUint64,
+		*f = familyReport{sockets: 64, dropsKnown: true, reasonsKnown: true, filtered: math.MaxUint64, overflowed: math.MaxUint64,
 			seeders: math.MaxInt, leechers: math.MaxInt, expired: math.MaxUint64, purged: math.MaxUint64}
 		f.sendFailed = math.MaxUint64
 		for v := range f.verdicts {
@@ -202,14 +202,14 @@ func most() *report {
 // TestReportFits into the memory that is set aside for it, and the summary into
 // ten lines.
 func TestReportFits(t *testing.T) {
-	p := &sheet{text: make([]byte, 0, reportBytes)}
-	p.fill(most())
+	p := &metricsWriter{text: make([]byte, 0, reportBytes)}
+	p.render(most())
 	if n := len(p.text); n > reportBytes+maxTop*topBytes || n > maxReport {
 		t.Errorf("%d bytes, over %d", n, reportBytes+maxTop*topBytes)
 	}
 	r := most()
 	r.top = nil
-	if p.fill(r); len(p.text) > reportBytes {
+	if p.render(r); len(p.text) > reportBytes {
 		t.Errorf("without torrents: %d bytes, over %d", len(p.text), reportBytes)
 	}
 	lines := 0
@@ -224,8 +224,8 @@ func TestReportFits(t *testing.T) {
 func TestReportOfOneFamily(t *testing.T) {
 	r := &report{every: 15}
 	r.families[1].sockets = 1
-	p := &sheet{}
-	p.fill(r)
+	p := &metricsWriter{}
+	p.render(r)
 	for text, want := range map[string]bool{"ipv4": false, "list_": false, "kernel_drops_total{": false, "resident_memory": false,
 		`peers{family="ipv6",role="seeder"} 0`: true, "pico_tracker_full 0": true, "sweep_seconds_total 0.000000": true} {
 		if strings.Contains(string(p.text), text) != want {
@@ -238,8 +238,8 @@ func TestReportOfOneFamily(t *testing.T) {
 func showKeeper(t *testing.T, path string) (*maintenance, *logLines) {
 	lines := &logLines{}
 	k := &maintenance{tracker: newTracker(newTestStore(t, 1, 1), 15*60), log: &logger.Logger{Out: lines}, stats: sys.NewAtomicFile(path), statsInterval: 15,
-		sheet: sheet{text: make([]byte, 0, reportBytes)}}
-	k.kernel = procfs.Open(k.sheet.text[:reportBytes])
+		metrics: metricsWriter{text: make([]byte, 0, reportBytes)}}
+	k.kernel = procfs.Open(k.metrics.text[:reportBytes])
 	t.Cleanup(k.close)
 	return k, lines
 }
@@ -262,7 +262,7 @@ func TestReportWarnsOnce(t *testing.T) {
 		}
 		lines.expectLines(t, "[INFO] -stats "+strconv.Quote(path)+": written again")
 		b, err := os.ReadFile(path)
-		if err != nil || sum(string(b), "stats_write_failures_total") != uint64(3*(round+1)) {
+		if err != nil || sumSamples(string(b), "stats_write_failures_total") != uint64(3*(round+1)) {
 			t.Errorf("%v:\n%s", err, b)
 		}
 		if err := os.RemoveAll(dir); err != nil {
@@ -336,8 +336,8 @@ func TestStrangersDontFillTheLog(t *testing.T) {
 // TestReportIsWhatDocumentsName: every metric that they and the dashboard name
 // is in a report, and every one of a report is in the documents.
 func TestReportIsWhatDocumentsName(t *testing.T) {
-	p := &sheet{}
-	p.fill(most())
+	p := &metricsWriter{}
+	p.render(most())
 	names := map[string]bool{}
 	for _, m := range regexp.MustCompile(`(?m)^# TYPE pico_tracker_(\w+)`).FindAllStringSubmatch(string(p.text), -1) {
 		names[m[1]] = true

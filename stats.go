@@ -9,13 +9,13 @@ import "sync"
 type verdict uint8
 
 const (
-	connected       verdict = iota
-	announcedNew            // the peer is stored now
-	announced               // the peer was stored and is refreshed
-	announcedStop           // the peer has gone
-	announcedAbsent         // stopped, and was not stored
-	announcedFull           // answered, but there is no room to store the peer
-	announcedQuota          // answered, but its source has stored its share
+	connected          verdict = iota
+	announcedNew               // the peer is stored now
+	announcedRefreshed         // the peer was stored and is refreshed
+	announcedStopped           // the peer has gone
+	announcedAbsent            // stopped, and was not stored
+	announcedFull              // answered, but there is no room to store the peer
+	announcedQuota             // answered, but its source has stored its share
 	scraped
 	errorID        // error to an announce: the connection ID is bad or expired
 	errorScrapeID  // the same to a scrape
@@ -44,28 +44,28 @@ const (
 // verdictInfo says what a verdict is called: in the log, and in the figures by
 // what was asked for, what came of it and why.
 var verdictInfo = [numVerdicts]struct{ name, action, outcome, reason string }{
-	connected:       {"connect", "connect", outcomeAnswered, ""},
-	announcedNew:    {"announce, new", "announce", outcomeAnswered, "new"},
-	announced:       {"announce", "announce", outcomeAnswered, "refreshed"},
-	announcedStop:   {"announce, stopped", "announce", outcomeAnswered, "stopped"},
-	announcedAbsent: {"announce, stopped: not stored", "announce", outcomeAnswered, "absent"},
-	announcedFull:   {"announce, not stored: full", "announce", outcomeAnswered, "full"},
-	announcedQuota:  {"announce, not stored: source has its share", "announce", outcomeAnswered, "share"},
-	scraped:         {"scrape", "scrape", outcomeAnswered, ""},
-	errorID:         {"error: connection ID", "announce", outcomeError, "connection_id"},
-	errorScrapeID:   {"error: connection ID", "scrape", outcomeError, "connection_id"},
-	errorMalformed:  {"error: malformed", "announce", outcomeError, "malformed"},
-	errorNoHash:     {"error: malformed", "scrape", outcomeError, "malformed"},
-	errorDenied:     {"error: access list", "announce", outcomeError, "access_list"},
-	errorConnects:   {"error: connect limit", "connect", outcomeError, "connect_limit"},
-	dropShort:       {"dropped: short", "other", outcomeDropped, "short"},
-	dropReply:       {"dropped: like a reply", "other", outcomeDropped, "like_reply"},
-	dropAction:      {"dropped: action", "other", outcomeDropped, "action"},
-	dropMagic:       {"dropped: magic", "other", outcomeDropped, "magic"},
-	dropSource:      {"dropped: source", "other", outcomeDropped, "source"},
-	dropConnects:    {"dropped: connect limit of the network", "connect", outcomeDropped, "network_connects"},
-	dropErrors:      {"dropped: error limit of the network", "other", outcomeDropped, "network_errors"},
-	dropRepeats:     {"dropped: repeated after errors", "other", outcomeDropped, "repeated"},
+	connected:          {"connect", "connect", outcomeAnswered, ""},
+	announcedNew:       {"announce, new", "announce", outcomeAnswered, "new"},
+	announcedRefreshed: {"announce", "announce", outcomeAnswered, "refreshed"},
+	announcedStopped:   {"announce, stopped", "announce", outcomeAnswered, "stopped"},
+	announcedAbsent:    {"announce, stopped: not stored", "announce", outcomeAnswered, "absent"},
+	announcedFull:      {"announce, not stored: full", "announce", outcomeAnswered, "full"},
+	announcedQuota:     {"announce, not stored: source has its share", "announce", outcomeAnswered, "share"},
+	scraped:            {"scrape", "scrape", outcomeAnswered, ""},
+	errorID:            {"error: connection ID", "announce", outcomeError, "connection_id"},
+	errorScrapeID:      {"error: connection ID", "scrape", outcomeError, "connection_id"},
+	errorMalformed:     {"error: malformed", "announce", outcomeError, "malformed"},
+	errorNoHash:        {"error: malformed", "scrape", outcomeError, "malformed"},
+	errorDenied:        {"error: access list", "announce", outcomeError, "access_list"},
+	errorConnects:      {"error: connect limit", "connect", outcomeError, "connect_limit"},
+	dropShort:          {"dropped: short", "other", outcomeDropped, "short"},
+	dropReply:          {"dropped: like a reply", "other", outcomeDropped, "like_reply"},
+	dropAction:         {"dropped: action", "other", outcomeDropped, "action"},
+	dropMagic:          {"dropped: magic", "other", outcomeDropped, "magic"},
+	dropSource:         {"dropped: source", "other", outcomeDropped, "source"},
+	dropConnects:       {"dropped: connect limit of the network", "connect", outcomeDropped, "network_connects"},
+	dropErrors:         {"dropped: error limit of the network", "other", outcomeDropped, "network_errors"},
+	dropRepeats:        {"dropped: repeated after errors", "other", outcomeDropped, "repeated"},
 }
 
 // traffic is datagrams and their bytes, and those of the replies.

@@ -18,13 +18,13 @@ import (
 // staleAfter is how many reports may be missing before the file is out of date.
 const staleAfter = 3
 
-// reading is the content of a -stats file, and when it was written.
-type reading struct {
+// statsFile is the content of a -stats file, and when it was written.
+type statsFile struct {
 	text    string
 	written sys.FileState
 }
 
-func readReport(path string) (r reading, err error) {
+func readStatsFile(path string) (r statsFile, err error) {
 	if err := sys.CheckRegular(path); err != nil {
 		return r, err
 	}
@@ -43,8 +43,8 @@ func readReport(path string) (r reading, err error) {
 
 // version returns the version of the tracker. It is quoted if a terminal might
 // take it for more than text.
-func (r *reading) version() string {
-	_, v, _ := strings.Cut(r.text, prefix+`build_info{version="`)
+func (r *statsFile) version() string {
+	_, v, _ := strings.Cut(r.text, metricPrefix+`build_info{version="`)
 	v, _, _ = strings.Cut(v, `"`)
 	v = v[:min(len(v), 64)]
 	for i := range len(v) {
@@ -55,13 +55,13 @@ func (r *reading) version() string {
 	return v
 }
 
-// health says in plain words whether the tracker is well: now, or since the
-// report before.
-func (r *reading) health(then *reading) string {
-	text := textutil.Count(sum(r.text, "torrents"), "torrent") + ", " + textutil.Count(sum(r.text, "peers"), "peer")
-	lost := func(r *reading) uint64 { return sum(r.text, "kernel_drops_total", `"buffer"`) }
+// health returns one line about the state of the tracker. Lost requests count if
+// they were lost after the report before.
+func (r *statsFile) health(then *statsFile) string {
+	text := textutil.Count(sumSamples(r.text, "torrents"), "torrent") + ", " + textutil.Count(sumSamples(r.text, "peers"), "peer")
+	lost := func(r *statsFile) uint64 { return sumSamples(r.text, "kernel_drops_total", `"buffer"`) }
 	switch {
-	case sum(r.text, "full") > 0:
+	case sumSamples(r.text, "full") > 0:
 		return "full: " + text + "; new peers are not stored (-memory)"
 	case then.text != "" && lost(r) > lost(then):
 		return "overloaded: " + text + "; requests are lost because the receive buffer is too small (-workers)"
@@ -70,8 +70,8 @@ func (r *reading) health(then *reading) string {
 }
 
 // age returns the age of the report, and an error if it is out of date.
-func (r *reading) age(now int64) (seconds, error) {
-	every := seconds(sum(r.text, "stats_interval_seconds"))
+func (r *statsFile) age(now int64) (seconds, error) {
+	every := seconds(sumSamples(r.text, "stats_interval_seconds"))
 	if every == 0 {
 		return 0, errors.New("not a -stats file of pico-tracker")
 	}
@@ -83,14 +83,14 @@ func (r *reading) age(now int64) (seconds, error) {
 		"; the tracker does not run, or cannot write the file")
 }
 
-// status shows a -stats file: on a terminal every second until a signal comes,
+// showStatus shows a -stats file: on a terminal every second until a signal comes,
 // else once.
-func status(signals <-chan os.Signal, path string, stdout io.Writer, terminal bool) error {
-	var last, before reading
+func showStatus(signals <-chan os.Signal, path string, stdout io.Writer, terminal bool) error {
+	var last, before statsFile
 	names := &torrentNames{}
 	ticks := make(chan struct{})
 	if terminal {
-		// A timer of package time would bring its time zones along: 30 KB.
+		// A timer of package time would link its time zones: 30 KB.
 		go func() {
 			for {
 				time.Sleep(time.Second)
@@ -99,7 +99,7 @@ func status(signals <-chan os.Signal, path string, stdout io.Writer, terminal bo
 		}()
 	}
 	for {
-		r, err := readReport(path)
+		r, err := readStatsFile(path)
 		if err == sys.ErrNoFile {
 			err = errors.New("no such file; start the tracker with -stats " + strconv.Quote(path))
 		}
@@ -113,7 +113,7 @@ func status(signals <-chan os.Signal, path string, stdout io.Writer, terminal bo
 		if r.written != last.written {
 			before, last = last, r
 		}
-		if _, err := stdout.Write(screen(&last, &before, names, age, terminal)); err != nil || !terminal {
+		if _, err := stdout.Write(renderStatus(&last, &before, names, age, terminal)); err != nil || !terminal {
 			return err
 		}
 		select {
@@ -124,7 +124,7 @@ func status(signals <-chan os.Signal, path string, stdout io.Writer, terminal bo
 	}
 }
 
-// maxReport is more than a report of -top 100 takes.
+// maxReport is more than the size of a report with -top 100.
 const maxReport = 256 << 10
 
 const (
@@ -132,22 +132,22 @@ const (
 	valueWidth = 12
 )
 
-// screen returns a report as text, with rates since the report before, or since
-// the start without one. On a terminal it overwrites the screen before.
-func screen(now, then *reading, names *torrentNames, age seconds, terminal bool) []byte {
-	var w words
+// renderStatus returns a report as text, with rates since the report before, or since
+// the start if there is none. On a terminal it overwrites the previous screen.
+func renderStatus(now, then *statsFile, names *torrentNames, age seconds, terminal bool) []byte {
+	var w textBuilder
 	end := "\n"
 	if terminal {
-		w.add("\x1b[H")  // to the top
-		end = "\x1b[K\n" // nothing behind the line
+		w.add("\x1b[H")  // move to the top
+		end = "\x1b[K\n" // clear to the end of the line
 	}
-	up := sum(now.text, "uptime_seconds")
+	up := sumSamples(now.text, "uptime_seconds")
 	elapsed, of := up, "since the start"
-	if before := sum(then.text, "uptime_seconds"); before > 0 && before < up {
+	if before := sumSamples(then.text, "uptime_seconds"); before > 0 && before < up {
 		elapsed = up - before
 		of = "of the last " + ageText(seconds(elapsed))
 	} else {
-		then = &reading{}
+		then = &statsFile{}
 	}
 	w.add(now.health(then))
 	w.add(end)
@@ -166,18 +166,18 @@ func screen(now, then *reading, names *torrentNames, age seconds, terminal bool)
 	w.right("IPv6", valueWidth)
 	w.right("a second", valueWidth)
 	w.add(end)
-	for _, row := range rows {
-		if row.title[0] == ' ' && sum(now.text, row.name, row.label) == 0 {
+	for _, row := range summaryRows {
+		if row.title[0] == ' ' && sumSamples(now.text, row.name, row.label) == 0 {
 			continue
 		}
 		w.add(row.title)
 		width := nameWidth + valueWidth - len(row.title)
 		for _, family := range [...]string{`"ipv4"`, `"ipv6"`} {
-			n, was := sum(now.text, row.name, family, row.label), sum(then.text, row.name, family, row.label)
-			w.right(short(n), width)
+			n, was := sumSamples(now.text, row.name, family, row.label), sumSamples(then.text, row.name, family, row.label)
+			w.right(formatSI(n), width)
 			per := ""
 			if strings.HasSuffix(row.name, "_total") {
-				per = rate(n-min(n, was), elapsed)
+				per = rateText(n-min(n, was), elapsed)
 			}
 			w.right(per, valueWidth)
 			width = valueWidth
@@ -185,20 +185,20 @@ func screen(now, then *reading, names *torrentNames, age seconds, terminal bool)
 		w.add(end)
 	}
 	w.add(end)
-	w.add(state(now.text))
+	w.add(summaryText(now.text))
 	w.add(end)
 	names.show(&w, now.text, end)
 	if terminal {
-		w.add("\x1b[J") // nothing below
+		w.add("\x1b[J") // clear to the end of the screen
 	}
 	return w
 }
 
-// rate returns n for each second of elapsed seconds.
-func rate(n, elapsed uint64) string {
+// rateText returns n for each second of elapsed seconds.
+func rateText(n, elapsed uint64) string {
 	elapsed = max(elapsed, 1)
 	if n/elapsed >= 100 || n == 0 {
-		return short(n / elapsed)
+		return formatSI(n / elapsed)
 	}
 	tenths := n * 10 / elapsed
 	return textutil.Decimal(tenths/10) + "." + textutil.Decimal(tenths%10)

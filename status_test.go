@@ -13,8 +13,8 @@ import (
 // statusReport writes a report that is so old.
 func statusReport(t *testing.T, path string, r *report, age time.Duration) {
 	t.Helper()
-	p := &sheet{}
-	p.fill(r)
+	p := &metricsWriter{}
+	p.render(r)
 	writeFile(t, path, string(p.text))
 	at := time.Now().Add(-age)
 	if err := os.Chtimes(path, at, at); err != nil {
@@ -70,17 +70,17 @@ func TestStatus(t *testing.T) {
 // TestStatusRates are those between two reports, and those since the start
 // after the tracker has been started anew.
 func TestStatusRates(t *testing.T) {
-	p, r := &sheet{}, testReport()
-	read := func() *reading {
-		p.fill(r)
-		return &reading{text: string(p.text)}
+	p, r := &metricsWriter{}, testReport()
+	read := func() *statsFile {
+		p.render(r)
+		return &statsFile{text: string(p.text)}
 	}
 	before := read()
 	r.uptime += 15
 	r.full = true
 	r.families[0].verdicts[announcedNew].datagrams += 150150
 	after := read()
-	shown := string(screen(after, before, &torrentNames{}, 0, true))
+	shown := string(renderStatus(after, before, &torrentNames{}, 0, true))
 	got := squeeze(shown)
 	for _, want := range []string{"rates of the last 15s\x1b[K\n", "\nannounces 1050k 10010 0 0\x1b[K\n",
 		"FULL: new peers are not stored"} {
@@ -91,17 +91,17 @@ func TestStatusRates(t *testing.T) {
 	if !strings.HasPrefix(shown, "\x1b[H") || !strings.HasSuffix(shown, "\x1b[J") {
 		t.Errorf("%q does not take the place of what was there", got)
 	}
-	if got = string(screen(before, after, &torrentNames{}, 0, false)); !strings.Contains(got, "rates since the start\n") || !strings.Contains(got, " 10.0 ") {
+	if got = string(renderStatus(before, after, &torrentNames{}, 0, false)); !strings.Contains(got, "rates since the start\n") || !strings.Contains(got, " 10.0 ") {
 		t.Errorf("started anew:\n%s", got)
 	}
 }
 
 // TestStatusHealth: the first line says in plain words whether all is well.
 func TestStatusHealth(t *testing.T) {
-	text := func(r *report) *reading {
-		p := &sheet{}
-		p.fill(r)
-		return &reading{text: string(p.text)}
+	text := func(r *report) *statsFile {
+		p := &metricsWriter{}
+		p.render(r)
+		return &statsFile{text: string(p.text)}
 	}
 	for _, c := range []struct {
 		name   string
@@ -120,11 +120,11 @@ func TestStatusHealth(t *testing.T) {
 			before, now := testReport(), testReport()
 			for _, r := range []*report{before, now} {
 				r.families[1].seeders = 3
-				r.families[0].kernel, r.families[0].sorted = true, true
+				r.families[0].dropsKnown, r.families[0].reasonsKnown = true, true
 			}
 			now.uptime += 15
 			c.change(before, now)
-			shown := string(screen(text(now), text(before), &torrentNames{}, 0, false))
+			shown := string(renderStatus(text(now), text(before), &torrentNames{}, 0, false))
 			if got, _, _ := strings.Cut(shown, "\n"); got != c.want {
 				t.Errorf("got %q, want %q", got, c.want)
 			}
@@ -142,9 +142,9 @@ func TestStatusQuotes(t *testing.T) {
 	} {
 		r := testReport()
 		r.version = c.version
-		p := &sheet{}
-		p.fill(r)
-		shown := string(screen(&reading{text: string(p.text)}, &reading{}, &torrentNames{}, 0, false))
+		p := &metricsWriter{}
+		p.render(r)
+		shown := string(renderStatus(&statsFile{text: string(p.text)}, &statsFile{}, &torrentNames{}, 0, false))
 		if !strings.Contains(shown, "\npico-tracker "+c.want+", up ") || strings.ContainsAny(shown, "\x1b\a") || strings.Contains(shown, "\u009b") {
 			t.Errorf("version %q: got %q, want %q in it", c.version[:min(20, len(c.version))], shown[:min(300, len(shown))], c.want)
 		}
@@ -180,7 +180,7 @@ func TestStatusFails(t *testing.T) {
 func TestShort(t *testing.T) {
 	for n, want := range map[uint64]string{0: "0", 99999: "99999", 100000: "100k", 99999999: "99999k", 100000000: "100M",
 		1 << 40: "1099G", 1<<64 - 1: "18446P"} {
-		if got := short(n); got != want {
+		if got := formatSI(n); got != want {
 			t.Errorf("%d: %s, want %s", n, got, want)
 		}
 	}

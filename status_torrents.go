@@ -39,7 +39,7 @@ func torrentRows(report string) (rows []torrentRow) {
 			}
 		}
 		switch metric {
-		case prefix + "top_torrent_peers":
+		case metricPrefix + "top_torrent_peers":
 			set := leechers4
 			if strings.Contains(labels, `"ipv6"`) {
 				set = leechers6
@@ -48,9 +48,9 @@ func torrentRows(report string) (rows []torrentRow) {
 				set++
 			}
 			row.peers[set] = n
-		case prefix + "top_torrent_downloads":
+		case metricPrefix + "top_torrent_downloads":
 			row.downloads = n
-		case prefix + "refused_torrent_age_seconds":
+		case metricPrefix + "refused_torrent_age_seconds":
 			rows = append(rows, torrentRow{hash: hash, refused: true, age: n})
 			continue
 		default:
@@ -82,7 +82,7 @@ func (t *torrentNames) lookUp(report string, rows []torrentRow) {
 			missing = true
 		}
 	}
-	_, info, _ := strings.Cut(report, "\n"+prefix+"list_info{")
+	_, info, _ := strings.Cut(report, "\n"+metricPrefix+"list_info{")
 	_, path, _ := strings.Cut(info, `path="`)
 	path, _, ok := strings.Cut(path, `"`)
 	if !missing || !ok {
@@ -125,7 +125,7 @@ func (t *torrentNames) found(h *bep15.InfoHash, name string) error {
 func (t *torrentNames) badLine(int, error) {}
 
 // show appends the table of torrents.
-func (t *torrentNames) show(w *words, report, end string) {
+func (t *torrentNames) show(w *textBuilder, report, end string) {
 	rows := torrentRows(report)
 	if len(rows) == 0 {
 		return
@@ -159,9 +159,9 @@ func (t *torrentNames) show(w *words, report, end string) {
 			w.right(ageText(seconds(r.age)), 9)
 		} else {
 			for _, set := range [...]int{leechers4, seeders4, leechers6, seeders6} {
-				w.right(short(r.peers[set]), 7)
+				w.right(formatSI(r.peers[set]), 7)
 			}
-			w.right(short(r.downloads), 7)
+			w.right(formatSI(r.downloads), 7)
 		}
 		h, _, _ := metainfo.ParseHash(r.hash)
 		if name := t.names[h]; name != "" {

@@ -67,7 +67,7 @@ func TestTopIsSwept(t *testing.T) {
 	s.announce(a, fields{hash: 1, port: 1, left: 1})
 	s.announce(b, fields{hash: 1, port: 2})
 	s.announce(a, fields{hash: 2, port: 1, left: 1})
-	k := &maintenance{tracker: s.tracker, clock: newClock(), log: &logger.Logger{Out: io.Discard}, ticked: s.now.mono, sweptAt: s.now.mono}
+	k := &maintenance{tracker: s.tracker, clock: newClock(), log: &logger.Logger{Out: io.Discard}, lastTick: s.now.mono, lastSweep: s.now.mono}
 	pass := func() []topTorrent {
 		t.Helper()
 		for range 3 * s.store.pool.highWater() { // a page each
@@ -168,7 +168,7 @@ func TestTorrentNames(t *testing.T) {
 	for _, h := range []string{fmt.Sprintf("%x", hash), digits(1), digits(2), digits(3)} {
 		report += `pico_tracker_top_torrent_downloads{info_hash="` + h + "\"} 1\n"
 	}
-	var w words
+	var w textBuilder
 	new(torrentNames).show(&w, report, "\n")
 	for _, want := range []string{`  "evil\x1b[1m\nname"` + "\n", "  " + strings.Repeat("\u00e9", 30) + "...\n", "  two\n", digits(3) + "      0      0      0      0      1\n"} {
 		if !strings.Contains(string(w), want) {

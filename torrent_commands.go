@@ -29,7 +29,7 @@ func printHashes(c *config, stdout io.Writer, log *logger.Logger) error {
 			failed = true
 			continue
 		}
-		var w words
+		var w textBuilder
 		if t.HasV1 {
 			hashLine(&w, t.V1[:], t)
 		}
@@ -63,7 +63,7 @@ func readTorrent(name string) (*metainfo.Torrent, error) {
 }
 
 // hashLine appends a line of a list: the info hash, and what the torrent is.
-func hashLine(w *words, hash []byte, t *metainfo.Torrent) {
+func hashLine(w *textBuilder, hash []byte, t *metainfo.Torrent) {
 	w.hex(hash)
 	w.add(" # ")
 	if t.Name == "" {
@@ -73,7 +73,7 @@ func hashLine(w *words, hash []byte, t *metainfo.Torrent) {
 	}
 	if t.Files > 0 {
 		w.add(", ")
-		w.add(short(t.Size))
+		w.add(formatSI(t.Size))
 		w.count("B, ", uint64(t.Files), " file")
 		if t.Files != 1 {
 			w.add("s")
@@ -191,7 +191,7 @@ func addTrackerTo(name, url string, inPlace bool) (to string, err error) {
 // tier of its own behind the others (BEP 12), or as the only one. All other bytes
 // stay as they are.
 func withTracker(text []byte, t *metainfo.Torrent, url string) []byte {
-	var w words
+	var w textBuilder
 	at := int64(1) // behind the "d"
 	switch {
 	case len(t.Lists) > 0:
@@ -219,13 +219,13 @@ func withTracker(text []byte, t *metainfo.Torrent, url string) []byte {
 }
 
 // bencode adds a string as a .torrent file has it.
-func (w *words) bencode(s string) {
+func (w *textBuilder) bencode(s string) {
 	w.count("", uint64(len(s)), ":")
 	w.add(s)
 }
 
 // tier adds a list of one tracker.
-func (w *words) tier(url string) {
+func (w *textBuilder) tier(url string) {
 	w.add("l")
 	w.bencode(url)
 	w.add("e")

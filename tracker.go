@@ -224,16 +224,16 @@ func normalizeSource[K peerKey](from *K, link uint32, iso *isolation) bool {
 // to dst, which must have room for maxReply bytes. If there is no reply, it
 // appends nothing. link is the number of the link that a link-local source is
 // on.
-func handle[K peerKey](d *handler, dst, req []byte, from *K, link uint32, now timestamp) ([]byte, verdict) {
+func handle[K peerKey](h *handler, dst, req []byte, from *K, link uint32, now timestamp) ([]byte, verdict) {
 	if len(req) < bep15.HeaderSize {
 		return dst, dropShort
 	}
 	if port := bytesOf(from)[len(*from)-2:]; port[0]|port[1] == 0 {
 		return dst, dropSource
 	}
-	if d.scopes && needsNormalizing(from, d.store.isolated) {
+	if h.scopes && needsNormalizing(from, h.store.isolated) {
 		key := *from
-		if !normalizeSource(&key, link, d.store.isolated) {
+		if !normalizeSource(&key, link, h.store.isolated) {
 			return dst, dropSource
 		}
 		from = &key
@@ -246,31 +246,31 @@ func handle[K peerKey](d *handler, dst, req []byte, from *K, link uint32, now ti
 	}
 	switch bep15.Action(req) {
 	case bep15.ActionConnect:
-		return connect(d, dst, req, from, now)
+		return connect(h, dst, req, from, now)
 	case bep15.ActionAnnounce, bep15.ActionScrape:
 	default:
 		return dst, dropAction
 	}
-	if !d.cookies.valid(bep15.ConnectionID(req), address(from), now) {
+	if !h.cookies.valid(bep15.ConnectionID(req), address(from), now) {
 		v := errorID
 		if bep15.Action(req) == bep15.ActionScrape {
 			v = errorScrapeID
 		}
-		return refuseUnproved(d, dst, req, from, textID, len(req), v, now)
+		return refuseUnproved(h, dst, req, from, textID, len(req), v, now)
 	}
 	if bep15.Action(req) == bep15.ActionAnnounce {
-		return answerAnnounce(d, dst, req, from, now)
+		return answerAnnounce(h, dst, req, from, now)
 	}
-	return answerScrape(d, dst, req, from, now)
+	return answerScrape(h, dst, req, from, now)
 }
 
 // refuseUnproved appends an error reply of at most limit bytes for a source that
 // has not proved its address, unless the source got enough of them.
-func refuseUnproved[K peerKey](d *handler, dst, req []byte, from *K, text string, limit int, v verdict, now timestamp) ([]byte, verdict) {
-	if isRepeated(d, req, from, d.repeats.limit, now) {
+func refuseUnproved[K peerKey](h *handler, dst, req []byte, from *K, text string, limit int, v verdict, now timestamp) ([]byte, verdict) {
+	if isRepeated(h, req, from, h.repeats.limit, now) {
 		return dst, dropRepeats
 	}
-	if !d.errors.allow(network(from), now.mono) {
+	if !h.errors.allow(network(from), now.mono) {
 		return dst, dropErrors
 	}
 	return bep15.AppendError(dst, bep15.TransactionID(req), text, limit), v
@@ -278,45 +278,45 @@ func refuseUnproved[K peerKey](d *handler, dst, req []byte, from *K, text string
 
 // isRepeated counts an error reply and reports whether its IP, port and info
 // hash already got as many as limit. Each limit has its own count.
-func isRepeated[K peerKey](d *handler, req []byte, from *K, limit uint32, now timestamp) bool {
+func isRepeated[K peerKey](h *handler, req []byte, from *K, limit uint32, now timestamp) bool {
 	var key [len(key6{}) + 8 + 1]byte
 	n := copy(key[:], bytesOf(from))
 	n += copy(key[n:n+8], req[bep15.HeaderSize:])
 	key[n] = byte(limit)
-	return !d.repeats.allowUpTo(key[:n+1], limit, now.mono)
+	return !h.repeats.allowUpTo(key[:n+1], limit, now.mono)
 }
 
 // refuse appends an error reply for a source that has proved its address,
 // unless the source got enough of them.
-func refuse[K peerKey](d *handler, dst, req []byte, from *K, text string, v verdict, now timestamp) ([]byte, verdict) {
-	if isRepeated(d, req, from, provedErrors, now) {
+func refuse[K peerKey](h *handler, dst, req []byte, from *K, text string, v verdict, now timestamp) ([]byte, verdict) {
+	if isRepeated(h, req, from, provedErrors, now) {
 		return dst, dropRepeats
 	}
 	return bep15.AppendError(dst, bep15.TransactionID(req), text, maxReply), v
 }
 
-func connect[K peerKey](d *handler, dst, req []byte, from *K, now timestamp) ([]byte, verdict) {
+func connect[K peerKey](h *handler, dst, req []byte, from *K, now timestamp) ([]byte, verdict) {
 	if bep15.ConnectionID(req) != bep15.ProtocolID {
 		return dst, dropMagic
 	}
 	transaction := bep15.TransactionID(req)
-	if !d.connects.allow(bytesOf(from), now.mono) {
-		return refuseUnproved(d, dst, req[:bep15.HeaderSize], from, textConnects, bep15.ConnectSize, errorConnects, now)
+	if !h.connects.allow(bytesOf(from), now.mono) {
+		return refuseUnproved(h, dst, req[:bep15.HeaderSize], from, textConnects, bep15.ConnectSize, errorConnects, now)
 	}
-	if !d.networks.allow(network(from), now.mono) {
+	if !h.networks.allow(network(from), now.mono) {
 		return dst, dropConnects
 	}
-	return bep15.AppendConnectReply(dst, transaction, d.cookies.issue(address(from), now)), connected
+	return bep15.AppendConnectReply(dst, transaction, h.cookies.issue(address(from), now)), connected
 }
 
-func answerAnnounce[K peerKey](d *handler, dst, req []byte, from *K, now timestamp) ([]byte, verdict) {
+func answerAnnounce[K peerKey](h *handler, dst, req []byte, from *K, now timestamp) ([]byte, verdict) {
 	transaction := bep15.TransactionID(req)
 	if len(req) < bep15.AnnounceSize {
-		return refuse(d, dst, req, from, textShort, errorMalformed, now)
+		return refuse(h, dst, req, from, textShort, errorMalformed, now)
 	}
 	a := bep15.ParseAnnounce(req)
 	if a.Port == [2]byte{} {
-		return refuse(d, dst, req, from, textPort, errorMalformed, now)
+		return refuse(h, dst, req, from, textPort, errorMalformed, now)
 	}
 	limit := maxWant4
 	if isV6[K]() {
@@ -331,14 +331,14 @@ func answerAnnounce[K peerKey](d *handler, dst, req []byte, from *K, now timesta
 	}
 	key := *from
 	copy(bytesOf(&key)[len(key)-2:], a.Port[:])
-	if d.scopes {
-		if v.external = d.external.Load(); v.external != nil {
+	if h.scopes {
+		if v.external = h.external.Load(); v.external != nil {
 			reflected := isGateway(&key, v.external)
 			if externalOf[K](v.external) == *new(K) {
 				v.external = nil // there is no address of this family
 			}
 			if reflected {
-				d.count.reflected++
+				h.count.reflected++
 				reflect(&key, v.external)
 			}
 		}
@@ -346,17 +346,17 @@ func answerAnnounce[K peerKey](d *handler, dst, req []byte, from *K, now timesta
 	}
 
 	start := len(dst)
-	out, c, o := announce(d.store, &v, &key, &d.rng, dst[:start+bep15.AnnounceReplySize])
-	interval := uint32(d.interval)
-	result := announced
+	out, c, o := announce(h.store, &v, &key, &h.rng, dst[:start+bep15.AnnounceReplySize])
+	interval := uint32(h.interval)
+	result := announcedRefreshed
 	switch o {
 	case resultDenied:
-		d.refused.note(v.hash, now.mono)
-		return refuse(d, dst, req, from, textDenied, errorDenied, now)
+		h.refused.note(v.hash, now.mono)
+		return refuse(h, dst, req, from, textDenied, errorDenied, now)
 	case resultAdded:
 		result = announcedNew
 	case resultStopped:
-		result = announcedStop
+		result = announcedStopped
 	case resultAbsent:
 		result = announcedAbsent
 	case resultFull:
@@ -367,7 +367,7 @@ func answerAnnounce[K peerKey](d *handler, dst, req []byte, from *K, now timesta
 	}
 	// Clients spread out because replies differ. No reply is below the
 	// interval: lists of trackers refuse less than 300 seconds.
-	interval += d.rng.below(interval/10 + 1)
+	interval += h.rng.below(interval/10 + 1)
 	bep15.PutAnnounceReply(out[start:], transaction, interval, c.leechers, c.seeders)
 	return out, result
 }
@@ -382,14 +382,14 @@ func wantedPeers(a *bep15.AnnounceRequest, limit int) int {
 	return min(int(a.NumWant), limit)
 }
 
-func answerScrape[K peerKey](d *handler, dst, req []byte, from *K, now timestamp) ([]byte, verdict) {
+func answerScrape[K peerKey](h *handler, dst, req []byte, from *K, now timestamp) ([]byte, verdict) {
 	hashes := req[bep15.HeaderSize:]
 	if len(hashes) < len(bep15.InfoHash{}) {
-		return refuse(d, dst, req, from, textNoHash, errorNoHash, now)
+		return refuse(h, dst, req, from, textNoHash, errorNoHash, now)
 	}
 	dst = bep15.AppendReplyHeader(dst, bep15.ActionScrape, bep15.TransactionID(req))
-	for n := 0; n < d.scrapeLimit && len(hashes) >= len(bep15.InfoHash{}); n++ {
-		c := d.store.scrape((*bep15.InfoHash)(hashes))
+	for n := 0; n < h.scrapeLimit && len(hashes) >= len(bep15.InfoHash{}); n++ {
+		c := h.store.scrape((*bep15.InfoHash)(hashes))
 		dst = bep15.AppendScrapeEntry(dst, c.seeders, c.completed, c.leechers)
 		hashes = hashes[len(bep15.InfoHash{}):]
 	}

@@ -1232,7 +1232,7 @@ func TestFullTracker(t *testing.T) {
 		// Who is stored is refreshed at the full interval.
 		g := leech(a)
 		g.hash = 5
-		if got := s.announce(a, g); got.interval < uint32(testInterval) || s.last != announced {
+		if got := s.announce(a, g); got.interval < uint32(testInterval) || s.last != announcedRefreshed {
 			t.Errorf("refreshed: interval %d, %q", got.interval, verdictInfo[s.last].name)
 		}
 		g.event = 3

@@ -33,21 +33,21 @@ import (
 // hashSet is a sorted list of info hashes.
 type hashSet []bep15.InfoHash
 
-func (s hashSet) has(h *bep15.InfoHash) bool {
+func (s hashSet) contains(h *bep15.InfoHash) bool {
 	_, found := slices.BinarySearchFunc(s, h, func(a bep15.InfoHash, b *bep15.InfoHash) int { return bytes.Compare(a[:], b[:]) })
 	return found
 }
 
-// listInForce is a list in force.
-type listInForce struct {
+// activeList is a list in force.
+type activeList struct {
 	hashes hashSet
 	all    bool // refuse everything: the file is missing, or was never read
 	deny   bool
 }
 
 const (
-	listEvery seconds = 5 * 60 // how often the list is checked without a notice
-	listSlow  seconds = 10     // after this time the log says that a load takes long
+	listCheckInterval seconds = 5 * 60 // how often the list is checked without a notice
+	listSlow          seconds = 10     // after this time the log says that a load takes long
 
 	// Most loads end within this time: then the maintenance loop need not come
 	// back for the result.
@@ -76,7 +76,7 @@ type accessList struct {
 	path    string
 	deny    bool // a blacklist
 	log     *logger.Logger
-	current atomic.Pointer[listInForce]
+	current atomic.Pointer[activeList]
 
 	notice   atomic.Uint32 // bits: noticeChanged and so on
 	wakeup   alarm         // rings when there is a notice
@@ -86,11 +86,11 @@ type accessList struct {
 	unwatch  func()        // nil: the system does not report changes
 
 	// Of the maintenance loop.
-	loading bool    // the loader works on a request
-	slow    bool    // and the log says that it takes long
-	asked   seconds // when the loader was last asked
-	retry   bool    // ask again in a second
-	reads   [numReads]uint64
+	loading     bool    // the loader works on a request
+	slowLogged  bool    // and the log says that it takes long
+	requestedAt seconds // when the loader was last asked
+	retry       bool    // ask again in a second
+	reads       [numReads]uint64
 
 	loader listLoader // of the loader while loading, else of the maintenance loop
 }
@@ -111,10 +111,10 @@ type listRequest struct {
 
 // listResult is what the loader found.
 type listResult struct {
-	list  *listInForce // nil: the list in force stays
-	read  int          // readOK and so on, -1: nothing was read
-	retry bool         // look again in a second
-	info  string       // for the log, when the list is in force
+	list  *activeList // nil: the list in force stays
+	read  int         // readOK and so on, -1: nothing was read
+	retry bool        // look again in a second
+	info  string      // for the log, when the list is in force
 	warn  string
 }
 
@@ -126,14 +126,14 @@ func newAccessList(path string, deny bool, max int, known bool, log *logger.Logg
 	if err := l.loader.reserve(max, known); err != nil {
 		return nil, err
 	}
-	l.current.Store(&listInForce{all: true})
+	l.current.Store(&activeList{all: true})
 	return l, nil
 }
 
 // admits reports whether the list in force allows a torrent.
 func (l *accessList) admits(h *bep15.InfoHash) bool {
 	s := l.current.Load()
-	return !s.all && s.hashes.has(h) != s.deny
+	return !s.all && s.hashes.contains(h) != s.deny
 }
 
 // size returns how many hashes are in force.
@@ -158,7 +158,7 @@ func (l *accessList) start(now seconds, wall uint32) {
 			l.notify(noticeChanged)
 		}
 	})
-	l.ask(now, wall)
+	l.request(now, wall)
 }
 
 // firstLoad waits for the first load, for at most listSlow: after that the tracker
@@ -203,17 +203,17 @@ func (l *accessList) notify(reason uint32) {
 // due returns when tick has something to do.
 func (l *accessList) due(now seconds) seconds {
 	switch {
-	case l.loading && l.slow:
+	case l.loading && l.slowLogged:
 		return now + listSlow
 	case l.loading, l.retry, l.notice.Load() != 0:
 		return now + 1
 	}
-	return l.asked + listEvery
+	return l.requestedAt + listCheckInterval
 }
 
-// ask hands a request to the loader.
-func (l *accessList) ask(now seconds, wall uint32) {
-	l.loading, l.slow, l.retry, l.asked = true, false, false, now
+// request hands a request to the loader.
+func (l *accessList) request(now seconds, wall uint32) {
+	l.loading, l.slowLogged, l.retry, l.requestedAt = true, false, false, now
 	l.requests <- listRequest{now, wall, l.notice.Swap(0)}
 }
 
@@ -227,16 +227,16 @@ func (l *accessList) tick(now seconds, wall uint32) bool {
 			return l.install(r)
 		default:
 		}
-		if !l.slow && now-l.asked >= listSlow {
-			l.slow = true
+		if !l.slowLogged && now-l.requestedAt >= listSlow {
+			l.slowLogged = true
 			l.log.Warn(l.kind(), " ", l.path, ": reading it takes more than ", strconv.Itoa(int(listSlow)), " s", l.meanwhile())
 		}
 		return false
 	}
-	if l.notice.Load() == 0 && !(l.retry && now != l.asked) && now-l.asked < listEvery {
+	if l.notice.Load() == 0 && !(l.retry && now != l.requestedAt) && now-l.requestedAt < listCheckInterval {
 		return false
 	}
-	l.ask(now, wall)
+	l.request(now, wall)
 	const step = loadWait / 20
 	for waited := time.Duration(0); waited < loadWait && len(l.results) == 0; waited += step {
 		time.Sleep(step)
@@ -247,9 +247,9 @@ func (l *accessList) tick(now seconds, wall uint32) bool {
 	return l.install(<-l.results)
 }
 
-// busy reports whether a load that was asked for has not ended. One that takes
+// reloadPending reports whether a load that was asked for has not ended. One that takes
 // long does not count.
-func (l *accessList) busy() bool { return l.notice.Load() != 0 || l.loading && !l.slow }
+func (l *accessList) reloadPending() bool { return l.notice.Load() != 0 || l.loading && !l.slowLogged }
 
 // install puts the loader's result in force.
 func (l *accessList) install(r listResult) bool {
@@ -296,17 +296,17 @@ type fingerprint struct {
 
 // listLoader reads the list into the half of its memory that is not in force.
 type listLoader struct {
-	halves [2][]bep15.InfoHash
-	known  [2]knownFiles // for directories
-	next   int           // the half to load into
+	buffers [2][]bep15.InfoHash
+	known   [2]knownFiles // for directories
+	next    int           // the half to load into
 
-	started  bool        // the first load is done
-	read     fingerprint // of what was read last
-	complete bool        // and it is in force as it was read
-	seen     fingerprint // of what was seen last
-	since    seconds     // when that was first seen
-	wait     seconds     // how long it must not change
-	told     int         // torrents, as the log says
+	started     bool        // the first load is done
+	read        fingerprint // of what was read last
+	complete    bool        // and it is in force as it was read
+	seen        fingerprint // of what was seen last
+	since       seconds     // when that was first seen
+	wait        seconds     // how long it must not change
+	loggedCount int         // torrents, as the log says
 
 	reader  listReader
 	hashes  []bep15.InfoHash // what has been read so far
@@ -327,7 +327,7 @@ func (l *accessList) load(r listRequest) listResult {
 		d.read = fingerprint{file: sys.FileState{Size: -1}} // try again at the next check
 		return listResult{read: readFailed}
 	}
-	now, err := d.look(l.path)
+	now, err := d.inspect(l.path)
 	if err != nil {
 		return fail(err)
 	}
@@ -368,7 +368,7 @@ func (l *accessList) load(r listRequest) listResult {
 			return notYet
 		}
 		d.started = true
-		return listResult{list: &listInForce{all: true}, read: readMissing,
+		return listResult{list: &activeList{all: true}, read: readMissing,
 			warn: "no such file; every torrent is refused until it is there"}
 	}
 
@@ -390,7 +390,7 @@ func (l *accessList) load(r listRequest) listResult {
 	lost := 0
 	if !final {
 		for i := range before.hashes {
-			if !hashSet(d.hashes).has(&before.hashes[i]) {
+			if !hashSet(d.hashes).contains(&before.hashes[i]) {
 				lost++
 			}
 		}
@@ -402,14 +402,14 @@ func (l *accessList) load(r listRequest) listResult {
 	if !settled && !first {
 		// Much may be missing from an incomplete blacklist, and before it was
 		// there everything was refused.
-		if before.all || !d.join(before.hashes) {
+		if before.all || !d.addMissing(before.hashes) {
 			d.read, d.complete = now, false
 			return notYet
 		}
 	}
-	result := listResult{list: &listInForce{hashes: d.hashes, deny: l.deny}, read: readOK, retry: !settled}
-	if n := len(d.hashes); n != d.told || first || before.all || r.notice&noticeReload != 0 {
-		d.told = n
+	result := listResult{list: &activeList{hashes: d.hashes, deny: l.deny}, read: readOK, retry: !settled}
+	if n := len(d.hashes); n != d.loggedCount || first || before.all || r.notice&noticeReload != 0 {
+		d.loggedCount = n
 		result.info = textutil.Count(uint64(n), "torrent")
 		if lost > 0 && !settled {
 			result.info += "; " + strconv.Itoa(lost) + " of them are no longer in it and go when it has not changed for " +
@@ -424,9 +424,9 @@ func (l *accessList) load(r listRequest) listResult {
 	return result
 }
 
-// look returns the fingerprint of what is at path, or an error if that cannot
+// inspect returns the fingerprint of what is at path, or an error if that cannot
 // be a list.
-func (d *listLoader) look(path string) (fingerprint, error) {
+func (d *listLoader) inspect(path string) (fingerprint, error) {
 	st, err := sys.Stat(path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
@@ -458,12 +458,12 @@ const maxBadLines = 10
 // readAll reads the list into the idle half. after is the fingerprint after the
 // load.
 func (d *listLoader) readAll(path string, before fingerprint) (after fingerprint, err error) {
-	d.hashes, d.bad, d.current = d.halves[d.next][:0], 0, 0
+	d.hashes, d.bad, d.current = d.buffers[d.next][:0], 0, 0
 	d.path = path
 	after = before
 	switch {
 	case before.file.IsDirectory():
-		err = d.directory(path)
+		err = d.readDirectory(path)
 	case before.file.IsPipe():
 		var f sys.File
 		if f, err = sys.Open(path); err == nil {
@@ -514,9 +514,9 @@ func (d *listLoader) skipped(where string, err error) {
 	}
 }
 
-// directory reads the files of a directory. A .torrent file that was read
+// readDirectory reads the files of a directory. A .torrent file that was read
 // before and did not change is not read again.
-func (d *listLoader) directory(path string) error {
+func (d *listLoader) readDirectory(path string) error {
 	d.known[d.next].clear()
 	return sys.EachEntry(path, func(name string) error {
 		kind := kindOfEntry(name)
@@ -531,7 +531,7 @@ func (d *listLoader) directory(path string) error {
 		d.path, d.current = path, 0
 		key := st.Key(name)
 		if kind == entryTorrent {
-			if seen, err := d.recall(key); seen || err != nil {
+			if seen, err := d.copyKnown(key); seen || err != nil {
 				return err
 			}
 			d.current = key
@@ -553,8 +553,8 @@ func (d *listLoader) directory(path string) error {
 	})
 }
 
-// recall takes over the hashes of a .torrent file that was read before.
-func (d *listLoader) recall(key uint64) (seen bool, err error) {
+// copyKnown takes over the hashes of a .torrent file that was read before.
+func (d *listLoader) copyKnown(key uint64) (seen bool, err error) {
 	d.current = key
 	d.known[d.next^1].each(key, func(h *bep15.InfoHash) {
 		seen = true
@@ -567,12 +567,12 @@ func (d *listLoader) recall(key uint64) (seen bool, err error) {
 	return seen, err
 }
 
-// join adds the hashes of the list in force that the new list lacks. It reports
+// addMissing adds the hashes of the list in force that the new list lacks. It reports
 // whether there was room.
-func (d *listLoader) join(before hashSet) bool {
+func (d *listLoader) addMissing(before hashSet) bool {
 	n := len(d.hashes)
 	for i := range before {
-		if hashSet(d.hashes[:n]).has(&before[i]) {
+		if hashSet(d.hashes[:n]).contains(&before[i]) {
 			continue
 		}
 		if len(d.hashes) == cap(d.hashes) {
@@ -666,7 +666,7 @@ func (d *listLoader) reserve(max int, known bool) error {
 		return err
 	}
 	all := unsafe.Slice((*bep15.InfoHash)(unsafe.Pointer(unsafe.SliceData(mem))), 2*max)
-	d.halves = [2][]bep15.InfoHash{all[:max:max], all[max:]}
+	d.buffers = [2][]bep15.InfoHash{all[:max:max], all[max:]}
 	if !known {
 		return nil
 	}
@@ -681,7 +681,7 @@ func (d *listLoader) reserve(max int, known bool) error {
 
 // discardIdle gives back the memory that the next load uses.
 func (d *listLoader) discardIdle() {
-	half, known := d.halves[d.next], d.known[d.next]
+	half, known := d.buffers[d.next], d.known[d.next]
 	if len(half) == 0 {
 		return
 	}

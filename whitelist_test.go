@@ -45,7 +45,7 @@ func look(l *accessList, mono seconds, notice uint32) (installed bool) {
 
 // differs reports whether the list differs from what was read.
 func differs(l *accessList) bool {
-	now, err := l.loader.look(l.path)
+	now, err := l.loader.inspect(l.path)
 	return err != nil || now != l.loader.read
 }
 
@@ -361,7 +361,7 @@ func TestListCutOff(t *testing.T) {
 	}
 	gone := errors.New("gone")
 	read := func(r io.Reader) (int, error) {
-		l.loader.hashes = l.loader.halves[0][:0]
+		l.loader.hashes = l.loader.buffers[0][:0]
 		err := l.loader.reader.file(r, &l.loader)
 		return len(l.loader.hashes), err
 	}
@@ -600,7 +600,7 @@ func FuzzList(f *testing.F) {
 		l.log = &logger.Logger{Out: lines}
 		reader := []func(io.Reader) io.Reader{lineReaders["whole"], lineReaders["bytes"], lineReaders["half"], lineReaders["data with the error"]}[how%4]
 		d := &l.loader
-		d.hashes, d.bad, d.path, d.log = d.halves[0][:0], 0, l.path, l.log
+		d.hashes, d.bad, d.path, d.log = d.buffers[0][:0], 0, l.path, l.log
 		err := d.reader.file(reader(bytes.NewReader(text)), d)
 		if metainfo.IsTorrent(text) {
 			return
@@ -660,12 +660,12 @@ func FuzzList(f *testing.F) {
 		}
 		set := hashSet(got)
 		for i := range want {
-			if !set.has(&want[i]) {
+			if !set.contains(&want[i]) {
 				t.Fatalf("%x is not found", want[i])
 			}
 			h := want[i]
 			h[19]++
-			if _, ok := slices.BinarySearchFunc(want, h, func(a, b bep15.InfoHash) int { return bytes.Compare(a[:], b[:]) }); set.has(&h) != ok {
+			if _, ok := slices.BinarySearchFunc(want, h, func(a, b bep15.InfoHash) int { return bytes.Compare(a[:], b[:]) }); set.contains(&h) != ok {
 				t.Fatalf("%x is found: %v", h, !ok)
 			}
 		}
@@ -713,7 +713,7 @@ func BenchmarkListLookup(b *testing.B) {
 	slices.SortFunc(set, func(a, b bep15.InfoHash) int { return bytes.Compare(a[:], b[:]) })
 	b.ResetTimer()
 	for i := 0; i < b.N; i++ {
-		if !set.has(&set[int(rng.below(uint32(len(set))))]) {
+		if !set.contains(&set[int(rng.below(uint32(len(set))))]) {
 			b.Fatal("not found")
 		}
 	}
@@ -772,7 +772,7 @@ func TestListHalfWritten(t *testing.T) {
 					t.Helper()
 					for i := range 500 {
 						h := testHash(i)
-						if got := l.current.Load().hashes.has(h); got != want(i) {
+						if got := l.current.Load().hashes.contains(h); got != want(i) {
 							t.Fatalf("%s: torrent %d is in the list in force: %v", when, i, got)
 						}
 					}
@@ -872,7 +872,7 @@ func TestListReplaced(t *testing.T) {
 	l, lines := writtenList(t, false, 400)
 	replaceFile(t, l.path, listOf(399, 401))
 	look(l, 2000, noticeReplaced)
-	if got := l.current.Load().hashes; len(got) != 2 || !got.has(testHash(400)) {
+	if got := l.current.Load().hashes; len(got) != 2 || !got.contains(testHash(400)) {
 		t.Errorf("%d torrents, want 2", len(got))
 	}
 	lines.expectLines(t, ": 2 torrents")
@@ -1060,7 +1060,7 @@ func TestListHangs(t *testing.T) {
 		}
 	}
 	lines.expectLines(t, "reading it takes more than 10 s; every torrent is refused until it is read")
-	if l.busy() {
+	if l.reloadPending() {
 		t.Error("a reload waits for a load that takes long")
 	}
 	l.notify(noticeChanged)

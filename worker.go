@@ -32,15 +32,15 @@ func (c clock) now() timestamp {
 
 // worker is a socket with the handler that answers for it.
 type worker struct {
-	sock      *udp.Socket
-	handler   *handler
-	published counterSnapshot
-	clock     clock
-	log       *logger.Logger
-	newPeers  *peerAlarm // nil: nobody wants to know
-	stored    uint64     // new peers when the alarm rang last
-	taken     uint64     // datagrams, when the maintenance loop last looked
-	drops     uint64     // by the kernel, at that time
+	sock          *udp.Socket
+	handler       *handler
+	published     counterSnapshot
+	clock         clock
+	log           *logger.Logger
+	newPeers      *peerAlarm // nil: nobody wants to know
+	storedAtAlarm uint64     // new peers when the alarm rang last
+	takenAtPing   uint64     // datagrams, when the maintenance loop last looked
+	dropsCounted  uint64     // by the kernel, at that time
 }
 
 // run answers until the socket is stopped. It returns an error when the socket
@@ -69,13 +69,13 @@ func answer[K peerKey](w *worker, n int) {
 		}
 		h.count.record(v, len(req), len(out))
 		if w.log.Verbose {
-			w.log.Debug(source(&from), ": ", verdictInfo[v].name, ", ", strconv.Itoa(len(req)), " bytes in, ", strconv.Itoa(len(out)), " out", describe(req))
+			w.log.Debug(sourceText(&from), ": ", verdictInfo[v].name, ", ", strconv.Itoa(len(req)), " bytes in, ", strconv.Itoa(len(out)), " out", describe(req))
 		}
 	}
 	h.count.sendFailed += uint64(s.Flush(n))
 	w.published.publish(&h.count)
 	if w.newPeers != nil {
-		w.newPeers.check(&h.count, &w.stored)
+		w.newPeers.check(&h.count, &w.storedAtAlarm)
 	}
 	if n == s.Batch() {
 		runtime.Gosched() // the other family must not starve on one processor
@@ -115,15 +115,15 @@ func describe(req []byte) string {
 	case a.Left == 0:
 		role = " seeder"
 	}
-	w := words("; ")
+	w := textBuilder("; ")
 	w.hex(a.InfoHash[:])
 	w.add(role)
 	w.count(", port ", uint64(a.Port[0])<<8|uint64(a.Port[1]), "")
 	return string(w)
 }
 
-// source is a peer key in words.
-func source[K peerKey](k *K) string {
+// sourceText is a peer key in words.
+func sourceText[K peerKey](k *K) string {
 	b := unsafe.Slice((*byte)(unsafe.Pointer(k)), len(*k))
 	ip, port := b[:len(b)-2], uint16(b[len(b)-2])<<8|uint16(b[len(b)-1])
 	return ipaddr.Endpoint{Addr: ipaddr.Addr{IP: string(ip)}, Port: port}.String()
