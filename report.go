@@ -35,9 +35,9 @@ type report struct {
 	sweeps                                     uint64 // completed passes over all pages
 	sweepNanos                                 uint64
 
-	list          string // what the access list is called; "": there is none
+	list          string // whitelist or blacklist; "": there is none
 	listPath      string
-	hashes        int // in force
+	hashes        int // info hashes in the access list
 	reads         [numReads]uint64
 	writeFailures uint64 // reports that could not be written
 
@@ -67,7 +67,7 @@ const reportBytes = 16 << 10
 // topBytes is more than the metrics of one torrent of -top.
 const topBytes = 640
 
-// metricPrefix begins every name.
+// metricPrefix begins the name of every metric.
 const metricPrefix = "pico_tracker_"
 
 const (
@@ -75,8 +75,8 @@ const (
 	typeGauge   = "gauge"
 )
 
-// metricsWriter is a report as it grows in Prometheus' text format. Its memory serves
-// again and again.
+// metricsWriter writes a report in the text format of Prometheus. It keeps its
+// buffer for the next report.
 type metricsWriter struct {
 	text   textBuilder
 	name   string // of the current metric
@@ -199,7 +199,7 @@ func (p *metricsWriter) render(r *report) {
 	p.writeSingle("stats_write_failures_total", typeCounter, "Reports that could not be written (-stats).", r.writeFailures)
 }
 
-// writeTopTorrents are the samples of -top.
+// writeTopTorrents writes the metrics of -top.
 func (p *metricsWriter) writeTopTorrents(r *report) {
 	if len(r.top) == 0 {
 		return
@@ -220,7 +220,7 @@ func (p *metricsWriter) writeTopTorrents(r *report) {
 	}
 }
 
-// writeRefused are the samples of the torrents that the access list refused last.
+// writeRefused writes the torrents that the access list refused last.
 func (p *metricsWriter) writeRefused(r *report) {
 	if r.refused == [numRefused]refusedTorrent{} {
 		return
@@ -249,7 +249,7 @@ func b2i(b bool) int {
 	return 0
 }
 
-// beginMetric begins the samples of a name.
+// beginMetric begins a metric. Its samples follow.
 func (p *metricsWriter) beginMetric(name, kind, help string) {
 	t := &p.text
 	p.name, p.family = name, ""
@@ -264,13 +264,14 @@ func (p *metricsWriter) beginMetric(name, kind, help string) {
 	t.add("\n")
 }
 
-// writeSingle is a metric with one sample.
+// writeSingle writes a metric with one sample.
 func (p *metricsWriter) writeSingle(name, kind, help string, n uint64) {
 	p.beginMetric(name, kind, help)
 	p.writeSample(n)
 }
 
-// familyOf has the samples that follow be of that family; nil when it is not served.
+// familyOf selects the family of the next samples and returns its counters. It
+// returns nil if the tracker does not serve this family.
 func (p *metricsWriter) familyOf(r *report, family int) *familyReport {
 	p.family = familyNames[family]
 	if f := &r.families[family]; f.sockets > 0 {
@@ -279,15 +280,15 @@ func (p *metricsWriter) familyOf(r *report, family int) *familyReport {
 	return nil
 }
 
-// writeSample is a line: labels are names and values in turn. One without a value is
-// left out.
+// writeSample writes a line. Labels are pairs of name and value. A label with an
+// empty value is left out.
 func (p *metricsWriter) writeSample(n uint64, labels ...string) {
 	p.beginSample(labels...)
 	p.text.number(n)
 	p.text.add("\n")
 }
 
-// beginSample is a sample up to its value.
+// beginSample writes a line up to its value.
 func (p *metricsWriter) beginSample(labels ...string) {
 	t := &p.text
 	t.add(metricPrefix)
@@ -313,8 +314,8 @@ func (p *metricsWriter) beginSample(labels ...string) {
 	t.add(" ")
 }
 
-// writeVerdicts is a metric with samples of the verdicts with that action ("": any)
-// and outcome. why is the name of the label that tells the reason.
+// writeVerdicts writes a metric of all verdicts with an action ("": any) and an
+// outcome. why is the name of the label for the reason.
 func (p *metricsWriter) writeVerdicts(r *report, name, help, action, outcome, why string) {
 	p.beginMetric(name, typeCounter, help)
 	for i := range r.families {
@@ -341,7 +342,7 @@ var (
 	outcomeNames = [...]string{outcomeAnswered, outcomeError, outcomeDropped}
 )
 
-// writeBytes are the samples of the bytes received, or sent, by action and outcome.
+// writeBytes writes the bytes received or sent, by action and outcome.
 func (p *metricsWriter) writeBytes(r *report, sent bool) {
 	for i := range r.families {
 		f := p.familyOf(r, i)
@@ -369,8 +370,8 @@ func (p *metricsWriter) writeBytes(r *report, sent bool) {
 	}
 }
 
-// sumSamples adds up the samples of a metric in a report that have all of these labels, as
-// `family="ipv4"`. Fractions are left out.
+// sumSamples adds up the samples of a metric in a report that have all labels, for
+// example `family="ipv4"`. It ignores fractions.
 func sumSamples(report, name string, labels ...string) (n uint64) {
 	for rest := report; rest != ""; {
 		var line string
@@ -396,8 +397,8 @@ func lineValue(line string) uint64 {
 	return n
 }
 
-// summaryRows are what people want to see: a metric's samples with that label. One that is
-// indented is left out while it is 0.
+// summaryRows are the lines of -status and of the summary. Each is the sum of the
+// samples with a label. An indented row is left out while its sum is 0.
 var summaryRows = [...]struct{ title, name, label string }{
 	{"datagrams received", "received_datagrams_total", ""},
 	{"bytes received", "received_bytes_total", ""},
@@ -427,7 +428,7 @@ var summaryRows = [...]struct{ title, name, label string }{
 	{"seeders", "peers", `"seeder"`},
 }
 
-// summaryText is what does not go by family, in a report.
+// summaryText returns the numbers of a report that do not depend on the family.
 func summaryText(report string) string {
 	var w textBuilder
 	w.add(textutil.Count(sumSamples(report, "torrents"), "torrent"))
@@ -481,7 +482,7 @@ func (p *metricsWriter) summary(line func(parts ...string)) {
 	}
 }
 
-// textBuilder is a text that grows.
+// textBuilder is a text to append to.
 type textBuilder []byte
 
 // add and number are not inlined, because that would take 5 KB of flash. They
@@ -535,8 +536,8 @@ func ageText(s seconds) string {
 	return string(w)
 }
 
-// formatSI is a number, with five digits at the most and a k, M, G, T, P or E of
-// 1000.
+// formatSI returns a number with at most five digits and a unit: k, M, G, T or P
+// stand for powers of 1000.
 func formatSI(n uint64) string {
 	unit := 0
 	for ; n >= 100000; n /= 1000 {

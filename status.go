@@ -83,8 +83,8 @@ func (r *statsFile) age(now int64) (seconds, error) {
 		"; the tracker does not run, or cannot write the file")
 }
 
-// showStatus shows a -stats file: on a terminal every second until a signal comes,
-// else once.
+// showStatus shows a -stats file: once, or on a terminal every second until a
+// signal arrives.
 func showStatus(signals <-chan os.Signal, path string, stdout io.Writer, terminal bool) error {
 	var last, before statsFile
 	names := &torrentNames{}
