@@ -258,7 +258,7 @@ func previousDeb(t *testing.T) string {
 	runIn(t, "..", []string{"MAKEFLAGS=", "MAKELEVEL="}, "sh", "-euc", `
 		git archive "$1" | tar -xf - -C "$2"
 		cd "$2"
-		make --no-print-directory binary-linux-"$3" VERSION="$1"
+		make --no-print-directory binary-linux-"$3" binary-portmap-linux-"$3" VERSION="$1"
 		VERSION="$1" packaging/build "$3"`, "sh", tag, dir, runtime.GOARCH)
 	debs, err := filepath.Glob(dir + "/dist/packages/*.deb")
 	if err != nil || len(debs) != 1 {
