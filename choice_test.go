@@ -38,7 +38,7 @@ func mixedSets(t *testing.T, weak uint64, first, second scope) {
 	for _, few := range []int{1, 110, many} {
 		some(first, 0, many, false)
 		some(second, 0, few, false)
-		some(first, 20, many, true) // what is left fits into a leaf
+		some(first, 20, many, true) // the rest fits into a leaf
 		some(first, 20, 60, false)
 		some(second, 0, few-1, true)
 		some(first, 0, many, false)

@@ -57,8 +57,8 @@ type cookies struct {
 	verifiedCache []verified
 }
 
-// verified is an ID that was issued or found valid lately. Its signature stays
-// valid for ever, so a client's second packet needs no HMAC.
+// verified is an ID that was issued or found valid lately. Its signature never
+// becomes invalid, so a client's second packet needs no HMAC.
 type verified struct {
 	id uint64
 	ip [16]byte

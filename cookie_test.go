@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// TestIDFormat makes IDs anew from what the documents say: the date, and the
+// TestIDFormat makes IDs by the description in the documents: the date, and the
 // start of HMAC-SHA256 over the address and the date.
 func TestIDFormat(t *testing.T) {
 	mac := func(key []byte, parts ...[]byte) []byte {

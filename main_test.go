@@ -429,8 +429,8 @@ func TestProgramSecrets(t *testing.T) {
 	}
 }
 
-// TestProgramLogs a line a packet under -debug, and else none that a stranger
-// can cause.
+// TestProgramLogs checks that there is one line for each packet with -debug,
+// and no line that a packet causes without it.
 func TestProgramLogs(t *testing.T) {
 	for _, debug := range []bool{false, true} {
 		p := startProgram(t, "-debug="+strconv.FormatBool(debug), "-secret=short")

@@ -21,9 +21,9 @@ func planRows(text string) map[string][]int {
 	return rows
 }
 
-// TestPlan: the parts add up to the whole, and a store of that layout that is
-// filled to the brim holds what the plan says, or up to 7 % more, or a few pages' worth less: what
-// is left over in the last page of each size.
+// TestPlan checks that the parts add up to the whole, and that a full store of
+// this layout holds what the plan says. It may hold up to 7 % more, or a few
+// pages less, because the last page of each size may be partly free.
 func TestPlan(t *testing.T) {
 	args := []string{"-memory=6M", "-workers=1", "-listen=0.0.0.0", "-interval=10m", "-plan"}
 	code, stdout, stderr := program(args, nil)

@@ -133,7 +133,7 @@ func TestSignalsWhileStarting(t *testing.T) {
 	}
 }
 
-// TestProbeBrokenOff: who has enough of waiting need not wait.
+// TestProbeBrokenOff checks that the user can interrupt a probe.
 func TestProbeBrokenOff(t *testing.T) {
 	conn, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
 	if err != nil {

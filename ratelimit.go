@@ -6,9 +6,9 @@ import (
 	"github.com/fabricionaweb/pico-tracker/internal/siphash"
 )
 
-// This file owns limits of fixed size: how often something may happen to a key
-// within a window of time. Keys are hashed with a key of the table's own, so
-// that a stranger cannot choose whom it collides with.
+// This file has rate limits in tables of fixed size: how often an event may
+// happen for a key in a window of time. Each table hashes keys with a secret,
+// so that an attacker cannot choose which keys collide.
 
 // limitWays is how many keys share a row of 64 bytes.
 const limitWays = 5
@@ -31,8 +31,8 @@ var _ [limitRowBytes]byte = [unsafe.Sizeof(limitRow{})]byte{}
 // limiter allows each key limit events in a window that begins with the first.
 // It belongs to one worker.
 //
-// A full row forgets the key with the fewest events, and of those the oldest.
-// Whoever is forgotten starts anew, so that a flood of spoofed sources, with
+// A full row forgets the key with the fewest events, and of those the oldest. A
+// forgotten key starts again at zero, so that a flood of spoofed sources, with
 // an event or two each, locks no one out and does not free the greedy.
 type limiter struct {
 	rows   []limitRow

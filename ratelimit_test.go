@@ -113,8 +113,8 @@ func TestLimiterUnderFlood(t *testing.T) {
 	}
 }
 
-// TestLimiterFullOfGreed: where every entry of a row is at its limit, a
-// newcomer is let in all the same.
+// TestLimiterFullOfGreed checks that a new key is allowed, also if every entry
+// of its row is at the limit.
 func TestLimiterFullOfGreed(t *testing.T) {
 	l := newLimiter(64, 2, 120, testKey())
 	for k := 0; k < 100; k++ {

@@ -17,8 +17,8 @@ var residents = map[string]func(i int, v6 bool) host{
 	"global":  func(i int, v6 bool) host { return resident("203.0.113.0", "2001:db8::", i, v6) },
 }
 
-// resident is the i-th address after base, but for a host, which has one
-// address and many ports.
+// resident returns the i-th address after base. For the scope of a host it
+// returns one address with the i-th port.
 func resident(base4, base6 string, i int, v6 bool) host {
 	base := base4
 	if v6 {
@@ -107,8 +107,8 @@ func (s *service) list(h host, left uint64, want int32) (peers []host) {
 	return peers
 }
 
-// TestNearFirst: who is inside gets those inside first, then the rest, up to
-// what it wants.
+// TestNearFirst checks that a client in the network gets the peers of the
+// network first, then the rest, up to the number that it wants.
 func TestNearFirst(t *testing.T) {
 	bothFamilies(t, func(t *testing.T, v6 bool) {
 		for _, n := range []int{2, 20, 60, 400} {
@@ -243,8 +243,8 @@ func (s *service) outsideOfTest(v6 bool) func(port uint16) host {
 	}
 }
 
-// TestExternal: the world gets a peer inside as a port of the router, each
-// once; inside it has its own address, and is one peer with that of the router.
+// TestExternal checks that internet clients get a LAN peer once, as a port of
+// the router. LAN clients get it once, under its own address.
 func TestExternal(t *testing.T) {
 	bothFamilies(t, func(t *testing.T, v6 bool) {
 		for _, crowd := range []int{0, 30, 200} { // others, of another torrent's worth

@@ -87,7 +87,7 @@ func allowsPeer[K peerKey](s *sourceQuota, key *K) bool {
 	return s.allows(sourceOf(key), peerCost[K]())
 }
 
-// addPeerTo counts a peer that was stored, and removePeerFrom one that was removed.
+// addPeerTo counts a stored peer, and removePeerFrom a removed peer.
 func addPeerTo[K peerKey](s *sourceQuota, key *K) { s.add(sourceOf(key), int32(peerCost[K]())) }
 
 func removePeerFrom[K peerKey](s *sourceQuota, key *K) { s.add(sourceOf(key), -int32(peerCost[K]())) }

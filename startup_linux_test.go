@@ -9,9 +9,9 @@ import (
 	"time"
 )
 
-// TestOnlyRegularFiles: a pipe or a device in the place of a small file is
-// refused at once, because reading one may take for ever and writing one
-// destroys it.
+// TestOnlyRegularFiles checks that a pipe or a device in the place of a small
+// file is refused at once, because reading it may never end and writing would
+// destroy it.
 func TestOnlyRegularFiles(t *testing.T) {
 	dir := t.TempDir()
 	pipe, link := filepath.Join(dir, "pipe"), filepath.Join(dir, "link")

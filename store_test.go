@@ -64,8 +64,8 @@ func testKey6(i int) *key6 {
 	return &k
 }
 
-// testOutside is the network as the world knows it: some of the peers of
-// scopedKey4 and scopedKey6 come from there.
+// testOutside has the public addresses of the network. Some peers of scopedKey4
+// and scopedKey6 have these addresses.
 var testOutside = &externalAddrs{v4: key4{198, 51, 100, 77}, v6: key6{0: 0x20, 1: 0x01, 2: 0x0d, 3: 0xb8, 4: 0xff, 15: 1}}
 
 // scopedKey4 is the i-th of peers of all scopes, as they are kept: 256 of a
@@ -877,8 +877,8 @@ func TestStoreModel(t *testing.T) {
 	}
 }
 
-// TestFull: what is stored can be refreshed while newcomers are turned away,
-// and there is room again when something goes.
+// TestFull checks that stored peers are refreshed while new peers are not
+// stored, and that new peers are stored again after others were removed.
 func TestFull(t *testing.T) {
 	s := newTestStore(t, 1, 1)
 	var rng splitMix64
@@ -906,7 +906,7 @@ func TestFull(t *testing.T) {
 	checkInvariants(t, s)
 }
 
-// TestNewcomerInFullSwarm: who cannot be stored gets peers all the same.
+// TestNewcomerInFullSwarm checks that a peer that cannot be stored gets peers.
 func TestNewcomerInFullSwarm(t *testing.T) {
 	s := newTestStore(t, 1, 1)
 	var rng splitMix64
@@ -983,8 +983,8 @@ func TestShareRace(t *testing.T) {
 	}
 }
 
-// TestPurgeLetsIn: who waits for a shard while a purge removes a page of
-// torrents gets in between two of them, also where each is done in one step.
+// TestPurgeLetsIn checks that an operation that waits for a shard gets the lock
+// between two torrents of a purge, also if each torrent is removed in one step.
 func TestPurgeLetsIn(t *testing.T) {
 	s := newTestStore(t, 64, 1)
 	var rng splitMix64
