@@ -90,14 +90,19 @@ own_port 6969
 systemctl start pico-tracker
 mapping() { journalctl -u pico-tracker-portmap --no-pager | grep -q "$1"; }
 address=/run/pico-tracker-portmap/address
+mapped() { systemctl is-active --quiet pico-tracker-portmap && test -e "$address"; }
+unmapped() { ! systemctl is-active --quiet pico-tracker-portmap && test ! -e "$address"; }
 ! systemctl is-enabled pico-tracker-portmap || echo "FAILED the port mapping is on by default"
 try "starts the port mapping" systemctl start pico-tracker-portmap
 try "asks for the tracker's port" await mapping "public UDP port 6969 to port 6969"
 try "asks the kernel for the router" await mapping "no default route"
 ! mapping "DEBUG\|not permitted" || echo "FAILED the sandbox of the port mapping is too tight"
 try "shows the address file to everybody" setpriv --reuid=65534 --regid=65534 --clear-groups cat "$address"
-try "stops the port mapping" systemctl stop pico-tracker-portmap
-try "removes the address file" test ! -e "$address"
+try "stops the tracker" systemctl stop pico-tracker
+try "stops the port mapping with it" await unmapped
+try "starts both when enabled" systemctl enable pico-tracker-portmap
+systemctl start pico-tracker
+try "starts the port mapping with the tracker" await mapped
 systemctl stop pico-tracker
 
 own_port 70000
