@@ -572,7 +572,7 @@ func parseConfig(args, env []string) (*config, error) {
 	if err != nil {
 		return nil, err
 	}
-	command := "" // the one that is given
+	command := "" // the given command
 	for i := range options {
 		o := &options[i]
 		v, ok := given[o.name]

@@ -476,8 +476,9 @@ func TestPrecedence(t *testing.T) {
 	}
 }
 
-// TestInterfaces: given several times they add up, and each address is bound on
-// each of them, but for one that is on an interface already.
+// TestInterfaces checks that several -interface flags add up, and that each
+// address is bound on each interface, except an address that names its
+// interface.
 func TestInterfaces(t *testing.T) {
 	if !udp.BindsInterfaces {
 		expectUsageError(t, []string{"-interface=lo"}, nil, "not supported on this system; use -listen")

@@ -233,7 +233,8 @@ func (w *world) run(data []byte) {
 		}
 	}
 	checkInvariants(w.t, w.store)
-	// Who came, less who left, expired or was refused: who is there.
+	// The peers that came, without those that left, expired or were
+	// refused, are the stored peers.
 	_, n := w.store.totals()
 	for family, sets := range [2][2]int{{seeders4, leechers4}, {seeders6, leechers6}} {
 		left := w.store.expired[family] + w.store.purged[family]

@@ -15,10 +15,9 @@ import (
 	"github.com/fabricionaweb/pico-tracker/internal/udp"
 )
 
-// This file owns what follows the machine's interfaces, as they, their
-// addresses and the default routes come and go: the sockets that are meant for
-// one interface, the uplinks that replies keep to, and the address that the
-// world knows us by. Nothing of it is asked by time where netlink is to be had.
+// This file follows changes of interfaces, addresses and default routes. Then
+// it updates the sockets that are bound to an interface, the uplinks for
+// replies, and the public address. With netlink it does not poll.
 
 // linkMonitor is what is followed.
 type linkMonitor struct {
@@ -120,8 +119,8 @@ func (l *linkMonitor) addInterface(name string, index uint32) {
 	}
 }
 
-// logUnavailable says what can't be done for lack of netlink. That replies keep to
-// their uplink is no one's express wish.
+// logUnavailable logs what does not work without netlink. It does not mention
+// the uplinks of replies, because no flag asks for them.
 func (l *linkMonitor) logUnavailable(err error) {
 	if len(l.devices) > 0 {
 		l.log.Warn("netlink: ", err.Error(), ": the interfaces are looked at every ", strconv.Itoa(int(pollInterval/time.Second)), " s")
@@ -213,7 +212,7 @@ func (l *linkMonitor) refreshInterface(d *device) {
 	}
 	switch {
 	case index == d.index:
-		// A socket may have missed it all the same.
+		// A socket may still have missed the change.
 	case index == 0:
 		l.log.Warn("interface ", d.name, " is gone: waiting for it")
 	default:

@@ -64,8 +64,8 @@ func refuseNetlink() error {
 	return confine(prog)
 }
 
-// TestWithoutNetlink: as in a sandbox that doesn't permit it, there is a
-// warning where it is wanted, and interfaces are followed all the same.
+// TestWithoutNetlink checks that without netlink, as in some sandboxes, there
+// is a warning if a flag needs it, and interfaces are still followed.
 func TestWithoutNetlink(t *testing.T) {
 	s := onLoopback(t)
 	tr := newService(t).tracker

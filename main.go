@@ -444,8 +444,8 @@ func listen(c *config, batch int, log *logger.Logger) ([]*udp.Socket, error) {
 				}}
 		}
 		if c.workers > 1 {
-			// Sockets that share an address would also share it with
-			// another tracker, without a word.
+			// Sockets that share an address would also share it
+			// with another tracker, without any error.
 			s, err := udp.Open(config(1, false))
 			if err == nil {
 				s.Close()

@@ -43,7 +43,7 @@ type maintenance struct {
 	lastExternalCheck seconds // when the file of -external-ip was last read by time
 	noHugePages       bool    // the system has no huge pages for us
 	full              bool
-	refusals          uint64  // newcomers turned away for lack of room
+	refusals          uint64  // new peers that were not stored because the memory is full
 	lastRefusal       seconds // when the last of them was
 	proxyLogged       bool    // all peers have one address, and the log says so
 	lastScan          seconds // when that was last looked at
@@ -113,7 +113,7 @@ func (m *maintenance) tick(now timestamp) {
 		} else {
 			s.sweep(m.cursor, now.mono, ttl)
 		}
-		// Who waits for the processor has it between two pages.
+		// Other goroutines get the processor between two pages.
 		runtime.Gosched()
 	}
 	if late {
@@ -210,8 +210,8 @@ func (m *maintenance) wait(now seconds) seconds {
 	return wait
 }
 
-// watchFull logs when newcomers begin to be turned away for lack of room, and
-// when there is room again.
+// watchFull logs when new peers are no longer stored because the memory is
+// full, and when there is room again.
 func (m *maintenance) watchFull(now timestamp) {
 	var refusals uint64
 	for _, w := range m.workers {
@@ -491,7 +491,7 @@ func (m *maintenance) logThrottled(now timestamp) {
 	v := &all.verdicts
 	filtered := a.filtered + b.filtered
 	if !a.reasonsKnown {
-		filtered = 0 // who knows why
+		filtered = 0 // without /proc the reason is unknown
 	}
 	if all.reflected > 0 && !m.reflectionLogged {
 		m.reflectionLogged = true

@@ -25,8 +25,8 @@ func TestGap(t *testing.T) {
 	}
 }
 
-// testGap stores peers of all ages, lets no tick come for gap seconds, and looks
-// at what is left.
+// testGap stores peers of all ages, skips all ticks for gap seconds, and checks
+// which peers remain.
 func testGap(t *testing.T, interval, gap seconds) {
 	s, err := newStore(20, 1, 1<<30, stampUnit(interval), testSeed)
 	if err != nil {

@@ -77,8 +77,8 @@ func TestOneAddressIsLoggedOnce(t *testing.T) {
 func at4(k key4, port byte) *key4 { k[4], k[5] = 1, port; return &k }
 func at6(k key6, port byte) *key6 { k[16], k[17] = 1, port; return &k }
 
-// TestFullIsLoggedOnce: once when newcomers begin to be turned away, once when
-// none has been for a minute, whatever happens in between.
+// TestFullIsLoggedOnce checks that there is one line when the first peer is not
+// stored, and one line when every peer was stored for a minute.
 func TestFullIsLoggedOnce(t *testing.T) {
 	var out bytes.Buffer
 	w := &worker{}

@@ -219,8 +219,8 @@ func TestReportFits(t *testing.T) {
 	}
 }
 
-// TestReportOfOneFamily: nothing is told of one that is not served, nor of a
-// list that is not there.
+// TestReportOfOneFamily checks that a report has nothing about a family that is
+// not served, or about a list if there is none.
 func TestReportOfOneFamily(t *testing.T) {
 	r := &report{every: 15}
 	r.families[1].sockets = 1
@@ -234,7 +234,7 @@ func TestReportOfOneFamily(t *testing.T) {
 	}
 }
 
-// showKeeper is a keeper with a report in path and nothing else to do.
+// showKeeper returns a maintenance loop that only writes a report to path.
 func showKeeper(t *testing.T, path string) (*maintenance, *logLines) {
 	lines := &logLines{}
 	k := &maintenance{tracker: newTracker(newTestStore(t, 1, 1), 15*60), log: &logger.Logger{Out: lines}, stats: sys.NewAtomicFile(path), statsInterval: 15,

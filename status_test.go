@@ -67,8 +67,8 @@ func TestStatus(t *testing.T) {
 	}
 }
 
-// TestStatusRates are those between two reports, and those since the start
-// after the tracker has been started anew.
+// TestStatusRates checks the rates between two reports, and the rates since the
+// start after a restart of the tracker.
 func TestStatusRates(t *testing.T) {
 	p, r := &metricsWriter{}, testReport()
 	read := func() *statsFile {
@@ -96,7 +96,8 @@ func TestStatusRates(t *testing.T) {
 	}
 }
 
-// TestStatusHealth: the first line says in plain words whether all is well.
+// TestStatusHealth checks that the first line says in plain words whether the
+// tracker works.
 func TestStatusHealth(t *testing.T) {
 	text := func(r *report) *statsFile {
 		p := &metricsWriter{}

@@ -175,7 +175,7 @@ func TestTorrentNames(t *testing.T) {
 			t.Errorf("lacks %q:\n%s", want, w)
 		}
 	}
-	// A report of a stranger: what is no info hash is not shown.
+	// A report of another user: only valid info hashes are shown.
 	w = nil
 	new(torrentNames).show(&w, "pico_tracker_top_torrent_downloads{info_hash=\"\x1b[2J\"} 1\n", "\n")
 	if len(w) != 0 {

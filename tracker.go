@@ -38,7 +38,8 @@ const (
 	// and UDP.
 	maxReply = 1280 - 40 - 8
 	// maxScrapeHashes is how many torrents fit into a reply. The npm client
-	// asks for 81 in two fragments, and waits for ever if fewer are answered.
+	// asks for 81 in two fragments, and waits endlessly if fewer are
+	// answered.
 	maxScrapeHashes = (maxReply - bep15.ScrapeReplySize) / bep15.ScrapeEntrySize
 	// maxRequest is the largest request of which every byte is read.
 	maxRequest = bep15.HeaderSize + maxScrapeHashes*len(bep15.InfoHash{})
@@ -147,7 +148,7 @@ func (t *tracker) publishAddrs() {
 // stampUnit(interval).
 func newTracker(s *store, interval seconds) *tracker {
 	t := &tracker{store: s, interval: interval, scopes: true, scrapeLimit: maxScrapeHashes}
-	// If the stamp wrapped before, the peer would stay for ever.
+	// If the stamp wrapped before, the peer would never expire.
 	if t.maxAge() >= stampSpan*s.unit {
 		panic("tracker: stamps wrap before the sweep sees them")
 	}

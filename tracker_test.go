@@ -85,7 +85,7 @@ func (s *service) desk(h host) *handler {
 	return s.v4
 }
 
-// ask has the tracker answer a request from h. It returns nil for silence.
+// ask returns the reply to a request from h, or nil if there is none.
 func (s *service) ask(h host, req []byte) []byte {
 	s.t.Helper()
 	before := "in front"
@@ -568,8 +568,8 @@ func TestBadID(t *testing.T) {
 	})
 }
 
-// TestErrorLimit: a flood of bad IDs is answered with silence in the end, and
-// others are told all the same.
+// TestErrorLimit checks that a flood of bad IDs gets no replies in the end, and
+// that others still get errors.
 func TestErrorLimit(t *testing.T) {
 	families(t, func(t *testing.T, s *service, a, b, _ host) {
 		s.desk(a).errors = newLimiter(64, 50, limitWindow, siphash.Key{})
@@ -986,8 +986,8 @@ func TestMagnetLink(t *testing.T) {
 	})
 }
 
-// TestLeechersFirst: who has nothing left gets leechers first and then at most
-// ten seeders, up to num_want, in small and large swarms.
+// TestLeechersFirst checks that a client with nothing left gets leechers first
+// and then at most ten seeders, up to num_want, in small and large swarms.
 func TestLeechersFirst(t *testing.T) {
 	bothFamilies(t, func(t *testing.T, v6 bool) {
 		for _, n := range []struct{ leechers, seeders int }{
@@ -1191,8 +1191,9 @@ func TestInterval(t *testing.T) {
 	})
 }
 
-// TestFullTracker: who finds no room gets peers and counts, is told to come
-// back sooner, and is stored when there is room; who is stored goes on.
+// TestFullTracker checks that a new peer in a full tracker gets peers, counts
+// and a shorter interval, and is stored when there is room. Stored peers are
+// refreshed as before.
 func TestFullTracker(t *testing.T) {
 	families(t, func(t *testing.T, _ *service, a, b, c host) {
 		s := newServiceOf(t, 1, "secret")
@@ -1229,7 +1230,7 @@ func TestFullTracker(t *testing.T) {
 		if got := s.announce(c, f); s.last == announcedFull && len(got.peers) == 0 {
 			t.Error("no peers for a newcomer")
 		}
-		// Who is stored is refreshed at the full interval.
+		// A stored peer is refreshed at the full interval.
 		g := leech(a)
 		g.hash = 5
 		if got := s.announce(a, g); got.interval < uint32(testInterval) || s.last != announcedRefreshed {
@@ -1306,7 +1307,7 @@ func TestStampsSuffice(t *testing.T) {
 	}
 }
 
-// accepts scrapes with an ID and says whether it was taken for good.
+// accepts sends a scrape with an ID and reports whether the ID was valid.
 func (s *service) accepts(h host, id []byte) bool {
 	s.t.Helper()
 	reply := s.ask(h, scrapeRequest(id, 0))

@@ -37,7 +37,7 @@ func testList(t testing.TB, deny bool, max int) (*accessList, *logLines) {
 	return l, lines
 }
 
-// look has the loader look at the list at a time, and puts the result in force.
+// look makes the loader check the list at a time, and applies the result.
 func look(l *accessList, mono seconds, notice uint32) (installed bool) {
 	// The time of day is long before the time of any file.
 	return l.install(l.load(listRequest{now: mono, notice: notice}))
@@ -456,7 +456,7 @@ func TestEachLine(t *testing.T) {
 	} {
 		for name, reader := range lineReaders {
 			if len(text) > 1000 && name == "bytes" {
-				continue // a line is searched anew after each read
+				continue // a line is searched again after each read
 			}
 			checkLines(t, fmt.Sprintf("%s, %d bytes", name, len(text)), reader(strings.NewReader(text)), text)
 		}
@@ -468,8 +468,9 @@ func TestEachLine(t *testing.T) {
 	}
 }
 
-// TestReloadPurges: what a reload takes off the list is gone with its peers,
-// small swarms and large ones, and newcomers are refused; the rest stays.
+// TestReloadPurges checks that torrents which a reload removes from the list
+// are removed with their peers, in small and large swarms, and are refused
+// afterwards. The other torrents stay.
 func TestReloadPurges(t *testing.T) {
 	for _, deny := range []bool{false, true} {
 		s := newService(t)
@@ -588,7 +589,7 @@ func TestListIsLookedAt(t *testing.T) {
 	at(1200)
 }
 
-// FuzzList compares the parser with one that is slow and plain.
+// FuzzList compares the parser with a slow and simple parser.
 func FuzzList(f *testing.F) {
 	f.Add([]byte(""), uint8(0))
 	f.Add([]byte(digits(1)+"\n"+digits(2)+"\r\n# x\n\n"+digits(1)), uint8(1))
@@ -971,7 +972,8 @@ func TestListDirectory(t *testing.T) {
 	settle("lists", map[*bep15.InfoHash]bool{&hashA: true, &hashB: true, testHash(1): true, testHash(2): true, testHash(3): false})
 	lines.expectLines(t, ": 1 torrent", ": 2 torrents", ": 4 torrents")
 
-	// A file that is written anew in place keeps its torrent while it is incomplete.
+	// A file that is written again in place keeps its torrent while it is
+	// incomplete.
 	put("a.torrent", a[:30])
 	expect("half of the first one", map[*bep15.InfoHash]bool{&hashA: true, &hashB: true})
 	put("a.torrent", a)
@@ -991,8 +993,8 @@ func TestListDirectory(t *testing.T) {
 	expect("back", map[*bep15.InfoHash]bool{&hashB: true})
 }
 
-// TestListDirectoryRemembers: a .torrent file that did not change is not read
-// again, and one that is no torrent is reported once.
+// TestListDirectoryRemembers checks that a .torrent file that did not change is
+// not read again, and that a file which is not a torrent is reported once.
 func TestListDirectoryRemembers(t *testing.T) {
 	l, lines := testList(t, false, 100)
 	if err := os.Mkdir(l.path, 0o700); err != nil {
