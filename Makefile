@@ -267,7 +267,7 @@ test-clients: ## every BitTorrent client that the package registries have, with 
 	@PICO_CLIENTS=1 PICO_NO_SKIP=1 go test -count=1 -v -timeout 40m -run TestClients ./e2e
 
 .PHONY: soak
-soak: ## honest swarms while everything goes wrong, for a while (SOAKTIME=10m), with a verdict
+soak: ## honest swarms during all kinds of faults (SOAKTIME=10m), with a verdict
 	@scripts/install $$(grep -hv '^#' e2e/packages.txt)
 	@PICO_SOAK_TIME=$(SOAKTIME) PICO_NO_SKIP=1 go test -count=1 -v -timeout 0 -run TestSoak ./e2e
 
@@ -283,7 +283,7 @@ bench: bench-tools ## speed beside the reference, opentracker and a naive tracke
 	cd bench && go run ./cmd/bench -out results $(ARGS)
 
 .PHONY: bench-home
-bench-home: bench-tools ## what a request costs when there is one now and then, and what idling costs (ARGS=...)
+bench-home: bench-tools ## cost of a few requests a second, and of none (ARGS=...)
 	cd bench && go run ./cmd/bench -run home -rounds 3 -subjects pico-tracker,reference,opentracker,aquatic_udp -out results $(ARGS)
 
 .PHONY: bench-memory
@@ -291,7 +291,7 @@ bench-memory: bench-tools ## memory of torrents and swarms, and whether -memory 
 	cd bench && go run ./cmd/bench -run memory,caps -out results $(ARGS)
 
 .PHONY: bench-flood
-bench-flood: bench-tools ## what honest clients get of it while it is flooded, beside opentracker (ARGS=...)
+bench-flood: bench-tools ## what honest clients get during an attack, beside opentracker (ARGS=...)
 	cd bench && go run ./cmd/bench -run flood -rounds 3 -subjects pico-tracker,opentracker -out results $(ARGS)
 
 .PHONY: bench-scale
@@ -304,12 +304,12 @@ bench-tools:
 	@scripts/install opentracker gcc libc6-dev iproute2
 
 .PHONY: instructions
-instructions: ## what a request takes on each processor, counted by qemu; fails where it takes more than it did
+instructions: ## instructions for a request on each processor, counted by qemu; fails if they grow
 	@scripts/install qemu-user gcc libc6-dev
 	@go test -count=1 -v -tags instructions -run TestInstructions ./boards
 
 .PHONY: size
-size: binaries ## what each target takes, raw and packed, by version of Go and by package
+size: binaries ## size of each target, raw and packed, by version of Go and by package
 	@scripts/install xz-utils
 	@scripts/size $(foreach t,$(TARGETS),$(call binary,$t))
 	@echo
