@@ -45,7 +45,7 @@ func (c *config) text(name string) string {
 	case "scope":
 		return fmt.Sprint(c.scopes)
 	case "isolate":
-		return fmt.Sprintf("%d+%d", c.isolated.n4, c.isolated.n6)
+		return fmt.Sprintf("%d+%d", c.isolated.n[0], c.isolated.n[1])
 	case "external-ip":
 		if c.externalFile != "" {
 			return c.externalFile

@@ -1,7 +1,5 @@
 package main
 
-import "encoding/binary"
-
 // This file has the isolated networks: private networks that do not reach each
 // other, for example a guest network or a VPN. It knows nothing of scopes.
 //
@@ -20,20 +18,30 @@ const (
 	minIsolated6 = 7
 )
 
-// isolation is the set of isolated networks.
+// isolation is the set of isolated networks of IPv4 and of IPv6.
 type isolation struct {
-	n4, n6 int // networks
-	nets4  [maxIsolated]net4
-	nets6  [maxIsolated]net6
+	n    [2]int
+	nets [2][maxIsolated]isolatedNet // longer prefixes first
 
 	// special4 is true for the first byte of each IPv4 address that
 	// normalizeSource can change or refuse.
 	special4 [256]bool
 }
 
-type net4 struct{ addr, mask uint32 }
+// isolatedNet is a prefix. Of IPv4, the first four bytes are used.
+type isolatedNet struct {
+	addr, mask [16]byte
+	bits       int
+}
 
-type net6 struct{ high, low, highMask, lowMask uint64 }
+func (n *isolatedNet) contains(ip []byte) bool {
+	for i, b := range ip {
+		if b&n.mask[i] != n.addr[i] {
+			return false
+		}
+	}
+	return true
+}
 
 // newIsolation returns a set without networks.
 func newIsolation() *isolation {
@@ -44,77 +52,66 @@ func newIsolation() *isolation {
 	return iso
 }
 
-// add adds a network. It returns false if there is no room. Longer prefixes come
-// first, so a network can be in another one.
+// familyIndex returns 0 for an IPv4 address and 1 for an IPv6 address.
+func familyIndex(length int) int { return length >> 4 }
+
+// add adds a network. It returns false if there is no room. A network can be in
+// another one: longer prefixes come first.
 func (iso *isolation) add(ip string, bits int) bool {
-	b := []byte(ip)
-	if len(b) == 4 {
-		mask := uint32(0xffffffff) << (32 - bits)
-		n := net4{binary.BigEndian.Uint32(b) & mask, mask}
-		for i := 0; i < iso.n4; i++ {
-			if iso.nets4[i] == n {
-				return true
-			}
-		}
-		if iso.n4 == maxIsolated {
-			return false
-		}
-		at := iso.n4
-		for ; at > 0 && iso.nets4[at-1].mask < mask; at-- {
-			iso.nets4[at] = iso.nets4[at-1]
-		}
-		iso.nets4[at] = n
-		iso.n4++
-		iso.special4[b[0]] = true
-		return true
+	n := isolatedNet{bits: bits}
+	for i := range n.mask[:len(ip)] {
+		n.mask[i] = byte(uint(0xff00) >> min(max(bits-8*i, 0), 8))
+		n.addr[i] = ip[i] & n.mask[i]
 	}
-	n := net6{highMask: ^uint64(0), lowMask: ^uint64(0)}
-	if bits <= 64 {
-		n.highMask, n.lowMask = n.highMask<<(64-bits), 0
-	} else {
-		n.lowMask <<= 128 - bits
-	}
-	n.high, n.low = binary.BigEndian.Uint64(b)&n.highMask, binary.BigEndian.Uint64(b[8:])&n.lowMask
-	for i := 0; i < iso.n6; i++ {
-		if iso.nets6[i] == n {
+	f := familyIndex(len(ip))
+	nets, count := &iso.nets[f], iso.n[f]
+	for i := range nets[:count] {
+		if nets[i] == n {
 			return true
 		}
 	}
-	if iso.n6 == maxIsolated {
+	if count == maxIsolated {
 		return false
 	}
-	at := iso.n6
-	for ; at > 0 && (iso.nets6[at-1].highMask < n.highMask || iso.nets6[at-1].highMask == n.highMask && iso.nets6[at-1].lowMask < n.lowMask); at-- {
-		iso.nets6[at] = iso.nets6[at-1]
+	for ; count > 0 && nets[count-1].bits < bits; count-- {
+		nets[count] = nets[count-1]
 	}
-	iso.nets6[at] = n
-	iso.n6++
+	nets[count] = n
+	iso.n[f]++
+	if f == 0 {
+		iso.special4[ip[0]] = true
+	}
 	return true
+}
+
+// find returns the number of the network of an address.
+func (iso *isolation) find(ip []byte) (i int, ok bool) {
+	f := familyIndex(len(ip))
+	for i = range iso.n[f] {
+		if iso.nets[f][i].contains(ip) {
+			return i, true
+		}
+	}
+	return 0, false
 }
 
 // store4 converts an address of an isolated network to its stored form. It
 // returns false if the address is in no isolated network.
 func (iso *isolation) store4(a *[6]byte) bool {
-	x := binary.BigEndian.Uint32(a[:])
-	for i := 0; i < iso.n4; i++ {
-		if n := &iso.nets4[i]; x&n.mask == n.addr {
-			a[0] = isolated4 | byte(i)
-			return true
-		}
+	i, ok := iso.find(a[:4])
+	if ok {
+		a[0] = isolated4 | byte(i)
 	}
-	return false
+	return ok
 }
 
 // store6 is store4 for IPv6.
 func (iso *isolation) store6(a *[18]byte) bool {
-	high, low := binary.BigEndian.Uint64(a[:]), binary.BigEndian.Uint64(a[8:])
-	for i := 0; i < iso.n6; i++ {
-		if n := &iso.nets6[i]; high&n.highMask == n.high && low&n.lowMask == n.low {
-			a[0] = isolated6 | byte(i)<<1 | a[0]&1
-			return true
-		}
+	i, ok := iso.find(a[:16])
+	if ok {
+		a[0] = isolated6 | byte(i)<<1 | a[0]&1
 	}
-	return false
+	return ok
 }
 
 // The first byte of a stored address.
@@ -129,8 +126,7 @@ func isIsolated6(a *[18]byte) bool { return a[0]&0xf0 == isolated6 }
 
 // restore4 converts a stored address in an isolated network back to the address
 // on the wire.
-func (iso *isolation) restore4(a *[6]byte) { a[0] = byte(iso.nets4[a[0]&7].addr >> 24) }
+func (iso *isolation) restore4(a *[6]byte) { a[0] = iso.nets[0][a[0]&7].addr[0] }
 
-func (iso *isolation) restore6(a *[18]byte) {
-	a[0] = byte(iso.nets6[a[0]>>1&7].high>>56)&^1 | a[0]&1
-}
+// restore6 is restore4 for IPv6.
+func (iso *isolation) restore6(a *[18]byte) { a[0] = iso.nets[1][a[0]>>1&7].addr[0]&^1 | a[0]&1 }
