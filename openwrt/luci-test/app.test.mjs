@@ -529,7 +529,7 @@ describe('access list', () => {
 		assert.equal(statSync(router.path('/etc/pico-tracker/whitelist.txt')).mode & 0o777, 0o644);
 		for (const h of [ HASH, hash(1), hash(3), digest('sha1', infos.v1), digest('sha256', infos.v2).slice(0, 40) ])
 			await until(`${h} is tracked`, async() => await client.announce(h, 6000, 1) === '', 5);
-		await until('what was removed is refused', async() => await client.announce(OTHER, 6000, 1) !== '', 5);
+		await until('what was removed is refused', async() => await client.announce(OTHER, 6000, 1) !== '', 10);
 		client.close();
 	}));
 

@@ -135,14 +135,15 @@ return view.extend({
 		};
 
 		o = check(s.taboption('access', form.Value, 'whitelist', _('Whitelist'),
-			_('Track only the torrents in this file, and refuse all others.')),
+			_('Track only the torrents in this file or directory, and refuse all others.')),
 		function(value, section_id) {
 			return options.accessList(value, other(this, section_id, 'blacklist'));
 		});
 		o.value('/etc/pico-tracker/whitelist.txt');
+		o.value('/etc/pico-tracker/torrents');
 
 		o = check(s.taboption('access', form.Value, 'blacklist', _('Blacklist'),
-			_('Refuse the torrents in this file, and track all others.')),
+			_('Refuse the torrents in this file or directory, and track all others.')),
 		function(value, section_id) {
 			return options.accessList(value, other(this, section_id, 'whitelist'));
 		});
