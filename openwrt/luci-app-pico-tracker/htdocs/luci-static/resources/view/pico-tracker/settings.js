@@ -124,6 +124,7 @@ return view.extend({
 		o = s.taboption('network', widgets.ZoneSelect, 'firewall_zone', _('Open in firewall zones'),
 			_('Choose wan to serve the internet. The LAN can use the tracker without this.'));
 		o.multiple = true;
+		o.allowany = true;
 		o.nocreate = true;
 
 		o = s.taboption('network', form.Flag, 'notrack', _('No connection tracking'),
