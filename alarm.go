@@ -2,10 +2,10 @@ package main
 
 import "sync/atomic"
 
-// This file has what wakes the maintenance loop before something is due by time.
+// This file has the alarms that wake the maintenance loop early.
 
-// alarm wakes the maintenance loop, which then does within a second what is due.
-// A nil alarm wakes nobody.
+// alarm wakes the maintenance loop. The next tick follows within a second. A nil
+// alarm does nothing.
 type alarm chan struct{}
 
 // ring wakes the loop. It never blocks.
@@ -19,11 +19,11 @@ func (a alarm) ring() {
 // peerAlarm rings if workers have stored many new peers.
 type peerAlarm struct {
 	alarm
-	limit atomic.Uint64 // so many new peers of one worker ring; 0: never
+	limit atomic.Uint64 // number of new peers of one worker that rings; 0: never
 }
 
-// check rings if a worker has stored limit peers, or had no room for them, since
-// its last ring. last is their number at that time.
+// check rings if a worker has seen limit new peers since its last ring, stored or
+// not. last is their number at that time.
 func (a *peerAlarm) check(c *counters, last *uint64) {
 	limit := a.limit.Load()
 	if limit == 0 {

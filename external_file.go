@@ -17,7 +17,7 @@ import (
 // This file follows the file of -external-ip PATH. Another program writes the
 // public addresses of this network to it, for example pico-tracker-portmap.
 
-// externalFile is the file and what it said last. A missing or empty file means
+// externalFile is the file and its last content. A missing or empty file means
 // that the addresses are not known.
 type externalFile struct {
 	path    string
@@ -25,9 +25,9 @@ type externalFile struct {
 	log     *logger.Logger
 	stop    func() // ends the watch; nil: not watched
 
-	mu     sync.Mutex // watcher and maintenance loop
-	text   string     // of the last read
-	read   bool       // there was one
+	mu     sync.Mutex // the watcher and the maintenance loop call load
+	text   string     // content at the last read
+	read   bool       // the file was read before
 	failed string     // the error that was logged last
 	found  [2]ipaddr.Endpoint
 

@@ -19,47 +19,47 @@ import (
 // it updates the sockets that are bound to an interface, the uplinks for
 // replies, and the public address. With netlink it does not poll.
 
-// linkMonitor is what is followed.
+// linkMonitor follows interfaces, addresses and routes in its own goroutine.
 type linkMonitor struct {
-	kernel  *rtnetlink.Conn // nil: netlink is not to be had
+	kernel  *rtnetlink.Conn // nil: netlink is not available
 	socks   []*udp.Socket
 	devices []device
-	uplinks [2]udp.Uplinks // of IPv4, of IPv6
-	tracker *tracker       // to be told the gateway, and the external addresses
-	auto    bool           // the external addresses are wanted: they are not given
+	uplinks [2]udp.Uplinks // for IPv4 and IPv6
+	tracker *tracker       // gets the gateway and the external addresses
+	auto    bool           // -external-ip auto: find the external addresses
 	log     *logger.Logger
 	quit    chan struct{} // closed by stop
 	done    sync.WaitGroup
 
 	best        [2]uint32      // the interface of the best default route: IPv4, IPv6
-	external    [2]ipaddr.Addr // its address that was found last; IP "" is none
-	initialized bool           // the addresses have been looked at
+	external    [2]ipaddr.Addr // the last address of this interface; IP "": none
+	initialized bool           // the first refresh is done
 	throttle    changeThrottle
 }
 
-// device is an interface by name, with the number that it had.
+// device is an interface with its last known number.
 type device struct {
 	name  string
 	index uint32
 }
 
 const (
-	// pollInterval is how often interfaces are looked at without netlink.
+	// pollInterval is the time between two refreshes without netlink.
 	pollInterval = 2 * time.Second
-	// After a look the next one waits, so that a network that changes all the
-	// time costs a twentieth of a processor at most: a router may have to list
-	// all routes of the internet.
+	// After a refresh the next one waits, so that a network with permanent
+	// changes uses at most a twentieth of a processor. A router may have to
+	// list all routes of the internet.
 	minPause    = 200 * time.Millisecond
-	pauseFactor = 20 // the time that the look took
-	maxLines    = 6  // changes of an address that are logged, in
+	pauseFactor = 20 // times the duration of the refresh
+	maxLines    = 6  // logged changes of addresses in a linePeriod
 	linePeriod  = 10 * time.Minute
 )
 
-// changeThrottle limits log lines about changes that others cause: routers on the
-// link can change addresses as often as they like.
+// changeThrottle limits log lines about changes of addresses, because a router on
+// the link can change them as often as it likes.
 type changeThrottle struct {
-	since   time.Time // of the first line of a period
-	lines   int       // logged in it
+	since   time.Time // time of the first line of this period
+	lines   int       // logged in this period
 	skipped int
 }
 
@@ -76,9 +76,9 @@ func (c *changeThrottle) next(now time.Time) (skipped int, ok bool) {
 	return skipped, true
 }
 
-// newLinkMonitor makes what follows the interfaces, and looks at them a first time.
-// The tracker is told the gateway and, with auto, the addresses of the interface
-// with the default route.
+// newLinkMonitor makes a linkMonitor and does the first refresh. The tracker gets
+// the gateway and, with auto, the addresses of the interface with the default
+// route.
 func newLinkMonitor(socks []*udp.Socket, t *tracker, auto bool, log *logger.Logger) *linkMonitor {
 	l := &linkMonitor{socks: socks, tracker: t, auto: auto, log: log, quit: make(chan struct{})}
 	for _, s := range socks {
@@ -107,7 +107,7 @@ func interfaceNumber(name string) (uint32, error) {
 	return rtnetlink.InterfaceIndex(name)
 }
 
-// addInterface adds an interface, once.
+// addInterface adds an interface if it is new.
 func (l *linkMonitor) addInterface(name string, index uint32) {
 	for i := range l.devices {
 		if l.devices[i].name == name {
@@ -123,14 +123,14 @@ func (l *linkMonitor) addInterface(name string, index uint32) {
 // the uplinks of replies, because no flag asks for them.
 func (l *linkMonitor) logUnavailable(err error) {
 	if len(l.devices) > 0 {
-		l.log.Warn("netlink: ", err.Error(), ": the interfaces are looked at every ", strconv.Itoa(int(pollInterval/time.Second)), " s")
+		l.log.Warn("netlink: ", err.Error(), ": the interfaces are checked every ", strconv.Itoa(int(pollInterval/time.Second)), " s")
 	}
 	if l.auto {
 		l.log.Warn("netlink: ", err.Error(), ": -external-ip auto finds no address; give it instead")
 	}
 }
 
-// start follows until stop.
+// start starts the goroutine, which runs until stop.
 func (l *linkMonitor) start() {
 	if l.kernel != nil || len(l.devices) > 0 {
 		l.done.Add(1)
@@ -172,7 +172,7 @@ func (l *linkMonitor) run() {
 	}
 }
 
-// stopped waits, and reports whether stop was called.
+// stopped waits. It returns true as soon as stop is called.
 func (l *linkMonitor) stopped(wait time.Duration) bool {
 	pause := timer.New(wait)
 	defer pause.Stop()
@@ -186,7 +186,7 @@ func (l *linkMonitor) stopped(wait time.Duration) bool {
 
 const allChanges = rtnetlink.LinksChanged | rtnetlink.AddressesChanged | rtnetlink.RoutesChanged
 
-// refresh looks at what may have changed.
+// refresh reads again everything that may have changed.
 func (l *linkMonitor) refresh(changes rtnetlink.Changes) {
 	for i := range l.devices {
 		l.refreshInterface(&l.devices[i])
@@ -204,7 +204,7 @@ func (l *linkMonitor) refresh(changes rtnetlink.Changes) {
 	}
 }
 
-// refreshInterface has the sockets of an interface follow it.
+// refreshInterface tells the sockets of an interface its current number.
 func (l *linkMonitor) refreshInterface(d *device) {
 	index, err := rtnetlink.InterfaceIndex(d.name)
 	if err != nil {
@@ -243,7 +243,7 @@ func (l *linkMonitor) refreshUplinks(family int) {
 			indexes = append(indexes, index)
 		}
 	})
-	if err == nil { // else what was true a moment ago is the best guess
+	if err == nil { // after an error the old uplinks stay
 		l.uplinks[family].Set(indexes)
 		l.best[family] = best
 		if family == 0 && l.tracker != nil {
@@ -252,11 +252,11 @@ func (l *linkMonitor) refreshUplinks(family int) {
 	}
 }
 
-// refreshAddress finds the public address of the best uplink of an address
-// family.
+// refreshAddress finds the public address of the best uplink of a family.
 func (l *linkMonitor) refreshAddress(family int) {
 	v6 := family == 1
-	// The first that is global or else, to be named in the log, the first.
+	// Take the first global address. If there is none, the log shows the first
+	// address.
 	var found ipaddr.Addr
 	if best := l.best[family]; best != 0 {
 		if l.kernel.Addresses(v6, best, func(ip []byte) {
@@ -272,7 +272,7 @@ func (l *linkMonitor) refreshAddress(family int) {
 	}
 	l.external[family] = found
 	l.logAddress(v6, found)
-	// What is not global counts as none.
+	// An address that is not global counts as none.
 	var ip4 [4]byte
 	var ip6 [16]byte
 	copy(ip4[:], l.external[0].IP)

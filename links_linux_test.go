@@ -89,7 +89,7 @@ func TestWithoutNetlink(t *testing.T) {
 		t.Fatal("it has netlink")
 	}
 	name := unix.EAFNOSUPPORT.Error()
-	want := "[WARN] netlink: " + name + ": the interfaces are looked at every 2 s\n" +
+	want := "[WARN] netlink: " + name + ": the interfaces are checked every 2 s\n" +
 		"[WARN] netlink: " + name + ": -external-ip auto finds no address; give it instead\n"
 	if log.String() != want {
 		t.Errorf("logged %q, want %q", log.String(), want)

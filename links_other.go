@@ -7,7 +7,8 @@ import (
 	"github.com/fabricionaweb/pico-tracker/internal/udp"
 )
 
-// Elsewhere no interface is followed.
+// This file has no functions on systems without netlink: interfaces are not
+// followed.
 
 type linkMonitor struct{}
 

@@ -12,9 +12,8 @@ import (
 	"github.com/fabricionaweb/pico-tracker/internal/textutil"
 )
 
-// This file reads what an access list is made of: list files, .torrent files
-// and directories of both. It keeps nothing and knows nothing of the list in
-// force.
+// This file reads the files of an access list: list files, .torrent files and
+// directories of both. It keeps no hashes and does not know the active list.
 
 const (
 	// maxLine is how many bytes of a line are read. A magnet link with many
@@ -31,7 +30,7 @@ var (
 	errNotList    = errors.New("not a file or a directory")
 )
 
-// entryKind says what a file in a directory is, by its name.
+// entryKind is the kind of a file in a directory, by its name.
 type entryKind uint8
 
 const (
@@ -40,8 +39,8 @@ const (
 	entryList
 )
 
-// kindOfEntry looks at the suffix, in upper or lower case. Hidden files are ignored: programs use them
-// for files that they are still writing.
+// kindOfEntry returns the kind by the suffix, in upper or lower case. It ignores
+// hidden files, because programs use them for incomplete files.
 func kindOfEntry(name string) entryKind {
 	has := func(suffix string) bool {
 		n := len(name) - len(suffix)
@@ -62,17 +61,17 @@ func kindOfEntry(name string) entryKind {
 	return entryIgnored
 }
 
-// listVisitor gets what listReader finds.
+// listVisitor gets the hashes and the bad lines that listReader finds.
 type listVisitor interface {
-	// found gets the info hash of a torrent, and its name where the reader keeps
-	// names. The name is not safe to print, and valid during the call only.
+	// found gets the info hash of a torrent, and its name if the reader keeps
+	// names. The name may have control characters. It is valid during the call.
 	found(h *bep15.InfoHash, name string) error
 	// badLine gets a line without an info hash, counted from 1.
 	badLine(number int, err error)
 }
 
-// listReader reads lists. It is for many files in turn: its memory is used
-// again.
+// listReader reads lists, one file after another. It keeps its buffers for the
+// next file.
 type listReader struct {
 	names   bool
 	line    []byte
@@ -149,8 +148,8 @@ func (r *listReader) entry(path string, kind entryKind, v listVisitor) error {
 	return r.file(f, v)
 }
 
-// openRegular opens a regular file. It does not wait for a writer if somebody
-// puts a pipe in the place of the file.
+// openRegular opens a regular file. It does not hang if the file was replaced by a
+// pipe.
 func openRegular(path string) (sys.File, sys.FileState, error) {
 	f, err := sys.OpenAtOnce(path)
 	if err != nil {
@@ -169,8 +168,8 @@ func openRegular(path string) (sys.File, sys.FileState, error) {
 	return f, st, err
 }
 
-// eachLine calls f with every line of r, without its end, counted from 1. buf
-// holds a line; what a line has beyond that is not read.
+// eachLine calls f with every line of r, without its end, counted from 1. It cuts
+// a line to the size of buf.
 func eachLine(r io.Reader, buf []byte, f func(number int, line []byte) error) error {
 	have, number, skip := 0, 1, false
 	for {

@@ -52,13 +52,13 @@ var ownsProcess bool
 func main() {
 	ownsProcess = true
 	sys.DeclineHugePages()
-	signals := make(chan os.Signal, 64) // those that come while it starts: what has no room is lost
+	signals := make(chan os.Signal, 64) // room for signals during the start
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP, sys.SummarySignal)
 	os.Exit(run(signals, os.Args[1:], os.Environ(), os.Stdout, os.Stderr))
 }
 
 // stopWait is how long the program may take to end after SIGTERM or SIGINT. A
-// hung network mount or a log that nobody reads may hold it up. Tests shorten it.
+// network mount that hangs or a blocked log may delay it. Tests shorten it.
 var stopWait = 4 * time.Second
 
 // run is the program. It returns the exit code.
@@ -76,7 +76,7 @@ func run(signals <-chan os.Signal, args, env []string, stdout, stderr io.Writer)
 		case sig := <-signals:
 			select {
 			case passed <- sig:
-			default: // nobody has read the ones before
+			default: // nobody has read the signals before
 			}
 			if sig == syscall.SIGHUP || sig == sys.SummarySignal || stopping {
 				continue
@@ -89,15 +89,15 @@ func run(signals <-chan os.Signal, args, env []string, stdout, stderr io.Writer)
 					return
 				}
 				go log.Error("not stopped within ", textutil.Decimal(uint64(wait/time.Second)), " seconds: ending now")
-				time.Sleep(wait / 16) // a log that nobody reads must not hold up the end
+				time.Sleep(wait / 16) // a blocked log must not delay the end
 				ended <- exitFailure
 			}()
 		}
 	}
 }
 
-// execute does what the command line says and returns the exit code. A code in
-// ended also ends the program.
+// execute runs the command of the command line and returns the exit code. A code
+// in ended also ends the program.
 func execute(signals <-chan os.Signal, ended chan<- int, log *logger.Logger, args, env []string, stdout io.Writer) int {
 	c, err := parseConfig(args, env)
 	if err == nil {
@@ -143,7 +143,8 @@ func execute(signals <-chan os.Signal, ended chan<- int, log *logger.Logger, arg
 	return exitOK
 }
 
-// newLogger returns a logger to stderr in the format that its reader wants.
+// newLogger returns a logger to stderr, with levels for the journal if stderr goes
+// there.
 func newLogger(stdout, stderr io.Writer, env []string) *logger.Logger {
 	l := &logger.Logger{Out: stderr}
 	if stdout != os.Stdout || stderr != os.Stderr {
@@ -154,22 +155,22 @@ func newLogger(stdout, stderr io.Writer, env []string) *logger.Logger {
 			l.Journal = sys.IsJournal(v)
 		}
 	}
-	// A reader of two pipes tells errors from the rest by the pipe: procd and
-	// container engines do.
+	// procd and container engines read two pipes, and take lines from stderr for
+	// errors.
 	if sys.SeparatePipes() {
 		l.InfoOut = stdout
 	}
 	return l
 }
 
-// start makes everything and serves until told to stop.
+// start makes all parts and serves until a signal arrives.
 func start(signals <-chan os.Signal, c *config, manager *sdnotify.Notifier, log *logger.Logger) error {
 	if ownsProcess {
-		// The garbage of the start is less than the cost to collect it.
+		// Do not collect the garbage of the start, because it is small.
 		debug.SetGCPercent(-1)
 	}
-	// A log that nobody reads any more must not end the tracker. (signal.Ignore
-	// would do the same, but costs a kilobyte.)
+	// A closed log must not end the tracker. signal.Ignore would do the same, but
+	// costs a kilobyte.
 	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
 	clk := newClock()
 	log.Info("pico-tracker ", version)
@@ -256,7 +257,7 @@ func start(signals <-chan os.Signal, c *config, manager *sdnotify.Notifier, log 
 }
 
 // await runs f, which may hang, for example on a network file system. It returns
-// the signal that asked the tracker to stop meanwhile, or nil after f returned.
+// the signal that stops the tracker before f ends, or nil after f.
 func await(signals <-chan os.Signal, f func()) os.Signal {
 	done := make(chan struct{})
 	go func() {
@@ -283,8 +284,8 @@ func await(signals <-chan os.Signal, f func()) os.Signal {
 	}
 }
 
-// serveAll runs the workers and the maintenance loop until told to stop, or a socket
-// fails.
+// serveAll runs the workers and the maintenance loop until a signal arrives or a
+// socket fails.
 func serveAll(signals <-chan os.Signal, m *maintenance, ln *linkMonitor, log *logger.Logger) error {
 	failed := make(chan error, len(m.workers))
 	var wg sync.WaitGroup
@@ -327,7 +328,7 @@ func serveAll(signals <-chan os.Signal, m *maintenance, ln *linkMonitor, log *lo
 	m.manager.Stopping()
 	m.close()
 	quit.Store(true)
-	m.wakeup.ring() // not waited for: it may be busy for a moment
+	m.wakeup.ring() // do not wait for it: it may be in a long tick
 	ln.stop()
 	for _, w := range m.workers {
 		w.sock.Stop()
@@ -345,8 +346,8 @@ func serveAll(signals <-chan os.Signal, m *maintenance, ln *linkMonitor, log *lo
 	return err
 }
 
-// minSecret is how many characters a good secret has. A shorter one works, with
-// a warning, because it worked in the tracker that this one replaces.
+// minSecret is the number of characters of a good secret. A shorter one gets a
+// warning, because the tracker that this one replaces accepts it.
 const minSecret = 32
 
 // signingKey returns the key of the connection IDs.
@@ -372,7 +373,8 @@ func signingKey(c *config, log *logger.Logger) ([]byte, error) {
 	return deriveKey(secret), nil
 }
 
-// makeTracker makes the store and the access list, nil where there is none.
+// makeTracker makes the tracker and the access list. The list is nil if there is
+// none.
 func makeTracker(c *config, l *memoryPlan, log *logger.Logger) (*tracker, *accessList, error) {
 	seed := make([]byte, 48)
 	if err := sys.Random(seed); err != nil {
@@ -421,8 +423,8 @@ func newHandler(t *tracker, c *config, l *memoryPlan, key []byte, now timestamp)
 	return h, nil
 }
 
-// listen opens the sockets. A family that the kernel lacks is done without, as
-// long as another is left.
+// listen opens the sockets. It skips a family that the kernel lacks, if there is
+// another address.
 func listen(c *config, batch int, log *logger.Logger) ([]*udp.Socket, error) {
 	var socks []*udp.Socket
 	fail := func(err error) ([]*udp.Socket, error) {

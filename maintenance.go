@@ -16,11 +16,11 @@ import (
 	"github.com/fabricionaweb/pico-tracker/internal/timer"
 )
 
-// This file has the maintenance loop: the sweep, the memory that goes back to
-// the system, the access list, the report and the service manager's watchdog.
+// This file has the maintenance loop: it removes expired peers, returns memory to
+// the system, reloads the access list, writes the statistics and pings the
+// watchdog of the service manager.
 
-// maintenance does what is done by time: the sweep, the memory that goes back, the
-// access list, the state of being full.
+// maintenance is the state of the maintenance loop. It runs in one goroutine.
 type maintenance struct {
 	tracker  *tracker
 	list     *accessList   // nil: none
@@ -32,52 +32,52 @@ type maintenance struct {
 	manager  *sdnotify.Notifier
 
 	wakeup    peerAlarm
-	lastTick  seconds // when tick was called last
-	lastSweep seconds // when the sweep was last in time
-	woken     bool    // wakeup rang since then
+	lastTick  seconds // time of the last tick
+	lastSweep seconds // time of the last sweep, or of the last sleep without peers
+	woken     bool    // wakeup rang since the last tick
 
-	cursor            uint32 // the page to sweep next
-	sweeps            uint64 // over all pages
+	cursor            uint32 // the next page to sweep
+	sweeps            uint64 // completed passes over all pages
 	sweepTime         time.Duration
-	reloading         bool    // the service manager waits for the end of a reload
-	lastExternalCheck seconds // when the file of -external-ip was last read by time
-	noHugePages       bool    // the system has no huge pages for us
+	reloading         bool    // the service manager waits until the reload ends
+	lastExternalCheck seconds // when the file of -external-ip was last checked without a notice
+	noHugePages       bool    // the system gives no huge pages
 	full              bool
 	refusals          uint64  // new peers that were not stored because the memory is full
-	lastRefusal       seconds // when the last of them was
-	proxyLogged       bool    // all peers have one address, and the log says so
-	lastScan          seconds // when that was last looked at
+	lastRefusal       seconds // time of the last refusal
+	proxyLogged       bool    // the log has the warning that all peers have one address
+	lastScan          seconds // when the addresses were last checked
 
 	limit            int             // -memory
-	kernel           *procfs.Stats   // nil: not asked
+	kernel           *procfs.Stats   // nil: not available
 	stats            *sys.AtomicFile // nil: none
-	statsInterval    seconds         // between two reports
-	lastReport       seconds         // when the last of them was
-	writeFailed      bool            // it could not be written
+	statsInterval    seconds         // time between two reports
+	lastReport       seconds         // time of the last report
+	writeFailed      bool            // the last report could not be written
 	report           report
-	throttles        [numNews]logger.Throttle
+	throttles        [numEvents]logger.Throttle
 	reflectionLogged bool // textReflection was logged
 	metrics          metricsWriter
 
-	closing sync.Mutex // held while the sockets and the file of the report are used
+	closing sync.Mutex // held while the sockets and the statistics file are in use
 	closed  bool
 }
 
 const (
-	idleBefore   seconds = 2 * 60 // that a page waits before the system has it back
-	scanInterval seconds = 60     // how often it is looked for a proxy
-	fullAfter    seconds = 60     // without a refusal the tracker is no longer full
-	trimPages            = 512    // system pages looked at in a second
-	hugeChunks           = 8      // chunks looked at for huge pages in a tick
+	idleBefore   seconds = 2 * 60 // a free page returns to the system after this time
+	scanInterval seconds = 60     // time between two checks for a proxy
+	fullAfter    seconds = 60     // after this time without a refusal the tracker is no longer full
+	trimPages            = 512    // system pages that trim checks in a second
+	hugeChunks           = 8      // chunks that a tick checks for huge pages
 
-	sweepBatch           = 16 // so many pages are worth waking up for
-	maxSweepWait seconds = 15 // the sweep of a small store waits no longer
-	logWait      seconds = 60 // between two looks at what strangers do, without -stats
+	sweepBatch           = 16 // a wake-up is for at least this number of pages
+	maxSweepWait seconds = 15 // longest wait of the sweep of a small store
+	logWait      seconds = 60 // time between two checks of the counters without -stats
 	maxWait      seconds = 5 * 60
-	manyPeers    uint64  = 1000 // so many new peers wake the loop
+	manyPeers    uint64  = 1000 // this number of new peers wakes the loop
 )
 
-// tick does what is due since the last tick.
+// tick does everything that is due.
 func (m *maintenance) tick(now timestamp) {
 	s := m.tracker.store
 	elapsed := max(1, now.mono-m.lastTick)
@@ -113,7 +113,7 @@ func (m *maintenance) tick(now timestamp) {
 		} else {
 			s.sweep(m.cursor, now.mono, ttl)
 		}
-		// Other goroutines get the processor between two pages.
+		// Let the workers run between two pages.
 		runtime.Gosched()
 	}
 	if late {
@@ -127,7 +127,7 @@ func (m *maintenance) tick(now timestamp) {
 		s.trim(now.mono, idleBefore, trimPages*int(min(elapsed, maxSweepWait)))
 	}
 	if used > 0 && !m.noHugePages && !s.pool.collapseHuge(hugeChunks) {
-		m.noHugePages = true // no huge pages here
+		m.noHugePages = true // do not try again
 	}
 	m.watchFull(now)
 	m.watchAddresses(now)
@@ -143,10 +143,9 @@ func (m *maintenance) tick(now timestamp) {
 	}
 }
 
-// oldestPeer returns how old a stored peer may be, and whether the sweep is so
-// late that the stamp of such a peer may have wrapped: after SIGSTOP, or on a
-// machine that was suspended. The sweep then looks at all pages, because it is
-// later than a pass.
+// oldestPeer returns the greatest possible age of a stored peer. late reports
+// whether its stamp may have wrapped, because the process was stopped or the
+// machine was suspended. The next sweep then visits all pages.
 func (m *maintenance) oldestPeer(now timestamp) (age seconds, late bool) {
 	age, unit := m.tracker.maxAge(), m.tracker.store.unit
 	if since, pass := now.mono-m.lastSweep, m.tracker.sweepPeriod(); since > pass {
@@ -155,14 +154,14 @@ func (m *maintenance) oldestPeer(now timestamp) (age seconds, late bool) {
 	return age, (age+unit-1)/unit >= stampSpan
 }
 
-// sweepShare returns how many of a store's pages, which end before end, the
-// sweep looks at after that many seconds: all of them in the time of a pass.
+// sweepShare returns how many of the pages before end the sweep visits after
+// elapsed seconds. After a whole pass it has visited all of them.
 func sweepShare(end uint32, elapsed, pass seconds) uint32 {
 	return uint32((uint64(end)*uint64(min(elapsed, pass)) + uint64(pass) - 1) / uint64(pass))
 }
 
-// reportEvery returns the time between two reports. Without -stats a report only
-// shows whether strangers do something that belongs into the log.
+// reportEvery returns the time between two reports. Without -stats a report is
+// only for the throttled log lines.
 func (m *maintenance) reportEvery() seconds {
 	if m.stats == nil {
 		return max(m.statsInterval, logWait)
@@ -170,9 +169,9 @@ func (m *maintenance) reportEvery() seconds {
 	return m.statsInterval
 }
 
-// wait returns the time until something is due, in whole seconds. A tracker that
-// stores nothing has nothing to do for minutes. Ticks are at least a second
-// apart, however many peers arrive.
+// wait returns the time until something is due, in whole seconds. A tracker
+// without peers sleeps for minutes. Ticks are at least a second apart, even if
+// many peers arrive.
 func (m *maintenance) wait(now seconds) seconds {
 	wait := maxWait
 	until := func(due seconds) {
@@ -187,7 +186,7 @@ func (m *maintenance) wait(now seconds) seconds {
 		pass := m.tracker.sweepPeriod()
 		until(m.lastTick + min(maxSweepWait, pass, pass*sweepBatch/seconds(pool.highWater())))
 	case resident > 0:
-		until(m.lastTick + maxSweepWait) // until the system has it back
+		until(m.lastTick + maxSweepWait) // until the memory returns to the system
 	}
 	if m.woken {
 		until(m.lastTick + 1)
@@ -210,8 +209,8 @@ func (m *maintenance) wait(now seconds) seconds {
 	return wait
 }
 
-// watchFull logs when new peers are no longer stored because the memory is
-// full, and when there is room again.
+// watchFull logs when the tracker stops storing new peers because the memory is
+// full, and when it stores them again.
 func (m *maintenance) watchFull(now timestamp) {
 	var refusals uint64
 	for _, w := range m.workers {
@@ -234,7 +233,7 @@ func (m *maintenance) watchFull(now timestamp) {
 	}
 }
 
-// watchAddresses logs once that all peers have one address.
+// watchAddresses logs once if all peers have one address.
 func (m *maintenance) watchAddresses(now timestamp) {
 	if m.proxyLogged || now.mono-m.lastScan < scanInterval {
 		return
@@ -265,7 +264,7 @@ func addressText[K peerKey](k *K, iso *isolation) string {
 	return ipaddr.Addr{IP: string(address(&key))}.String()
 }
 
-// reload asks for the access list to be read.
+// reload requests a reload of the access list.
 func (m *maintenance) reload() {
 	m.manager.Reloading()
 	m.reloading = true
@@ -274,7 +273,7 @@ func (m *maintenance) reload() {
 	}
 }
 
-// finishReload tells the service manager when the reload that it asked for has ended.
+// finishReload tells the service manager that the reload has ended.
 func (m *maintenance) finishReload() {
 	if m.reloading && (m.list == nil || !m.list.reloadPending()) {
 		m.reloading = false
@@ -282,7 +281,7 @@ func (m *maintenance) finishReload() {
 	}
 }
 
-// purge removes the torrents that the new access list does not allow.
+// purge removes the torrents that the new access list refuses.
 func (m *maintenance) purge(now timestamp) {
 	s := m.tracker.store
 	removed := 0
@@ -299,8 +298,8 @@ func (m *maintenance) purge(now timestamp) {
 	}
 }
 
-// run does what is due until quit is set. hup has the access list read, ask has
-// a summary logged. Who sets one of them rings m.wakeup.
+// run is the maintenance loop. It ends when quit is set. hup requests a reload,
+// and ask requests a summary in the log. Ring m.wakeup after setting one of them.
 func (m *maintenance) run(quit, hup, ask *atomic.Bool) {
 	now := m.clock.now()
 	m.lastTick, m.lastSweep = now.mono, now.mono
@@ -327,7 +326,8 @@ func (m *maintenance) run(quit, hup, ask *atomic.Bool) {
 	}
 }
 
-// sleep waits until something is due, which it reports, or until wake.
+// sleep waits until something is due or until wakeup rings. It reports whether
+// something is due.
 func (m *maintenance) sleep(next *timer.Timer) (due bool) {
 	limit := manyPeers
 	used, _, _ := m.tracker.store.pool.usage()
@@ -350,17 +350,17 @@ func (m *maintenance) sleep(next *timer.Timer) (due bool) {
 	return due
 }
 
-// noteAwake notes the end of a sleep. wasEmpty says that nothing was stored when
-// it began: then there is no old peer.
+// noteAwake notes the end of a sleep. If nothing was stored when the sleep began,
+// no peer is older than now.
 func (m *maintenance) noteAwake(wasEmpty bool, now seconds) {
 	if wasEmpty {
 		m.lastSweep = now
 	}
 }
 
-// petWatchdog tells the service manager's watchdog that the loops are alive,
-// unless a worker has taken no datagram since the last call although some wait.
-// A single missed call is harmless: the watchdog fires only after four.
+// petWatchdog pings the watchdog of the service manager, except if a worker has
+// received nothing since the last call although datagrams wait. A single missed
+// ping is harmless: the watchdog fires after four.
 func (m *maintenance) petWatchdog() {
 	alive := true
 	for _, w := range m.workers {
@@ -376,8 +376,8 @@ func (m *maintenance) petWatchdog() {
 	}
 }
 
-// writeReport counts, says what there is to say of it in the log, and writes the
-// report.
+// writeReport updates the report, writes the throttled log lines and writes the
+// -stats file.
 func (m *maintenance) writeReport(now timestamp) {
 	m.closing.Lock()
 	defer m.closing.Unlock()
@@ -404,7 +404,7 @@ func (m *maintenance) writeReport(now timestamp) {
 	}
 }
 
-// updateReport brings the report up to date.
+// updateReport updates the report.
 func (m *maintenance) updateReport(now timestamp) {
 	r, s := &m.report, m.tracker.store
 	r.uptime, r.every = now.mono, m.statsInterval
@@ -425,7 +425,7 @@ func (m *maintenance) updateReport(now timestamp) {
 				w.dropsCounted = n
 			}
 		}
-		// Those for which there was no room are among the dropped.
+		// The dropped datagrams include the overflowed ones.
 		overflowed := uint64(0)
 		if m.kernel != nil {
 			overflowed, f.reasonsKnown = m.kernel.Overflowed(i == 1, m.metrics.text[:cap(m.metrics.text)])
@@ -460,7 +460,7 @@ func (m *maintenance) updateReport(now timestamp) {
 	}
 }
 
-// externalAddress is the public address and port of the tracker in a family, ""
+// externalAddress returns the public address and port of the tracker in a family, ""
 // if it is not known.
 func (m *maintenance) externalAddress(v6 bool) string {
 	e := m.tracker.external.Load()
@@ -483,7 +483,7 @@ func (m *maintenance) externalAddress(v6 bool) string {
 	return a.String()
 }
 
-// logThrottled logs what strangers have caused.
+// logThrottled logs events that anyone on the internet can cause.
 func (m *maintenance) logThrottled(now timestamp) {
 	a, b := &m.report.families[0], &m.report.families[1]
 	all := a.counters
@@ -491,27 +491,35 @@ func (m *maintenance) logThrottled(now timestamp) {
 	v := &all.verdicts
 	filtered := a.filtered + b.filtered
 	if !a.reasonsKnown {
-		filtered = 0 // without /proc the reason is unknown
+		filtered = 0 // without /proc the reason is unknown: do not report it as filtered
 	}
 	if all.reflected > 0 && !m.reflectionLogged {
 		m.reflectionLogged = true
 		m.log.Warn(textReflection)
 	}
-	for i, count := range [numNews]uint64{v[errorConnects].datagrams, v[dropConnects].datagrams, v[dropErrors].datagrams,
-		v[announcedQuota].datagrams, filtered, a.overflowed + b.overflowed, all.sendFailed} {
+	counts := [numEvents]uint64{
+		eventConnectLimit:  v[errorConnects].datagrams,
+		eventNetworkLimit:  v[dropConnects].datagrams,
+		eventErrorLimit:    v[dropErrors].datagrams,
+		eventQuota:         v[announcedQuota].datagrams,
+		eventFiltered:      filtered,
+		eventReceiveBuffer: a.overflowed + b.overflowed,
+		eventReplyNotSent:  all.sendFailed,
+	}
+	for i, count := range counts {
 		more, in := m.throttles[i].Next(count, uint32(now.mono))
 		if more == 0 {
 			continue
 		}
 		var w textBuilder
 		w.count("", more, " ")
-		w.add(newsNames[i])
+		w.add(events[i].text)
 		w.add(", in ")
 		w.add(ageText(seconds(in)))
-		if i < firstBadNews {
-			m.log.Info(string(w))
-		} else {
+		if events[i].warn {
 			m.log.Warn(string(w))
+		} else {
+			m.log.Info(string(w))
 		}
 	}
 }
@@ -521,25 +529,36 @@ const textReflection = "LAN clients come from the address of the router in front
 	" (-external-ip). To see their own addresses, use a name for the tracker that has its LAN address on the LAN," +
 	" or set reflection_src 'external' in the router's firewall (OpenWrt)"
 
-// newsNames are what strangers cause. From firstBadNews on the operator can do
-// something about it.
-var newsNames = [...]string{
-	"connects refused: one address and port sent more than -connect-limit",
-	"connects dropped: one network sent too many",
-	"requests dropped: their network already got many errors",
-	"peers not stored: their address has the most peers that it may have",
-	"datagrams dropped by the kernel: they cannot be requests",
-	"datagrams dropped by the kernel: the receive buffer was full (net.core.rmem_max, -workers)",
-	"replies that the system refused to send (firewall? no route?)",
-}
-
+// Events that anyone on the internet can cause. The log counts them, with a
+// throttle for each.
 const (
-	numNews      = len(newsNames)
-	firstBadNews = 5
+	eventConnectLimit = iota
+	eventNetworkLimit
+	eventErrorLimit
+	eventQuota
+	eventFiltered
+	eventReceiveBuffer
+	eventReplyNotSent
+	numEvents
 )
 
-// close ends the reports. The file goes: figures of a tracker that has ended
-// would be taken for those of one that runs.
+// events has the log line of each event. It is a warning if the operator can do
+// something about it.
+var events = [numEvents]struct {
+	text string
+	warn bool
+}{
+	eventConnectLimit:  {text: "connects refused: one address and port sent more than -connect-limit"},
+	eventNetworkLimit:  {text: "connects dropped: one network sent too many"},
+	eventErrorLimit:    {text: "requests dropped: their network already got many errors"},
+	eventQuota:         {text: "peers not stored: their address has the most peers that it may have"},
+	eventFiltered:      {text: "datagrams dropped by the kernel: they cannot be requests"},
+	eventReceiveBuffer: {text: "datagrams dropped by the kernel: the receive buffer was full (net.core.rmem_max, -workers)", warn: true},
+	eventReplyNotSent:  {text: "replies that the system refused to send (firewall? no route?)", warn: true},
+}
+
+// close stops the reports and removes the -stats file, because a monitor would
+// take an old file for the state of a running tracker.
 func (m *maintenance) close() {
 	m.closing.Lock()
 	defer m.closing.Unlock()

@@ -1,12 +1,12 @@
 package main
 
-// This file notices that all peers have one address, and so that something in
-// front of the tracker replaces the addresses of clients: Docker's userland
-// proxy, rootless podman, a load balancer. No client can reach another then. It
-// must not depend on the packet path, which does nothing for it.
+// This file detects that all peers have one address. Then a proxy in front of the
+// tracker replaces the addresses of clients, and no client can reach another:
+// Docker's userland proxy, rootless podman, a load balancer. The detection must
+// not cost anything on the packet path, so it reads the store.
 
-// manyPorts is how many ports must be behind the address. One client announces
-// one port for all of its torrents, so a home with one client never has as many.
+// manyPorts is the number of ports that the address must have. A client announces
+// one port for all of its torrents, so a home with one client has fewer.
 const manyPorts = 8
 
 // addressScan collects the addresses and ports of peers.
@@ -14,7 +14,7 @@ type addressScan struct {
 	v4    key4
 	v6    key6
 	found [2]bool // an address of IPv4, IPv6
-	two   bool    // two of one family: nothing to report
+	two   bool    // two addresses of one family: there is no proxy
 	ports [manyPorts][2]byte
 	n     int // of ports
 }
@@ -47,9 +47,9 @@ func (c *addressScan) addPort(port [2]byte) {
 	c.n++
 }
 
-// oneAddress returns the addresses of all peers if they have one only, or one of
-// each family, and manyPorts ports. The scan takes a shard's lock for one page at
-// a time, and no longer than it takes to find a second address.
+// oneAddress returns the address of all peers, one for each family. ok is false if
+// there are more addresses, or fewer than manyPorts ports. The scan holds a
+// shard's lock for one page at a time. It ends at the second address.
 func (s *store) oneAddress(now seconds) (c addressScan, ok bool) {
 	if s.quota.sources() > 2 {
 		return c, false

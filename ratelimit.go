@@ -6,11 +6,11 @@ import (
 	"github.com/fabricionaweb/pico-tracker/internal/siphash"
 )
 
-// This file has rate limits in tables of fixed size: how often an event may
-// happen for a key in a window of time. Each table hashes keys with a secret,
-// so that an attacker cannot choose which keys collide.
+// This file has rate limits in tables of fixed size. A limit counts the events of
+// a key within a window of time. Each table hashes with its own secret key, so
+// that an attacker cannot choose which client it collides with.
 
-// limitWays is how many keys share a row of 64 bytes.
+// limitWays is the number of keys in a row of 64 bytes.
 const limitWays = 5
 
 type limitEntry struct {
@@ -31,9 +31,10 @@ var _ [limitRowBytes]byte = [unsafe.Sizeof(limitRow{})]byte{}
 // limiter allows each key limit events in a window that begins with the first.
 // It belongs to one worker.
 //
-// A full row forgets the key with the fewest events, and of those the oldest. A
-// forgotten key starts again at zero, so that a flood of spoofed sources, with
-// an event or two each, locks no one out and does not free the greedy.
+// A full row forgets the key with the fewest events. If there are several, it
+// forgets the oldest. A forgotten key starts again at zero. So a flood of spoofed
+// sources with one or two events each blocks no client, and does not reset the
+// count of a client that sends too much.
 type limiter struct {
 	rows   []limitRow
 	hash   siphash.Key
@@ -41,7 +42,7 @@ type limiter struct {
 	window seconds
 }
 
-// newLimiter makes a limiter of at most that many bytes, 64 at the least.
+// newLimiter makes a limiter of at most this number of bytes, and at least 64.
 func newLimiter(bytes int, limit uint32, window seconds, key siphash.Key) *limiter {
 	n := 1
 	for n*2*limitRowBytes <= bytes {

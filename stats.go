@@ -2,20 +2,20 @@ package main
 
 import "sync"
 
-// This file owns the counters and their names. Every datagram that is received
-// ends in exactly one verdict.
+// This file has the counters and their names. Every received datagram ends in
+// exactly one verdict.
 
-// verdict is what became of a datagram.
+// verdict is the result of handling a datagram.
 type verdict uint8
 
 const (
 	connected          verdict = iota
 	announcedNew               // the peer is stored now
 	announcedRefreshed         // the peer was stored and is refreshed
-	announcedStopped           // the peer has gone
+	announcedStopped           // the peer was removed
 	announcedAbsent            // stopped, and was not stored
-	announcedFull              // answered, but there is no room to store the peer
-	announcedQuota             // answered, but its source has stored its share
+	announcedFull              // answered, but the memory is full
+	announcedQuota             // answered, but its source has used its quota
 	scraped
 	errorID        // error to an announce: the connection ID is bad or expired
 	errorScrapeID  // the same to a scrape
@@ -25,24 +25,24 @@ const (
 	errorConnects  // error: too many connects
 	dropShort      // dropped: under 16 bytes
 	dropReply      // dropped: begins like a reply
-	dropAction     // dropped: no request that is known
+	dropAction     // dropped: unknown action
 	dropMagic      // dropped: connect with another protocol ID
-	dropSource     // dropped: no address to answer to
+	dropSource     // dropped: not a valid source address
 	dropConnects   // dropped: too many connects from one network
 	dropErrors     // dropped: its network got enough errors
 	dropRepeats    // dropped: its IP, port and info hash got enough errors
 	numVerdicts
 )
 
-// What came of a datagram at large.
+// Outcomes: the kind of a verdict.
 const (
 	outcomeAnswered = "answered"
 	outcomeError    = "error"
 	outcomeDropped  = "dropped"
 )
 
-// verdictInfo says what a verdict is called: in the log, and in the figures by
-// what was asked for, what came of it and why.
+// verdictInfo has the name of each verdict in the log, and its labels in the
+// statistics.
 var verdictInfo = [numVerdicts]struct{ name, action, outcome, reason string }{
 	connected:          {"connect", "connect", outcomeAnswered, ""},
 	announcedNew:       {"announce, new", "announce", outcomeAnswered, "new"},
@@ -68,7 +68,7 @@ var verdictInfo = [numVerdicts]struct{ name, action, outcome, reason string }{
 	dropRepeats:        {"dropped: repeated after errors", "other", outcomeDropped, "repeated"},
 }
 
-// traffic is datagrams and their bytes, and those of the replies.
+// traffic counts datagrams, their bytes, and the bytes of the replies.
 type traffic struct{ datagrams, in, out uint64 }
 
 func (c *traffic) add(o traffic) {
@@ -77,7 +77,7 @@ func (c *traffic) add(o traffic) {
 	c.out += o.out
 }
 
-// counters are what one worker, or all of them, have done.
+// counters are the counters of one worker, or the sum of all workers.
 type counters struct {
 	verdicts   [numVerdicts]traffic
 	sendFailed uint64 // replies that the kernel refused to send
@@ -100,7 +100,7 @@ func (c *counters) add(o *counters) {
 	c.reflected += o.reflected
 }
 
-// sum is all that was received.
+// sum returns the total of all verdicts.
 func (c *counters) sum() (n traffic) {
 	for _, v := range c.verdicts {
 		n.add(v)
@@ -108,8 +108,8 @@ func (c *counters) sum() (n traffic) {
 	return n
 }
 
-// counterSnapshot is where a worker shows its counters: once a batch, so that counting
-// costs a packet no more than an addition.
+// counterSnapshot is a copy of a worker's counters for other goroutines. The worker
+// updates it once for each batch, so that counting a packet is only an addition.
 type counterSnapshot struct {
 	mu sync.Mutex
 	counters

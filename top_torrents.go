@@ -40,8 +40,8 @@ func newTopTorrents(max int) *topTorrents {
 	return &topTorrents{found: make([]topTorrent, 0, max), result: make([]topTorrent, 0, max)}
 }
 
-// consider takes a torrent into account. The sweep calls it with a lock held: for
-// most torrents it is one comparison.
+// consider adds a torrent to this pass. The sweep calls it with a lock held. For
+// most torrents it costs one comparison.
 func (t *topTorrents) consider(hash *bep15.InfoHash, peers *[numSets]uint32, downloads uint32) {
 	n := uint32(0)
 	for _, p := range peers {
@@ -80,7 +80,7 @@ func (t *topTorrents) smallest() (at int) {
 	return at
 }
 
-// endPass makes what was found the result and begins a new pass.
+// endPass publishes the torrents of this pass as the result and begins a new pass.
 func (t *topTorrents) endPass() {
 	for i := range t.found { // insertion sort: at most 100
 		for j := i; j > 0 && t.found[j].total() > t.found[j-1].total(); j-- {
@@ -105,8 +105,8 @@ type refusedTorrent struct {
 }
 
 // refusedTorrents remembers the last torrents that the access list refused, so
-// that a mistake in the list can be found. Anybody can fill it with nonsense,
-// but not more.
+// that the operator can find a mistake in the list. Anyone on the internet can
+// fill it with other hashes. It has a fixed size.
 type refusedTorrents struct {
 	mu      sync.Mutex
 	entries [numRefused]refusedTorrent

@@ -17,18 +17,18 @@ import (
 	"github.com/fabricionaweb/pico-tracker/internal/textutil"
 )
 
-// This file is the access list: info hashes that alone are allowed, or alone
-// refused, read from a file or a directory. The list in force is a sorted array
-// of 20 bytes for each hash, outside the Go heap.
+// This file is the access list: info hashes that the tracker allows (a whitelist)
+// or refuses (a blacklist). They come from a file or a directory. The active list
+// is a sorted array with 20 bytes for each hash, outside the Go heap.
 //
-// A goroutine of its own reads the list, because a file system may hang. The
-// maintenance loop asks it to and puts the result in force.
+// The loader, a goroutine, reads the list, because a file system may hang. The
+// maintenance loop sends it requests and installs its results.
 //
-// Additions are put in force at once, removals late: a file may be incomplete
-// while somebody writes to it, and a torrent that is no longer allowed loses all
-// its peers. So a list that lacks torrents of the list in force is joined with
-// it, until the file has not changed for some seconds. A file that is renamed to
-// the path is complete.
+// Additions are active at once. Removals wait, because a file may be incomplete
+// while a program writes to it, and a torrent that is no longer allowed loses all
+// its peers. If a new list lacks torrents of the active list, the loader adds
+// them, until the file has not changed for some seconds. A file that is renamed
+// to the path is complete.
 
 // hashSet is a sorted list of info hashes.
 type hashSet []bep15.InfoHash
@@ -38,7 +38,7 @@ func (s hashSet) contains(h *bep15.InfoHash) bool {
 	return found
 }
 
-// activeList is a list in force.
+// activeList is the list that the workers use.
 type activeList struct {
 	hashes hashSet
 	all    bool // refuse everything: the file is missing, or was never read
@@ -49,8 +49,8 @@ const (
 	listCheckInterval seconds = 5 * 60 // how often the list is checked without a notice
 	listSlow          seconds = 10     // after this time the log says that a load takes long
 
-	// Most loads end within this time: then the maintenance loop need not come
-	// back for the result.
+	// Most loads end within this time. So the maintenance loop waits this long
+	// for the result, instead of waking up again.
 	loadWait = 100 * time.Millisecond
 
 	// A list is complete if it has not changed for settleTime, or for
@@ -85,14 +85,14 @@ type accessList struct {
 	ended    chan struct{} // closed by close
 	unwatch  func()        // nil: the system does not report changes
 
-	// Of the maintenance loop.
-	loading     bool    // the loader works on a request
-	slowLogged  bool    // and the log says that it takes long
-	requestedAt seconds // when the loader was last asked
-	retry       bool    // ask again in a second
+	// The fields below belong to the maintenance loop.
+	loading     bool    // the loader has a request
+	slowLogged  bool    // the log has the warning that the load takes long
+	requestedAt seconds // time of the last request
+	retry       bool    // send another request in a second
 	reads       [numReads]uint64
 
-	loader listLoader // of the loader while loading, else of the maintenance loop
+	loader listLoader // belongs to the loader while loading is true
 }
 
 // Reasons to load the list.
@@ -102,7 +102,7 @@ const (
 	noticeReload               // SIGHUP
 )
 
-// listRequest asks the loader to look at the list.
+// listRequest makes the loader check the list.
 type listRequest struct {
 	now    seconds
 	wall   uint32 // the time of day
@@ -111,10 +111,10 @@ type listRequest struct {
 
 // listResult is what the loader found.
 type listResult struct {
-	list  *activeList // nil: the list in force stays
+	list  *activeList // nil: the active list stays
 	read  int         // readOK and so on, -1: nothing was read
-	retry bool        // look again in a second
-	info  string      // for the log, when the list is in force
+	retry bool        // check again in a second
+	info  string      // for the log, after the list is installed
 	warn  string
 }
 
@@ -130,16 +130,16 @@ func newAccessList(path string, deny bool, max int, known bool, log *logger.Logg
 	return l, nil
 }
 
-// admits reports whether the list in force allows a torrent.
+// admits reports whether the active list allows a torrent.
 func (l *accessList) admits(h *bep15.InfoHash) bool {
 	s := l.current.Load()
 	return !s.all && s.hashes.contains(h) != s.deny
 }
 
-// size returns how many hashes are in force.
+// size returns the number of hashes in the active list.
 func (l *accessList) size() int { return len(l.current.Load().hashes) }
 
-// kind is the name of the list in the log.
+// kind returns the name of the list in the log.
 func (l *accessList) kind() string {
 	if l.deny {
 		return "blacklist"
@@ -147,8 +147,8 @@ func (l *accessList) kind() string {
 	return "whitelist"
 }
 
-// start starts the loader and asks for the first load. Without notices of the
-// system the list is only checked every 5 minutes.
+// start starts the loader and requests the first load. If the system does not
+// report changes of files, the list is only checked every 5 minutes.
 func (l *accessList) start(now seconds, wall uint32) {
 	go l.serve()
 	l.unwatch, _ = filewatch.Watch(l.path, func(e filewatch.Event) {
@@ -186,7 +186,7 @@ func (l *accessList) serve() {
 	}
 }
 
-// close ends the loader and the watch. A load that hangs is left alone.
+// close stops the loader and the watch. It does not wait for a load that hangs.
 func (l *accessList) close() {
 	close(l.ended)
 	if l.unwatch != nil {
@@ -194,13 +194,13 @@ func (l *accessList) close() {
 	}
 }
 
-// notify has the next tick load the list.
+// notify makes the next tick load the list.
 func (l *accessList) notify(reason uint32) {
 	l.notice.Or(reason)
 	l.wakeup.ring()
 }
 
-// due returns when tick has something to do.
+// due returns the time of the next tick that has something to do.
 func (l *accessList) due(now seconds) seconds {
 	switch {
 	case l.loading && l.slowLogged:
@@ -211,15 +211,15 @@ func (l *accessList) due(now seconds) seconds {
 	return l.requestedAt + listCheckInterval
 }
 
-// request hands a request to the loader.
+// request sends a request to the loader.
 func (l *accessList) request(now seconds, wall uint32) {
 	l.loading, l.slowLogged, l.retry, l.requestedAt = true, false, false, now
 	l.requests <- listRequest{now, wall, l.notice.Swap(0)}
 }
 
-// tick asks the loader where necessary and puts its result in force. It reports
-// whether another list is in force now; then the caller must call discardOld
-// after the last worker has stopped using the list before.
+// tick sends a request to the loader if one is due, and installs a result. It
+// reports whether another list is active now. Then the caller must wait until no
+// worker uses the old list, and call discardOld.
 func (l *accessList) tick(now seconds, wall uint32) bool {
 	if l.loading {
 		select {
@@ -247,18 +247,18 @@ func (l *accessList) tick(now seconds, wall uint32) bool {
 	return l.install(<-l.results)
 }
 
-// reloadPending reports whether a load that was asked for has not ended. One that takes
+// reloadPending reports whether a requested load has not ended. A load that takes
 // long does not count.
 func (l *accessList) reloadPending() bool { return l.notice.Load() != 0 || l.loading && !l.slowLogged }
 
-// install puts the loader's result in force.
+// install makes the result of the loader the active list.
 func (l *accessList) install(r listResult) bool {
 	l.loading, l.retry = false, r.retry
 	if r.read >= 0 {
 		l.reads[r.read]++
 	}
 	if r.list == nil {
-		l.loader.discardIdle() // what was read of it
+		l.loader.discardIdle() // frees a list that was read in part
 	} else {
 		l.current.Store(r.list)
 	}
@@ -272,7 +272,7 @@ func (l *accessList) install(r listResult) bool {
 	return r.list != nil
 }
 
-// meanwhile says which list is in force while another cannot be read.
+// meanwhile returns which list is active while a new one cannot be read.
 func (l *accessList) meanwhile() string {
 	if l.current.Load().all {
 		return "; every torrent is refused until it is read"
@@ -280,43 +280,44 @@ func (l *accessList) meanwhile() string {
 	return "; the list that was read before stays in force"
 }
 
-// discardOld gives back the memory of the list that is no longer in force. No
-// worker may be using it.
+// discardOld returns the memory of the old list to the system. No worker may be
+// using it.
 func (l *accessList) discardOld() {
 	if !l.loading {
 		l.loader.discardIdle()
 	}
 }
 
-// fingerprint tells a list from what it was before.
+// fingerprint identifies a version of the list. Two versions are equal if their
+// fingerprints are.
 type fingerprint struct {
-	file    sys.FileState // of a file; zero: nothing is there
-	entries uint64        // of a directory: a sum over its files
+	file    sys.FileState // of a file; zero: the path does not exist
+	entries uint64        // of a directory: the sum of the keys of its files
 }
 
-// listLoader reads the list into the half of its memory that is not in force.
+// listLoader reads the list into the buffer that the active list does not use.
 type listLoader struct {
 	buffers [2][]bep15.InfoHash
 	known   [2]knownFiles // for directories
-	next    int           // the half to load into
+	next    int           // the buffer for the next load
 
 	started     bool        // the first load is done
-	read        fingerprint // of what was read last
-	complete    bool        // and it is in force as it was read
-	seen        fingerprint // of what was seen last
-	since       seconds     // when that was first seen
-	wait        seconds     // how long it must not change
-	loggedCount int         // torrents, as the log says
+	read        fingerprint // of the version that was read last
+	complete    bool        // the active list is exactly this version
+	seen        fingerprint // of the version that was seen last
+	since       seconds     // time when that version was first seen
+	wait        seconds     // how long it must stay unchanged
+	loggedCount int         // torrents in the last log line
 
 	reader  listReader
-	hashes  []bep15.InfoHash // what has been read so far
-	path    string           // of the file that is being read
+	hashes  []bep15.InfoHash // hashes that this load has read
+	path    string           // path of the file that is being read
 	log     *logger.Logger   // nil: bad lines and files are not reported
-	bad     int              // lines and files
+	bad     int              // bad lines and files of this load
 	current uint64           // key of the .torrent file that is being read, or 0
 }
 
-// load looks at the list and reads it if it must.
+// load checks the list and reads it if it changed.
 func (l *accessList) load(r listRequest) listResult {
 	d := &l.loader
 	name := l.kind() + " " + l.path
@@ -383,7 +384,7 @@ func (l *accessList) load(r listRequest) listResult {
 		return notYet
 	case err != nil:
 		return fail(err)
-	case after != now: // somebody is writing to it
+	case after != now: // a program is writing to it
 		settled = false
 		d.seen, d.since = after, r.now
 	}
@@ -400,8 +401,8 @@ func (l *accessList) load(r listRequest) listResult {
 		}
 	}
 	if !settled && !first {
-		// Much may be missing from an incomplete blacklist, and before it was
-		// there everything was refused.
+		// An incomplete blacklist may lack many torrents. Before it existed,
+		// everything was refused, and that stays.
 		if before.all || !d.addMissing(before.hashes) {
 			d.read, d.complete = now, false
 			return notYet
@@ -424,8 +425,8 @@ func (l *accessList) load(r listRequest) listResult {
 	return result
 }
 
-// inspect returns the fingerprint of what is at path, or an error if that cannot
-// be a list.
+// inspect returns the fingerprint of the file or directory at path. It returns an
+// error if it cannot be a list.
 func (d *listLoader) inspect(path string) (fingerprint, error) {
 	st, err := sys.Stat(path)
 	switch {
@@ -455,7 +456,7 @@ var errListFull = errors.New("more info hashes than the memory set aside for the
 // maxBadLines is how many bad lines or files are reported one by one.
 const maxBadLines = 10
 
-// readAll reads the list into the idle half. after is the fingerprint after the
+// readAll reads the list into the idle buffer. after is the fingerprint after the
 // load.
 func (d *listLoader) readAll(path string, before fingerprint) (after fingerprint, err error) {
 	d.hashes, d.bad, d.current = d.buffers[d.next][:0], 0, 0
@@ -514,8 +515,8 @@ func (d *listLoader) skipped(where string, err error) {
 	}
 }
 
-// readDirectory reads the files of a directory. A .torrent file that was read
-// before and did not change is not read again.
+// readDirectory reads the files of a directory. It does not read a .torrent file
+// again that did not change.
 func (d *listLoader) readDirectory(path string) error {
 	d.known[d.next].clear()
 	return sys.EachEntry(path, func(name string) error {
@@ -526,7 +527,7 @@ func (d *listLoader) readDirectory(path string) error {
 		full := path + "/" + name
 		st, err := sys.Stat(full)
 		if err != nil {
-			return nil // removed meanwhile, or a symbolic link to nothing
+			return nil // removed in the meantime, or a broken symbolic link
 		}
 		d.path, d.current = path, 0
 		key := st.Key(name)
@@ -553,7 +554,7 @@ func (d *listLoader) readDirectory(path string) error {
 	})
 }
 
-// copyKnown takes over the hashes of a .torrent file that was read before.
+// copyKnown copies the hashes of a .torrent file that was read before.
 func (d *listLoader) copyKnown(key uint64) (seen bool, err error) {
 	d.current = key
 	d.known[d.next^1].each(key, func(h *bep15.InfoHash) {
@@ -567,8 +568,8 @@ func (d *listLoader) copyKnown(key uint64) (seen bool, err error) {
 	return seen, err
 }
 
-// addMissing adds the hashes of the list in force that the new list lacks. It reports
-// whether there was room.
+// addMissing adds the hashes of the active list that the new list lacks. It
+// reports whether there was room.
 func (d *listLoader) addMissing(before hashSet) bool {
 	n := len(d.hashes)
 	for i := range before {
@@ -584,9 +585,8 @@ func (d *listLoader) addMissing(before hashSet) bool {
 	return true
 }
 
-// sortHashes sorts hashes that are the same up to a bit, in place: halves by that
-// bit, quarters by the next and so on. (Package slices' sort is slower and takes
-// 3 KB of a router's flash.)
+// sortHashes sorts hashes in place that are equal up to a bit: a radix sort by
+// bits. The sort of package slices is slower and takes 3 KB of flash.
 func sortHashes(h []bep15.InfoHash, bit int) {
 	for ; len(h) > 1 && bit < 8*len(bep15.InfoHash{}); bit++ {
 		low, high := 0, len(h)
@@ -617,7 +617,8 @@ var _ [28]byte = [unsafe.Sizeof(knownFile{})]byte{}
 
 func splitKey(key uint64) [2]uint32 { return [2]uint32{uint32(key), uint32(key>>32) | 1} }
 
-// add adds an entry. If little room is left, the file is read again instead.
+// add adds an entry. If the table is too full, it does nothing, and the file will
+// be read again.
 func (k knownFiles) add(key uint64, h *bep15.InfoHash) {
 	for i, tries := k.slot(key), 0; tries < min(len(k), 64); i, tries = (i+1)%len(k), tries+1 {
 		if k[i].key == ([2]uint32{}) {
@@ -638,8 +639,8 @@ func (k knownFiles) each(key uint64, f func(*bep15.InfoHash)) {
 
 func (k knownFiles) slot(key uint64) int { return int(key % uint64(max(len(k), 1))) }
 
-// clear frees all entries. It does not write to free ones: untouched memory stays
-// out of the process.
+// clear frees all entries. It does not write to free entries, because memory that
+// was never written is not resident.
 func (k knownFiles) clear() {
 	for i := range k {
 		if k[i].key != ([2]uint32{}) {
@@ -648,7 +649,7 @@ func (k knownFiles) clear() {
 	}
 }
 
-// listBytes returns the memory that a list of max hashes takes: two halves of
+// listBytes returns the memory that a list of max hashes takes: two buffers for
 // hashes, and for a directory two tables of known files that are at most three
 // quarters full.
 func listBytes(max int, directory bool) int {
@@ -679,7 +680,7 @@ func (d *listLoader) reserve(max int, known bool) error {
 	return nil
 }
 
-// discardIdle gives back the memory that the next load uses.
+// discardIdle returns the memory of the idle buffer to the system.
 func (d *listLoader) discardIdle() {
 	half, known := d.buffers[d.next], d.known[d.next]
 	if len(half) == 0 {
@@ -691,7 +692,7 @@ func (d *listLoader) discardIdle() {
 	}
 }
 
-// discardWhole gives back the whole system pages of n bytes at p.
+// discardWhole returns the system pages that are completely inside n bytes at p.
 func discardWhole(p unsafe.Pointer, n int) {
 	first, size := uintptr(p), uintptr(sys.PageSize)
 	from := (first + size - 1) &^ (size - 1)
@@ -701,14 +702,14 @@ func discardWhole(p unsafe.Pointer, n int) {
 	}
 }
 
-// listEstimate is what the memory for a list is planned for.
+// listEstimate is the size of a list for the memory plan.
 type listEstimate struct {
 	hashes    int64
 	directory bool
 }
 
-// estimateList looks at what is there when the tracker starts. Its error is for
-// people: the path cannot be a list.
+// estimateList estimates the list at the start of the tracker. It returns an error
+// if the path cannot be a list.
 func estimateList(path string) (e listEstimate, err error) {
 	st, err := sys.Stat(path)
 	switch {
@@ -721,7 +722,7 @@ func estimateList(path string) (e listEstimate, err error) {
 		err = sys.EachEntry(path, func(name string) error {
 			switch kindOfEntry(name) {
 			case entryTorrent:
-				e.hashes += 2 // a hybrid
+				e.hashes += 2 // a hybrid torrent has two hashes
 			case entryList:
 				if st, err := sys.Stat(path + "/" + name); err == nil && st.IsRegular() {
 					e.hashes += st.Size / minListLine

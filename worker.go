@@ -37,14 +37,14 @@ type worker struct {
 	published     counterSnapshot
 	clock         clock
 	log           *logger.Logger
-	newPeers      *peerAlarm // nil: nobody wants to know
-	storedAtAlarm uint64     // new peers when the alarm rang last
-	takenAtPing   uint64     // datagrams, when the maintenance loop last looked
-	dropsCounted  uint64     // by the kernel, at that time
+	newPeers      *peerAlarm // nil: no alarm
+	storedAtAlarm uint64     // new peers at the last alarm
+	takenAtPing   uint64     // datagrams at the last ping of the watchdog
+	dropsCounted  uint64     // drops by the kernel that the report has counted
 }
 
-// run answers until the socket is stopped. It returns an error when the socket
-// fails.
+// run answers requests until the socket is stopped. It returns an error if the
+// socket fails.
 func (w *worker) run() error {
 	if w.sock.V6() {
 		return w.sock.Serve(func(n int) { answer[key6](w, n) })
@@ -82,8 +82,8 @@ func answer[K peerKey](w *worker, n int) {
 	}
 }
 
-// prefetchBatch has the processor fetch what the announces of a batch read first: all
-// at once, where each would have had to wait for its own.
+// prefetchBatch loads the memory that the announces of a batch read first. The
+// processor loads all of it at the same time, instead of one line after another.
 func (w *worker) prefetchBatch(n int) {
 	var hashes [udp.MaxBatch]uint64
 	announces := hashes[:0]
@@ -101,8 +101,8 @@ func (w *worker) prefetchBatch(n int) {
 // datagramSizes are the sizes of requests and replies.
 var datagramSizes = udp.Sizes{MaxRequest: maxRequest, MaxReply: maxReply}
 
-// describe returns what an announce is about, for -debug: the info hash, the role
-// and the port of the peer. Other requests have none.
+// describe returns the info hash, the role and the port of an announce, for
+// -debug. For other requests it returns "".
 func describe(req []byte) string {
 	if len(req) < bep15.AnnounceSize || bep15.Action(req) != bep15.ActionAnnounce {
 		return ""
@@ -122,7 +122,7 @@ func describe(req []byte) string {
 	return string(w)
 }
 
-// sourceText is a peer key in words.
+// sourceText returns a peer key as text.
 func sourceText[K peerKey](k *K) string {
 	b := unsafe.Slice((*byte)(unsafe.Pointer(k)), len(*k))
 	ip, port := b[:len(b)-2], uint16(b[len(b)-2])<<8|uint16(b[len(b)-1])
