@@ -220,16 +220,21 @@ func (p *metricsWriter) writeTopTorrents(r *report) {
 	}
 }
 
-// writeRefused writes the torrents that the access list refused last.
+// writeRefused writes the torrents that the access list refused last. It does
+// not compare with the zero value: on mips64 the comparison that Go 1.27.2 makes
+// for such an array reads 8 bytes at an address that is not a multiple of 8.
 func (p *metricsWriter) writeRefused(r *report) {
-	if r.refused == [numRefused]refusedTorrent{} {
-		return
-	}
-	p.beginMetric("refused_torrent_age_seconds", typeGauge, "Seconds since the access list refused this torrent, for the torrents refused last.")
+	begun := false
 	for i := range r.refused {
-		if t := &r.refused[i]; t.set {
-			p.writeSample(uint64(r.uptime-min(t.last, r.uptime)), "info_hash", p.hash(&t.hash))
+		t := &r.refused[i]
+		if !t.set {
+			continue
 		}
+		if !begun {
+			begun = true
+			p.beginMetric("refused_torrent_age_seconds", typeGauge, "Seconds since the access list refused this torrent, for the torrents refused last.")
+		}
+		p.writeSample(uint64(r.uptime-min(t.last, r.uptime)), "info_hash", p.hash(&t.hash))
 	}
 }
 
