@@ -88,7 +88,7 @@ const shown = async(page, selector) => Number((await page.textContent(selector))
 
 describe('status', () => {
 	test('the figures are those of the tracker', () => withRouter(section('main'), async(router, server) => {
-		const { port } = await router.start('main');
+		const { port } = await router.start('main', '-top', '20');
 		const clients = [ new Client('127.0.0.1', port), new Client('::1', port) ];
 		for (const [ i, client ] of clients.entries()) {
 			await client.connect();
@@ -96,15 +96,17 @@ describe('status', () => {
 				assert.equal(await client.announce(hash(n % 3), 6000 + n, n < 2 + i ? 0 : 1), '');
 		}
 		const counts = { seeders: 0, leechers: 0 };
+		const swarms = {};
 		for (let n = 0; n < 3; n++) {
 			const { seeders, leechers } = await clients[0].scrape(hash(n));
+			swarms[hash(n)] = [ seeders, leechers ];
 			counts.seeders += seeders;
 			counts.leechers += leechers;
 		}
 		clients.forEach(c => c.close());
 		const text = await until('statistics', () => {
 			const now = existsSync(router.path('/var/run/pico-tracker-stats/main.prom')) && router.read('/var/run/pico-tracker-stats/main.prom');
-			return now && total(now, 'scrapes_total') === 3 && now;
+			return now && total(now, 'scrapes_total') === 3 && now.includes('top_torrent_peers{') && now;
 		});
 		await withPage(server, 'status', {}, async page => {
 			assert.equal(await page.textContent('[data-figure=state]'), 'Running');
@@ -116,6 +118,11 @@ describe('status', () => {
 			assert.equal(await shown(page, '[data-figure="leecher.ipv4"]') + await shown(page, '[data-figure="leecher.ipv6"]'), counts.leechers, 'leechers as scraped');
 			for (const [ kind, metric ] of [ [ 'connects', 'connects_total' ], [ 'announces', 'announces_total' ], [ 'scrapes', 'scrapes_total' ] ])
 				assert.equal(await shown(page, `[data-total=${kind}]`), total(text, metric), kind);
+			// The busiest torrents, as each was scraped.
+			const top = await page.$$eval('[data-table=top] tr', trs => trs.slice(1).map(tr => Array.from(tr.cells, c => c.innerText)));
+			assert.deepEqual(top.map(row => row[0]).sort(), [ hash(0), hash(1), hash(2) ]);
+			for (const row of top)
+				assert.deepEqual(row.slice(1, 3).map(Number), swarms[row[0]], row[0]);
 			const bars = await page.$$eval('[role=meter]', nodes => nodes.map(n => Number(n.getAttribute('aria-valuenow'))));
 			const percent = (part, whole) => Math.round(100 * part / whole);
 			assert.ok(Math.abs(bars[0] - percent(sample(text, 'resident_memory_bytes'), sample(text, 'memory_limit_bytes'))) <= 2, 'memory bar');
@@ -206,6 +213,20 @@ describe('status', () => {
 			]);
 			assert.match(await page.textContent('[data-table=refused]'), /1m 5s ago/);
 			assert.match(await page.getAttribute('[data-table=refused] a', 'href'), new RegExp(`/list#main/${hash(7)}$`));
+		});
+	}));
+
+	test('a torrent that a real tracker refused', () => withRouter(section('main', "option whitelist '/etc/pico-tracker/whitelist.txt'"), async(router, server) => {
+		router.write('/etc/pico-tracker/whitelist.txt', HASH + '\n');
+		const { port } = await router.start('main', '-top', '20', '-whitelist', '/etc/pico-tracker/whitelist.txt');
+		const client = new Client('127.0.0.1', port);
+		await client.connect();
+		assert.notEqual(await client.announce(OTHER, 6000, 1), '');
+		client.close();
+		await until('statistics', () => existsSync(router.path('/var/run/pico-tracker-stats/main.prom')) && router.read('/var/run/pico-tracker-stats/main.prom').includes(OTHER));
+		await withPage(server, 'status', {}, async page => {
+			assert.match(await page.textContent('[data-table=refused]'), new RegExp(OTHER));
+			assert.match(await page.textContent('#view'), /The access list refuses the torrent\./);
 		});
 	}));
 
