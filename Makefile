@@ -231,7 +231,7 @@ test-emulated: ## the unit tests under qemu-user, on seven processors
 	@echo "== qemu-user: $(EMULATED)"
 	@$(MAKE) --no-print-directory -k -j$(JOBS) --output-sync $(addprefix test-emulated-,$(EMULATED))
 
-# QEMU_CPU makes a processor without what GOARM=5 must do without.
+# QEMU_CPU is a processor without the features that GOARM=5 must not use.
 .PHONY: $(addprefix test-emulated-,$(EMULATED) mips64)
 test-emulated-armv5: export QEMU_CPU := arm926
 $(addprefix test-emulated-,$(EMULATED) mips64): test-emulated-%:

@@ -1,4 +1,4 @@
-// The rules of openwrt/luci for JavaScript and JSON: the recommended ones, but for
+// The rules of openwrt/luci for JavaScript and JSON: the recommended rules, except
 // those that LuCI switches off. What LuCI only warns of is an error here.
 
 import { requirePackage } from './packages.mjs';
