@@ -25,9 +25,11 @@ type memoryPlan struct {
 }
 
 const (
-	// runtimeBytes is the memory of the Go runtime and the program: measured
-	// idle, with room for what a reload allocates.
-	runtimeBytes = 4 << 20
+	// runtimeBytes is the memory of the Go runtime and the program: measured with
+	// a full pool, while the log is long (TestMemoryWhileLogging). It has room for
+	// the garbage collector, which first runs then, and for what a reload
+	// allocates.
+	runtimeBytes = 4<<20 + 384<<10
 	// minPages is the size of the smallest useful pool.
 	minPages = 64
 	// socketStack is the memory of a worker's stacks and of its thread.

@@ -37,12 +37,19 @@ type process struct {
 
 func startProcess(t *testing.T, args ...string) *process {
 	t.Helper()
+	cmd := exec.Command(os.Args[0])
+	cmd.Env = append(os.Environ(), processArgs+"="+strings.Join(args, "\n"))
+	return startCommand(t, cmd)
+}
+
+// startCommand starts a command of which the test reads standard error.
+func startCommand(t *testing.T, cmd *exec.Cmd) *process {
+	t.Helper()
 	r, w, err := os.Pipe()
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &process{exec.Command(os.Args[0]), r, make(chan error, 1)}
-	p.Env = append(os.Environ(), processArgs+"="+strings.Join(args, "\n"))
+	p := &process{cmd, r, make(chan error, 1)}
 	p.Stderr = w
 	err = p.Start()
 	w.Close()
