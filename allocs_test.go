@@ -58,16 +58,16 @@ func TestZeroAllocs(t *testing.T) {
 		}{
 			{name: "connect", want: connected, request: func(*service) []byte { return connectRequest() }},
 			{name: "connect over the limit", want: errorConnects,
-				prepare: func(s *service) { s.desk(a).connects = used(); s.desk(a).repeats.limit = math.MaxUint32 },
+				prepare: func(s *service) { s.handlerOf(a).connects = used(); s.handlerOf(a).repeats.limit = math.MaxUint32 },
 				request: func(*service) []byte { return connectRequest() }},
 			{name: "connect over both limits", want: dropErrors,
 				prepare: func(s *service) {
-					s.desk(a).connects, s.desk(a).errors = used(), used()
-					s.desk(a).repeats.limit = 0
+					s.handlerOf(a).connects, s.handlerOf(a).errors = used(), used()
+					s.handlerOf(a).repeats.limit = 0
 				},
 				request: func(*service) []byte { return connectRequest() }},
 			{name: "connect over the network's limit", want: dropConnects,
-				prepare: func(s *service) { s.desk(a).networks = used() },
+				prepare: func(s *service) { s.handlerOf(a).networks = used() },
 				request: func(*service) []byte { return connectRequest() }},
 			{name: "connect with another magic", want: dropMagic,
 				request: func(s *service) []byte { return concat(s.id(a), u32(0), transaction) }},
@@ -75,11 +75,11 @@ func TestZeroAllocs(t *testing.T) {
 			{name: "like a reply", want: dropReply, request: func(*service) []byte { return errorReply("some text") }},
 			{name: "unknown action", want: dropAction, request: func(s *service) []byte { return concat(s.id(a), u32(7), transaction) }},
 			{name: "bad ID", want: errorID,
-				prepare: func(s *service) { s.desk(a).repeats.limit = math.MaxUint32 },
+				prepare: func(s *service) { s.handlerOf(a).repeats.limit = math.MaxUint32 },
 				request: func(s *service) []byte { return fields{id: bin("0102030405060708"), port: 1}.bytes() },
 				each:    func(req []byte, i uint32) { binary.BigEndian.PutUint32(req, testWall+i%8) }},
 			{name: "bad ID over the limit", want: dropErrors,
-				prepare: func(s *service) { s.desk(a).errors, s.desk(a).repeats.limit = used(), 0 },
+				prepare: func(s *service) { s.handlerOf(a).errors, s.handlerOf(a).repeats.limit = used(), 0 },
 				request: func(s *service) []byte { return fields{id: bin("0102030405060708"), port: 1}.bytes() }},
 			{name: "bad ID, repeated", want: dropRepeats,
 				prepare: func(s *service) {
@@ -154,7 +154,7 @@ func TestZeroAllocs(t *testing.T) {
 					c.prepare(s)
 				}
 				req, dst := c.request(s), make([]byte, 0, maxReply)
-				d, now, i := s.desk(a), s.now, uint32(0)
+				d, now, i := s.handlerOf(a), s.now, uint32(0)
 				from4, from6 := key4{}, key6{}
 				if a.Addr().Is6() {
 					from6 = keyOf[key6](a)

@@ -96,7 +96,7 @@ func TestConcurrent(t *testing.T) {
 // converse sends requests of a thousand clients about a thousand torrents, one
 // of which is large.
 func converse[K peerKey](tr *tracker, n, requests int, clock *atomic.Uint32, met *[numVerdicts]int) {
-	d := testDesk(tr, nil, timestamp{})
+	d := newTestHandler(tr, nil, timestamp{})
 	rng := splitMix64{state: uint64(n)}
 	dst := make([]byte, 0, maxReply)
 	var key K

@@ -38,7 +38,7 @@ func benchmarkHandle[K peerKey](b *testing.B, family string, world, inside func(
 	// swarm makes a service with one, and the announces of its peers.
 	swarm := func(b *testing.B, peers int) (s *service, d *handler, requests [][]byte, keys []K) {
 		s = newServiceOf(b, 1024, "secret")
-		d = s.desk(peer(0))
+		d = s.handlerOf(peer(0))
 		requests, keys = make([][]byte, peers), make([]K, peers)
 		for i := range requests {
 			f := leech(peer(i))

@@ -76,7 +76,7 @@ func TestFilter(t *testing.T) {
 		}
 		packets = append(packets, req)
 	}
-	d := testDesk(newService(t).tracker, nil, timestamp{})
+	d := newTestHandler(newService(t).tracker, nil, timestamp{})
 	for _, l := range loopbacks {
 		for _, ip := range []string{l.addr, l.wildcard} {
 			s, port := openFree(t, ip, 8)

@@ -11,23 +11,23 @@ import (
 	"github.com/fabricionaweb/pico-tracker/internal/bep15"
 )
 
-// world is a tracker among hosts that send it whatever the fuzzer makes up. It
+// simulation is a tracker among hosts that send it whatever the fuzzer makes up. It
 // knows who can have proved what, and has announced what.
-type world struct {
+type simulation struct {
 	*service
-	t        *testing.T
-	hosts    []host
-	ids      [][]byte                          // by host: the last ID it was sent
-	issued   map[netip.Addr]map[string]seconds // IDs that were sent to an address, and when
-	told     map[bep15.InfoHash]map[host]bool  // peers that were announced by who they are
-	replies  [][]byte                          // the last ones
-	jumped   bool                              // the wall clock was set, and IDs are dated by it
-	verdicts [numVerdicts]int
-	stored   [2]uint64 // peers, IPv4 and IPv6, by the verdicts alone
+	t         *testing.T
+	hosts     []host
+	ids       [][]byte                          // by host: the last ID it was sent
+	issued    map[netip.Addr]map[string]seconds // IDs that were sent to an address, and when
+	announced map[bep15.InfoHash]map[host]bool  // peers that were announced by who they are
+	replies   [][]byte                          // the last ones
+	clockSet  bool                              // the wall clock was set, and IDs are dated by it
+	verdicts  [numVerdicts]int
+	stored    [2]uint64 // peers, IPv4 and IPv6, by the verdicts alone
 }
 
-// worldHosts are in four networks a family: 0 and 1, 2 and 3 share one.
-func worldHosts() (hosts []host) {
+// simulatedHosts are in four networks a family: 0 and 1, 2 and 3 share one.
+func simulatedHosts() (hosts []host) {
 	for _, s := range []string{
 		"192.0.2.1:1000", "192.0.2.1:1001", "198.51.100.9:1000", "198.51.100.9:1001", "203.0.113.77:6881", "203.0.113.78:6881",
 		"[2001:db8::1]:1000", "[2001:db8::2]:1000", "[2001:db8:1::1]:1000", "[2001:db8:1::1]:2000", "[2001:db8:2::1]:6881", "[c000:201:3e8::]:1",
@@ -38,7 +38,7 @@ func worldHosts() (hosts []host) {
 	return hosts
 }
 
-func newWorld(t *testing.T, pages int, share uint32) *world {
+func newSimulation(t *testing.T, pages int, share uint32) *simulation {
 	s := newServiceOf(t, pages, "secret")
 	s.store.quota.max = share
 	for _, d := range []*handler{s.v4, s.v6} {
@@ -48,12 +48,12 @@ func newWorld(t *testing.T, pages int, share uint32) *world {
 		d.errors = newLimiter(64, 5, limitWindow, testKey())
 		d.repeats = newLimiter(64, 2, limitWindow, testKey())
 	}
-	w := &world{
-		service: s,
-		t:       t,
-		hosts:   worldHosts(),
-		issued:  map[netip.Addr]map[string]seconds{},
-		told:    map[bep15.InfoHash]map[host]bool{},
+	w := &simulation{
+		service:   s,
+		t:         t,
+		hosts:     simulatedHosts(),
+		issued:    map[netip.Addr]map[string]seconds{},
+		announced: map[bep15.InfoHash]map[host]bool{},
 	}
 	w.ids = make([][]byte, len(w.hosts))
 	for i := range w.ids {
@@ -64,7 +64,7 @@ func newWorld(t *testing.T, pages int, share uint32) *world {
 }
 
 // send has host i send a packet, and checks what comes back.
-func (w *world) send(i int, req []byte) {
+func (w *simulation) send(i int, req []byte) {
 	w.t.Helper()
 	h := w.hosts[i]
 	var id string
@@ -73,7 +73,7 @@ func (w *world) send(i int, req []byte) {
 	}
 	at, proved := w.issued[h.Addr()][id]
 	// An ID is good for two minutes, unless the clock that dates it was set.
-	proved = proved && (w.jumped || w.now.mono-at <= cookieLife+1)
+	proved = proved && (w.clockSet || w.now.mono-at <= cookieLife+1)
 	w.proved[h.Addr()] = proved
 
 	reply := w.ask(h, req)
@@ -114,14 +114,14 @@ func (w *world) send(i int, req []byte) {
 
 // checkAnnounce: a peer that is handed out has announced itself in this
 // torrent, from its own address, and is not the asker.
-func (w *world) checkAnnounce(h host, req, reply []byte) {
+func (w *simulation) checkAnnounce(h host, req, reply []byte) {
 	w.t.Helper()
 	if len(req) < 98 {
 		w.t.Fatalf("an announce of %d bytes is answered with %x", len(req), reply)
 	}
 	hash := bep15.InfoHash(req[16:36])
-	if w.told[hash] == nil {
-		w.told[hash] = map[host]bool{}
+	if w.announced[hash] == nil {
+		w.announced[hash] = map[host]bool{}
 	}
 	self := netip.AddrPortFrom(h.Addr(), binary.BigEndian.Uint16(req[96:]))
 	event := binary.BigEndian.Uint32(req[80:])
@@ -142,7 +142,7 @@ func (w *world) checkAnnounce(h host, req, reply []byte) {
 		w.t.Fatalf("%v for an announce of %d, event %d", got.peers, want, event)
 	}
 	for _, p := range got.peers {
-		if p == self || !w.told[hash][p] {
+		if p == self || !w.announced[hash][p] {
 			w.t.Fatalf("%s gets %s, which is itself or never announced", self, p)
 		}
 		inside, near := h.Addr().IsPrivate() || h.Addr().IsLoopback(), h.Addr().IsLoopback()
@@ -151,17 +151,17 @@ func (w *world) checkAnnounce(h host, req, reply []byte) {
 		}
 	}
 	if event == bep15.EventStopped {
-		delete(w.told[hash], self)
+		delete(w.announced[hash], self)
 	} else {
-		w.told[hash][self] = true
+		w.announced[hash][self] = true
 	}
-	if n := int(got.leechers + got.seeders); n > len(w.told[hash]) || n < len(got.peers) {
-		w.t.Fatalf("%+v, of %d that have announced", got, len(w.told[hash]))
+	if n := int(got.leechers + got.seeders); n > len(w.announced[hash]) || n < len(got.peers) {
+		w.t.Fatalf("%+v, of %d that have announced", got, len(w.announced[hash]))
 	}
 }
 
 // run turns bytes into packets and times.
-func (w *world) run(data []byte) {
+func (w *simulation) run(data []byte) {
 	next := func() int {
 		if len(data) == 0 {
 			return 0
@@ -217,7 +217,7 @@ func (w *world) run(data []byte) {
 			w.pass(1)
 			if b := next(); b >= 0xe0 {
 				w.now.wall += uint32(b)<<24 | uint32(next())
-				w.jumped = !w.v4.cookies.monotonicDates
+				w.clockSet = !w.v4.cookies.monotonicDates
 			}
 		case 14:
 			now, ttl := w.now.mono, w.ttl(w.store.pool.fillLevel())
@@ -271,7 +271,7 @@ func FuzzHandle(f *testing.F) {
 		f.Add(seed, uint8(i))
 	}
 	f.Fuzz(func(t *testing.T, data []byte, how uint8) {
-		w := newWorld(t, []int{1, 2, 8}[how%3], []uint32{1000, 4}[how/3%2])
+		w := newSimulation(t, []int{1, 2, 8}[how%3], []uint32{1000, 4}[how/3%2])
 		w.v4.cookies.monotonicDates, w.v6.cookies.monotonicDates = how/6%2 == 1, how/6%2 == 1
 		w.run(data)
 	})
@@ -288,7 +288,7 @@ func TestHandleSequences(t *testing.T) {
 	for n := 0; n < rounds; n++ {
 		data := make([]byte, 3000)
 		rand.New(rand.NewSource(int64(n))).Read(data)
-		w := newWorld(t, 1+n%3, []uint32{1000, 3}[n%2])
+		w := newSimulation(t, 1+n%3, []uint32{1000, 3}[n%2])
 		w.v4.cookies.monotonicDates, w.v6.cookies.monotonicDates = n%4 < 2, n%4 < 2
 		w.run(data)
 		for v, n := range w.verdicts {

@@ -120,7 +120,7 @@ func TestLinksStop(t *testing.T) {
 		select {
 		case <-ended:
 		case <-time.After(deadline):
-			t.Fatal("it goes on")
+			t.Fatalf("it still runs after %v", deadline)
 		}
 	}
 }

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"net/netip"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -22,175 +21,7 @@ import (
 	"github.com/fabricionaweb/pico-tracker/internal/udp"
 )
 
-// The whole program, through real sockets.
-
-// deadline is how long a test waits for what must come at once.
-const deadline = 20 * time.Second
-
-// instance is a program that is running.
-type instance struct {
-	t       testing.TB
-	port    uint16
-	signals chan os.Signal
-	log     *logLines
-	done    chan int
-	code    int
-}
-
-// freePort is a UDP port that no one uses on either loopback address.
-func freePort(t testing.TB) uint16 {
-	t.Helper()
-	for try := 0; try < 100; try++ {
-		a, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
-		if err != nil {
-			t.Fatal(err)
-		}
-		port := a.LocalAddr().(*net.UDPAddr).Port
-		b, err := net.ListenUDP("udp6", &net.UDPAddr{IP: net.IPv6loopback, Port: port})
-		a.Close()
-		if err == nil {
-			b.Close()
-			return uint16(port)
-		}
-	}
-	t.Fatal("no port is free on 127.0.0.1 and [::1] (is there no IPv6?)")
-	return 0
-}
-
-// startProgram runs the program with a port of its own until the test ends.
-func startProgram(t testing.TB, args ...string) *instance {
-	t.Helper()
-	for {
-		p := &instance{t: t, port: freePort(t), signals: make(chan os.Signal, 4), log: &logLines{}, done: make(chan int, 1)}
-		all := append([]string{"-port", strconv.Itoa(int(p.port)), "-listen", "127.0.0.1,[::1]", "-memory", "32M", "-workers", "1"}, args...)
-		ended := make(chan struct{})
-		go func() {
-			p.done <- run(p.signals, all, nil, p.log, p.log)
-			close(ended)
-		}()
-		if p.log.await(t, ended, "[INFO] memory ") {
-			t.Cleanup(func() { p.stop(syscall.SIGTERM) })
-			return p
-		}
-		// Somebody else may have taken the port in between.
-		if !strings.Contains(p.log.String(), "in use") {
-			t.Fatalf("it does not start:\n%s", p.log)
-		}
-	}
-}
-
-// stop ends the program, if it has not ended, and returns its exit code.
-func (p *instance) stop(sig os.Signal) int {
-	p.t.Helper()
-	if p.done != nil {
-		p.signals <- sig
-		select {
-		case p.code = <-p.done:
-		case <-time.After(deadline):
-			p.t.Fatalf("it does not stop:\n%s", p.log)
-		}
-		p.done = nil
-	}
-	return p.code
-}
-
-// await waits until the program has logged all the parts.
-func (p *instance) await(parts ...string) {
-	p.t.Helper()
-	p.log.await(p.t, nil, parts...)
-}
-
-// client is a connected socket: it gets only what comes from the address that
-// it asks.
-type client struct {
-	t    testing.TB
-	conn *net.UDPConn
-	self host
-}
-
-// dial makes a client for a tracker at addr.
-func (p *instance) dial(addr string) *client { return dialClient(p.t, addr, p.port) }
-
-func dialClient(t testing.TB, addr string, port uint16) *client {
-	t.Helper()
-	to := netip.AddrPortFrom(netip.MustParseAddr(addr), port)
-	conn, err := net.DialUDP("udp", nil, net.UDPAddrFromAddrPort(to))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { conn.Close() })
-	return &client{t, conn, conn.LocalAddr().(*net.UDPAddr).AddrPort()}
-}
-
-func (c *client) send(req []byte) {
-	c.t.Helper()
-	if _, err := c.conn.Write(req); err != nil {
-		c.t.Fatal(err)
-	}
-}
-
-func (c *client) receive() []byte {
-	c.t.Helper()
-	b := make([]byte, 4096)
-	if err := c.conn.SetReadDeadline(time.Now().Add(deadline)); err != nil {
-		c.t.Fatal(err)
-	}
-	n, err := c.conn.Read(b)
-	if err != nil {
-		c.t.Fatalf("no reply: %v", err)
-	}
-	return b[:n]
-}
-
-func (c *client) ask(req []byte) []byte {
-	c.t.Helper()
-	c.send(req)
-	return c.receive()
-}
-
-// settle returns when what was sent before lies in the queue where it belongs:
-// what is sent to oneself goes the same way, and comes after. There is a way for
-// each processor.
-func settle(t testing.TB) {
-	t.Helper()
-	conn, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
-	c := dialClient(t, "127.0.0.1", conn.LocalAddr().(*net.UDPAddr).AddrPort().Port())
-	onEachProcessor(t, func() {
-		c.send([]byte("x"))
-		if err := conn.SetReadDeadline(time.Now().Add(deadline)); err != nil {
-			t.Fatal(err)
-		}
-		if _, err := conn.Read(make([]byte, 1)); err != nil {
-			t.Fatal(err)
-		}
-	})
-}
-
-// connect returns the connection ID.
-func (c *client) connect() []byte {
-	c.t.Helper()
-	reply := c.ask(connectRequest())
-	if len(reply) != 16 || !bytes.Equal(reply[:8], concat(u32(0), transaction)) {
-		c.t.Fatalf("connect: %x", reply)
-	}
-	return reply[8:]
-}
-
-// announce connects and announces, and returns the reply.
-func (c *client) announce(f fields) []byte {
-	c.t.Helper()
-	if f.id == nil {
-		f.id = c.connect()
-	}
-	if f.port == 0 {
-		f.port = c.self.Port()
-	}
-	return c.ask(f.bytes())
-}
+// This file tests the whole program through real sockets.
 
 // TestProgramServes has clients of both families find each other.
 func TestProgramServes(t *testing.T) {
@@ -314,7 +145,7 @@ func TestStopAnswers(t *testing.T) {
 				t.Error(err)
 			}
 		case <-time.After(deadline):
-			t.Fatal("it goes on")
+			t.Fatalf("it still runs after %v", deadline)
 		}
 		want := traffic{11, 11 * 16, 11 * 16}
 		if c := w.published.load(); c.verdicts[connected] != want || c.sum() != want || c.sendFailed != 0 {
@@ -478,7 +309,7 @@ func TestProgramIDs(t *testing.T) {
 // TestDesks: every table of every worker hashes with a key of its own, so that
 // what is learnt of one says nothing of another, and is of the size that the
 // memory was divided for.
-func TestDesks(t *testing.T) {
+func TestHandlers(t *testing.T) {
 	keys := map[siphash.Key]bool{}
 	for _, c := range []*config{
 		{interval: 900, connectLimit: 10},

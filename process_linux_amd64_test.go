@@ -14,21 +14,11 @@ import (
 	"time"
 )
 
-// The program as a process of its own, for what befalls one. Other processors'
-// tests run under an emulator, which does not start itself.
+// This file tests the program in a separate process: signals, a closed log and
+// context switches. It is for one processor only, because an emulated test binary
+// cannot start itself.
 
-const processArgs = "PICO_TEST_ARGS"
-
-// TestMain is the program itself where a test has started it.
-func TestMain(m *testing.M) {
-	if args := os.Getenv(processArgs); args != "" {
-		os.Args = append(os.Args[:1], strings.Split(args, "\n")...)
-		main()
-	}
-	os.Exit(m.Run())
-}
-
-// process is the program, and what it logs.
+// process is a process of the program, with its log.
 type process struct {
 	*exec.Cmd
 	log   *os.File
@@ -75,10 +65,10 @@ func (p *process) await(t *testing.T, text string) {
 			return
 		}
 	}
-	t.Fatalf("it doesn't log %q", text)
+	t.Fatalf("got no log line with %q", text)
 }
 
-// signal sends a signal, and waits until the process has taken it.
+// signal sends a signal and waits until it is delivered.
 func (p *process) signal(t *testing.T, s os.Signal) {
 	t.Helper()
 	if err := p.Process.Signal(s); err != nil {
@@ -88,10 +78,10 @@ func (p *process) signal(t *testing.T, s os.Signal) {
 	for end := time.Now().Add(deadline); ; {
 		text, err := os.ReadFile(path)
 		if err != nil || strings.Contains(string(text), "ShdPnd:\t0000000000000000\n") {
-			return // taken, or ended by it
+			return // delivered, or the process has ended
 		}
 		if time.Now().After(end) {
-			t.Fatalf("%v is not taken", s)
+			t.Fatalf("%v is still pending", s)
 		}
 	}
 }
@@ -102,25 +92,24 @@ func (p *process) code(t *testing.T) int {
 	select {
 	case <-p.ended:
 	case <-time.After(deadline):
-		t.Fatal("it goes on")
+		t.Fatalf("the process still runs after %v", deadline)
 	}
 	return p.ProcessState.ExitCode()
 }
 
-// TestLogGone: the tracker goes on when nobody reads its log any more, until it
-// is told to stop.
+// TestLogGone checks that the tracker runs until SIGTERM after its log was closed.
 func TestLogGone(t *testing.T) {
 	p := startProcess(t, "-listen", "127.0.0.1", "-port", strconv.Itoa(int(freePort(t))), "-memory", "8M")
 	p.await(t, "[INFO] memory ")
 	p.log.Close()
-	p.signal(t, syscall.SIGTERM) // which it logs
+	p.signal(t, syscall.SIGTERM) // it writes a log line for this signal
 	if code := p.code(t); code != exitOK {
-		t.Errorf("exit %d: %v", code, p.ProcessState)
+		t.Errorf("got exit code %d (%v), want %d", code, p.ProcessState, exitOK)
 	}
 }
 
-// TestSignalsWhileStarting: none is lost, and the last is not the least. A list
-// that nobody writes yet has it start for long.
+// TestSignalsWhileStarting checks that no signal is lost during the start. The
+// start waits, because the access list is a pipe without a writer.
 func TestSignalsWhileStarting(t *testing.T) {
 	list := filepath.Join(t.TempDir(), "list")
 	if err := syscall.Mkfifo(list, 0o600); err != nil {
@@ -136,7 +125,7 @@ func TestSignalsWhileStarting(t *testing.T) {
 	go func() { _ = os.WriteFile(list, []byte(digits(1)), 0o600) }()
 	p.await(t, "stopping: terminated")
 	if code := p.code(t); code != exitOK {
-		t.Errorf("exit %d: %v", code, p.ProcessState)
+		t.Errorf("got exit code %d (%v), want %d", code, p.ProcessState, exitOK)
 	}
 }
 
@@ -153,15 +142,15 @@ func TestProbeBrokenOff(t *testing.T) {
 	}
 	p.signal(t, os.Interrupt)
 	if code := p.code(t); code != exitFailure {
-		t.Errorf("exit %d: %v", code, p.ProcessState)
+		t.Errorf("got exit code %d (%v), want %d", code, p.ProcessState, exitFailure)
 	}
 	if text, err := io.ReadAll(p.log); err != nil || len(text) > 0 {
-		t.Errorf("it has waited to the end: %s, %v", text, err)
+		t.Errorf("got log %q, %v, want no log: the probe ended by itself", text, err)
 	}
 }
 
-// contextSwitches returns how often the threads of the process have waited. What
-// other programs take from them does not count.
+// contextSwitches returns how often the threads of the process have waited. It
+// does not count preemption by other programs.
 func (p *process) contextSwitches(t *testing.T) (n int) {
 	t.Helper()
 	tasks, err := filepath.Glob("/proc/" + strconv.Itoa(p.Process.Pid) + "/task/*/status")
@@ -186,10 +175,10 @@ func (p *process) contextSwitches(t *testing.T) (n int) {
 	return n
 }
 
-// TestSpacedRequests holds the mechanism of an idle tracker: a request wakes one
-// thread, which waits again when it has answered. A thread that returns from a
-// blocking system call would also wake the runtime's monitor thread, which then
-// polls fifty times. The reply that has left wakes nobody.
+// TestSpacedRequests checks that a request wakes one thread of an idle tracker,
+// and that the thread then waits again. If it returned from a blocking system
+// call, the monitor thread of the Go runtime would wake up too and poll fifty
+// times. Sending a reply wakes no thread.
 func TestSpacedRequests(t *testing.T) {
 	port := freePort(t)
 	p := startProcess(t, "-listen", "127.0.0.1,[::1]", "-port", strconv.Itoa(int(port)), "-memory", "8M")

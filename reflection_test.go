@@ -36,7 +36,7 @@ func TestReflection(t *testing.T) {
 			s.announce(peer, leech(peer))
 			a := s.announce(test.requester, leech(test.requester))
 			a.expect(t, a.leechers, 0, test.want...)
-			if got := s.desk(lan).count.reflected; got != test.reflected {
+			if got := s.handlerOf(lan).count.reflected; got != test.reflected {
 				t.Errorf("reflected announces: got %d, want %d", got, test.reflected)
 			}
 			// Its stop removes it.

@@ -105,118 +105,161 @@ func scopedKey6(i int) *key6 {
 	return &k
 }
 
-// checkInvariants recounts everything that the store keeps a count of.
+// checkInvariants checks the whole store: every block is in use once, and all
+// counters agree with the stored peers.
 func checkInvariants(t testing.TB, s *store) {
 	t.Helper()
-	reached := make([]class, len(s.pool.pages)*pageUnit)
-	blocks := 0
-	reach := func(r ref, c class) {
-		if reached[r] != classFree {
-			t.Fatalf("block %d is used twice", r)
-		}
-		reached[r] = c
-		blocks++
-	}
-	costs := 0
+	c := &storeCheck{TB: t, s: s, classes: make([]class, len(s.pool.pages)*pageUnit)}
 	for i := range s.shards {
-		sh := &s.shards[i]
-		torrents := uint32(0)
-		var tally [numSets]uint32
-		for b := uint32(0); b < uint32(len(sh.buckets)); b++ {
-			if b >= sh.inUse && sh.buckets[b] != 0 {
-				t.Fatalf("bucket %d of %d is not empty", b, sh.inUse)
+		c.checkShard(i)
+	}
+	c.checkPages()
+	c.checkPageLists()
+	c.checkQuota()
+}
+
+// storeCheck is the state of checkInvariants.
+type storeCheck struct {
+	testing.TB
+	s       *store
+	classes []class // by ref: the class of the blocks that torrents reach
+	blocks  int     // blocks that torrents reach
+	cost    int     // quota cost of all peers
+	used    int     // pages in use
+	partial int     // pages in use with free blocks
+}
+
+// reach notes that a torrent uses a block.
+func (c *storeCheck) reach(r ref, class class) {
+	c.Helper()
+	if c.classes[r] != classFree {
+		c.Fatalf("block %d is used twice", r)
+	}
+	c.classes[r] = class
+	c.blocks++
+}
+
+// checkShard walks over the torrents of a shard and compares its counters.
+func (c *storeCheck) checkShard(i int) {
+	c.Helper()
+	s, sh := c.s, &c.s.shards[i]
+	torrents := uint32(0)
+	var peers [numSets]uint32
+	for b := range sh.buckets {
+		if b >= int(sh.inUse) {
+			if sh.buckets[b] != 0 {
+				c.Fatalf("bucket %d of %d is not empty", b, sh.inUse)
 			}
-			if b >= sh.inUse {
-				continue
-			}
-			for r := sh.buckets[b]; r != 0; r = sh.torrent(r).next {
-				torrents++
-				tr := sh.torrent(r)
-				h := s.hash.sum(tr.hash[:])
-				if s.shardOf(h) != sh || sh.bucket(h) != &sh.buckets[b] {
-					t.Fatalf("torrent %x is in the wrong chain", tr.hash)
-				}
-				reach(r, classTorrent)
-				n := checkSwarm(t, s, sh, r, reach)
-				if n == ([numSets]uint32{}) {
-					t.Fatalf("torrent %x is empty", tr.hash)
-				}
-				for j := range n {
-					tally[j] += n[j]
-					costs += int(n[j]) * [...]int{peerCost4, peerCost4, peerCost6, peerCost6}[j]
-				}
-			}
+			continue
 		}
-		if torrents != sh.torrents || tally != sh.peers {
-			t.Fatalf("shard %d counts %d torrents, %v peers; it has %d, %v", i, sh.torrents, sh.peers, torrents, tally)
-		}
-		if sh.inUse > sh.mask+1 || sh.inUse <= sh.mask>>1 {
-			t.Fatalf("shard %d: %d buckets under the mask %#x", i, sh.inUse, sh.mask)
+		for r := sh.buckets[b]; r != 0; r = sh.torrent(r).next {
+			torrents++
+			tr := sh.torrent(r)
+			h := s.hash.sum(tr.hash[:])
+			if s.shardOf(h) != sh || sh.bucket(h) != &sh.buckets[b] {
+				c.Fatalf("torrent %x is in the wrong chain", tr.hash)
+			}
+			c.reach(r, classTorrent)
+			n := checkSwarm(c.TB, s, sh, r, c.reach)
+			if n == ([numSets]uint32{}) {
+				c.Fatalf("torrent %x is empty", tr.hash)
+			}
+			for set := range n {
+				peers[set] += n[set]
+				c.cost += int(n[set]) * [...]int{peerCost4, peerCost4, peerCost6, peerCost6}[set]
+			}
 		}
 	}
-	used, partial := 0, 0
+	if torrents != sh.torrents || peers != sh.peers {
+		c.Fatalf("shard %d: got counts of %d torrents and %v peers, want %d and %v", i, sh.torrents, sh.peers, torrents, peers)
+	}
+	if sh.inUse > sh.mask+1 || sh.inUse <= sh.mask>>1 {
+		c.Fatalf("shard %d: got %d buckets with the mask %#x", i, sh.inUse, sh.mask)
+	}
+}
+
+// checkPages compares the free bits of each page with the blocks that torrents
+// reach.
+func (c *storeCheck) checkPages() {
+	c.Helper()
+	s := c.s
+	inUse := 0
 	for i := 1; i < len(s.pool.pages); i++ {
 		pg := &s.pool.pages[i]
 		owner := pg.owner.Load()
 		if owner == 0 {
 			continue
 		}
-		used++
-		c := class(owner)
-		if pg.free == allFree(c) {
-			t.Fatalf("page %d is lent and empty", i)
+		c.used++
+		cl := class(owner)
+		if pg.free == allFree(cl) {
+			c.Fatalf("page %d is in use and has no block in use", i)
 		}
-		for b := uint32(0); b < c.blocks(); b++ {
-			r := ref(uint32(i)*pageUnit + b*c.units())
+		for b := uint32(0); b < cl.blocks(); b++ {
+			r := ref(uint32(i)*pageUnit + b*cl.units())
 			want := classFree
 			if pg.free>>b&1 == 0 {
-				want = c
-				blocks--
+				want = cl
+				inUse++
 			}
-			if reached[r] != want {
-				t.Fatalf("page %d of class %d, block %d is reached as class %d, want %d", i, c, b, reached[r], want)
+			if c.classes[r] != want {
+				c.Fatalf("page %d of class %d, block %d: got class %d from its torrent, want %d", i, cl, b, c.classes[r], want)
 			}
 		}
 		if pg.free != 0 {
-			partial++
+			c.partial++
 		}
 	}
-	if blocks != 0 || used != s.pool.used {
-		t.Fatalf("%d blocks are in no page; %d pages lent, the pool counts %d", blocks, used, s.pool.used)
+	if inUse != c.blocks || c.used != s.pool.used {
+		c.Fatalf("got %d blocks and %d pages in use, want %d (reached) and %d (counted by the pool)", inUse, c.used, c.blocks, s.pool.used)
 	}
-	// walk counts a list of pages that belong to owner.
-	walk := func(first, owner uint32) (n int) {
-		prev := uint32(0)
-		for i := first; i != 0; i = s.pool.pages[i].next {
-			if pg := &s.pool.pages[i]; pg.owner.Load() != owner || pg.prev != prev || owner != 0 && pg.free == 0 {
-				t.Fatalf("page %d of owner %#x, after %d, with %b free: it is in the list of owner %#x, after %d",
-					i, pg.owner.Load(), pg.prev, pg.free, owner, prev)
-			}
-			prev = i
-			n++
+}
+
+// pagesInList checks a list of pages of one owner and returns its length.
+func (c *storeCheck) pagesInList(first, owner uint32) (n int) {
+	c.Helper()
+	prev := uint32(0)
+	for i := first; i != 0; i = c.s.pool.pages[i].next {
+		if pg := &c.s.pool.pages[i]; pg.owner.Load() != owner || pg.prev != prev || owner != 0 && pg.free == 0 {
+			c.Fatalf("page %d with free bits %b: got owner %#x and previous page %d, want %#x and %d",
+				i, pg.free, pg.owner.Load(), pg.prev, owner, prev)
 		}
-		return n
+		prev = i
+		n++
 	}
+	return n
+}
+
+// checkPageLists checks the lists of partial pages and of free pages.
+func (c *storeCheck) checkPageLists() {
+	c.Helper()
+	s := c.s
+	listed := 0
 	for i := range s.shards {
-		for c, first := range s.shards[i].arena.partial {
-			partial -= walk(first, ownerTag(i, class(c)))
+		for cl, first := range s.shards[i].arena.partial {
+			listed += c.pagesInList(first, ownerTag(i, class(cl)))
 		}
 	}
-	if partial != 0 {
-		t.Fatalf("%d pages with free blocks are in no list", partial)
+	if listed != c.partial {
+		c.Fatalf("got %d pages in the lists of partial pages, want %d", listed, c.partial)
 	}
-	warm, cold := walk(s.pool.idle, 0), walk(s.pool.released, 0)
-	if used+warm+cold != int(s.pool.unused)-1 || used+warm != s.pool.resident || s.pool.peak < used {
-		t.Fatalf("%d pages lent, %d warm, %d cold: %d were used, %d count as resident, %d as the peak",
-			used, warm, cold, s.pool.unused-1, s.pool.resident, s.pool.peak)
+	idle, released := c.pagesInList(s.pool.idle, 0), c.pagesInList(s.pool.released, 0)
+	if c.used+idle+released != int(s.pool.unused)-1 || c.used+idle != s.pool.resident || s.pool.peak < c.used {
+		c.Fatalf("%d pages in use, %d idle, %d released: got counts of %d ever used, %d resident, peak %d",
+			c.used, idle, released, s.pool.unused-1, s.pool.resident, s.pool.peak)
 	}
-	for row := range s.quota.rows {
+}
+
+// checkQuota checks that each row of the sketch adds up to the cost of all peers.
+func (c *storeCheck) checkQuota() {
+	c.Helper()
+	for row := range c.s.quota.rows {
 		sum := 0
-		for i := range s.quota.rows[row] {
-			sum += int(s.quota.rows[row][i].Load())
+		for i := range c.s.quota.rows[row] {
+			sum += int(c.s.quota.rows[row][i].Load())
 		}
-		if sum != costs {
-			t.Fatalf("the counters of row %d add up to %d, the peers cost %d", row, sum, costs)
+		if sum != c.cost {
+			c.Fatalf("row %d of the quota: got a sum of %d, want %d", row, sum, c.cost)
 		}
 	}
 }

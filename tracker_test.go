@@ -15,326 +15,8 @@ import (
 	"github.com/fabricionaweb/pico-tracker/internal/siphash"
 )
 
-// Conversations in bytes: every row of BEP 15 as real clients speak it, over
-// both families.
-
-// host is a client's address and UDP port.
-type host = netip.AddrPort
-
-// service is a tracker with a desk for each family and a clock that is set by
-// hand. Whatever it is asked, it checks the rules that hold for every packet.
-type service struct {
-	*tracker
-	t      testing.TB
-	v4, v6 *handler
-	now    timestamp
-	proved map[netip.Addr]bool // has been sent an ID
-	last   verdict
-	link   uint32 // that the requests of link-local hosts come from
-}
-
-const testInterval seconds = 900
-
-const testWall = 1_700_000_000
-
-func testDesk(tr *tracker, key []byte, now timestamp) *handler {
-	seed := bytes.Repeat([]byte{0x3d, 0x91}, 8)
-	return &handler{
-		tracker:  tr,
-		cookies:  newCookies(key, 6, now),
-		connects: newLimiter(1<<12, defaultConnects, limitWindow, siphash.NewKey(seed)),
-		networks: newLimiter(1<<12, networkConnects, limitWindow, siphash.NewKey(seed)),
-		errors:   newLimiter(1<<12, networkErrors, limitWindow, siphash.NewKey(seed)),
-		repeats:  newLimiter(1<<12, repeatedErrors, limitWindow, siphash.NewKey(seed)),
-	}
-}
-
-// newServiceOf makes a service over a store of that many pages.
-func newServiceOf(t testing.TB, pages int, secret string) *service {
-	t.Helper()
-	st, err := newStore(pages, min(pages, 2), math.MaxUint32, stampUnit(testInterval), testSeed)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { closeStore(st) })
-	tr := newTracker(st, testInterval)
-	now := timestamp{mono: 1000, wall: testWall}
-	key := deriveKey([]byte(secret))
-	return &service{
-		tracker: tr,
-		t:       t,
-		v4:      testDesk(tr, key, now),
-		v6:      testDesk(tr, key, now),
-		now:     now,
-		proved:  map[netip.Addr]bool{},
-	}
-}
-
-func newService(t testing.TB) *service { return newServiceOf(t, 64, "secret") }
-
-// pass lets time go by, on both clocks.
-func (s *service) pass(n seconds) {
-	s.now.mono += n
-	s.now.wall += uint32(n)
-}
-
-func (s *service) desk(h host) *handler {
-	if h.Addr().Is6() {
-		return s.v6
-	}
-	return s.v4
-}
-
-// ask returns the reply to a request from h, or nil if there is none.
-func (s *service) ask(h host, req []byte) []byte {
-	s.t.Helper()
-	before := "in front"
-	dst := append(make([]byte, 0, len(before)+maxReply), before...)
-	sent := bytes.Clone(req)
-	d := s.desk(h)
-	var out []byte
-	if h.Addr().Is6() {
-		key := keyOf[key6](h)
-		out, s.last = handle(d, dst, req, &key, s.link, s.now)
-	} else {
-		key := keyOf[key4](h)
-		out, s.last = handle(d, dst, req, &key, s.link, s.now)
-	}
-	if !bytes.Equal(sent, req) {
-		s.t.Fatalf("the request was written to: %x, was %x", req, sent)
-	}
-	if &out[0] != &dst[0] || string(out[:len(before)]) != before {
-		s.t.Fatalf("the reply was not appended: %x", out)
-	}
-	reply := out[len(before):]
-	if (len(reply) > 0) != (s.last < dropShort) {
-		s.t.Fatalf("verdict %q with %d bytes", verdictInfo[s.last].name, len(reply))
-	}
-	if len(reply) == 0 {
-		return nil
-	}
-	s.checkReply(h, req, reply)
-	return reply
-}
-
-// checkReply holds a reply against the rules for every packet.
-func (s *service) checkReply(h host, req, reply []byte) {
-	s.t.Helper()
-	if len(reply) < 8 || len(reply) > 1232 { // what every IPv6 link carries
-		s.t.Fatalf("a reply of %d bytes to %x", len(reply), req)
-	}
-	if !bytes.Equal(reply[4:8], req[12:16]) {
-		s.t.Fatalf("transaction %x, want %x", reply[4:8], req[12:16])
-	}
-	if !s.proved[h.Addr()] && len(reply) > len(req) {
-		s.t.Fatalf("%d bytes to a source that has proved nothing and sent %d: %x", len(reply), len(req), reply)
-	}
-	action := binary.BigEndian.Uint32(reply)
-	if want := binary.BigEndian.Uint32(req[8:]); action != want && action != 3 {
-		s.t.Fatalf("action %d in the reply to action %d", action, want)
-	}
-	if action == 0 {
-		s.proved[h.Addr()] = true
-	}
-	s.silentTo(h, reply)
-}
-
-// silentTo fails where the tracker answers what it, or another, has sent.
-func (s *service) silentTo(h host, reply []byte) {
-	s.t.Helper()
-	now, errors := s.now, *s.desk(h).errors
-	rows := slices.Clone(errors.rows)
-	var out []byte
-	if h.Addr().Is6() {
-		key := keyOf[key6](h)
-		out, _ = handle(s.v6, nil, reply, &key, 0, now)
-	} else {
-		key := keyOf[key4](h)
-		out, _ = handle(s.v4, nil, reply, &key, 0, now)
-	}
-	if len(out) > 0 {
-		s.t.Fatalf("the reply %x makes a tracker answer %x", reply, out)
-	}
-	copy(errors.rows, rows)
-}
-
-// keyOf is an address and port in wire form.
-func keyOf[K peerKey](h host) (key K) {
-	b := binary.BigEndian.AppendUint16(h.Addr().AsSlice(), h.Port())
-	for i := range b {
-		key[i] = b[i]
-	}
-	return key
-}
-
-// families runs a test for IPv4 and IPv6 with a service and three hosts, each
-// on a network of its own.
-func families(t *testing.T, f func(t *testing.T, s *service, a, b, c host)) {
-	t.Helper()
-	t.Run("IPv4", func(t *testing.T) {
-		f(t, newService(t), netip.MustParseAddrPort("192.0.2.1:1001"),
-			netip.MustParseAddrPort("198.51.100.2:1002"), netip.MustParseAddrPort("203.0.113.3:1003"))
-	})
-	t.Run("IPv6", func(t *testing.T) {
-		f(t, newService(t), netip.MustParseAddrPort("[2001:db8:1::a]:1001"),
-			netip.MustParseAddrPort("[2001:db8:2::b]:1002"), netip.MustParseAddrPort("[2001:db8:3::c]:1003"))
-	})
-}
-
-// bin reads hexadecimal digits, with spaces for the eye.
-func bin(s string) []byte {
-	b, err := hex.DecodeString(strings.ReplaceAll(s, " ", ""))
-	if err != nil {
-		panic(err)
-	}
-	return b
-}
-
-func u32(n uint32) []byte { return binary.BigEndian.AppendUint32(nil, n) }
-
-func concat(parts ...[]byte) []byte { return bytes.Join(parts, nil) }
-
-var transaction = bin("00c0ffee")
-
-func connectRequest() []byte { return concat(bin("0000041727101980 00000000"), transaction) }
-
-// connectID has h connect and returns its connection ID in bytes.
-func (s *service) connectID(h host) []byte {
-	s.t.Helper()
-	reply := s.ask(h, connectRequest())
-	if len(reply) != 16 || !bytes.Equal(reply[:8], concat(u32(0), transaction)) || bytes.Equal(reply[8:], make([]byte, 8)) {
-		s.t.Fatalf("connect: %x", reply)
-	}
-	return reply[8:]
-}
-
-// fields are those of an announce which the tracker looks at, or might.
-type fields struct {
-	id      []byte
-	hash    int
-	peerID  byte
-	left    uint64
-	event   uint32
-	ip      uint32
-	want    int32
-	port    uint16
-	options []byte
-}
-
-func (f fields) bytes() []byte {
-	return concat(f.id, u32(1), transaction, testHash(f.hash)[:],
-		bytes.Repeat([]byte{f.peerID}, 20),
-		binary.BigEndian.AppendUint64(nil, 4711), // downloaded
-		binary.BigEndian.AppendUint64(nil, f.left),
-		binary.BigEndian.AppendUint64(nil, 4712), // uploaded
-		u32(f.event), u32(f.ip), u32(0x5eed) /* key */, u32(uint32(f.want)),
-		binary.BigEndian.AppendUint16(nil, f.port), f.options)
-}
-
-// leech and seed are what a client says that has, or lacks, nothing.
-func leech(h host) fields { return fields{port: h.Port(), left: 1, want: -1} }
-func seed(h host) fields  { return fields{port: h.Port(), want: -1} }
-
-// announcement is a decoded reply.
-type announcement struct {
-	interval, leechers, seeders uint32
-	peers                       []host
-}
-
-// announce connects, announces, and decodes the reply.
-func (s *service) announce(h host, f fields) announcement {
-	s.t.Helper()
-	if f.id == nil {
-		f.id = s.id(h)
-	}
-	return s.decode(h, s.ask(h, f.bytes()))
-}
-
-// id is an ID for h without a connect.
-func (s *service) id(h host) []byte {
-	s.proved[h.Addr()] = true
-	var addr []byte
-	if h.Addr().Is6() {
-		key := keyOf[key6](h)
-		if s.scopes {
-			normalizeSource(&key, s.link, s.store.isolated)
-		}
-		addr = address(&key)
-	} else {
-		key := keyOf[key4](h)
-		if s.scopes {
-			normalizeSource(&key, s.link, s.store.isolated)
-		}
-		addr = address(&key)
-	}
-	return binary.BigEndian.AppendUint64(nil, s.desk(h).cookies.issue(addr, s.now))
-}
-
-func (s *service) decode(h host, reply []byte) announcement {
-	s.t.Helper()
-	if len(reply) < 20 || !bytes.Equal(reply[:8], concat(u32(1), transaction)) {
-		s.t.Fatalf("announce: %x (%s)", reply, verdictInfo[s.last].name)
-	}
-	a := announcement{
-		interval: binary.BigEndian.Uint32(reply[8:]),
-		leechers: binary.BigEndian.Uint32(reply[12:]),
-		seeders:  binary.BigEndian.Uint32(reply[16:]),
-	}
-	n := len(h.Addr().AsSlice())
-	rest := reply[20:]
-	if len(rest)%(n+2) != 0 {
-		s.t.Fatalf("%d bytes of peers", len(rest))
-	}
-	for ; len(rest) > 0; rest = rest[n+2:] {
-		addr, _ := netip.AddrFromSlice(rest[:n])
-		a.peers = append(a.peers, netip.AddrPortFrom(addr, binary.BigEndian.Uint16(rest[n:])))
-	}
-	slices.SortFunc(a.peers, host.Compare)
-	return a
-}
-
-// expect compares counts and peers.
-func (a announcement) expect(t testing.TB, leechers, seeders uint32, peers ...host) {
-	t.Helper()
-	slices.SortFunc(peers, host.Compare)
-	if a.leechers != leechers || a.seeders != seeders || !slices.Equal(a.peers, peers) {
-		t.Fatalf("%d leechers, %d seeders, %v; want %d, %d, %v", a.leechers, a.seeders, a.peers, leechers, seeders, peers)
-	}
-}
-
-func scrapeRequest(id []byte, hashes ...int) []byte {
-	req := concat(id, u32(2), transaction)
-	for _, h := range hashes {
-		req = append(req, testHash(h)[:]...)
-	}
-	return req
-}
-
-// scraped has a scrape of one torrent answered: seeders, completed, leechers.
-func (s *service) scraped(h host, hash int) [3]uint32 {
-	s.t.Helper()
-	reply := s.ask(h, scrapeRequest(s.id(h), hash))
-	if len(reply) != 20 || !bytes.Equal(reply[:8], concat(u32(2), transaction)) {
-		s.t.Fatalf("scrape: %x", reply)
-	}
-	return [3]uint32{binary.BigEndian.Uint32(reply[8:]), binary.BigEndian.Uint32(reply[12:]), binary.BigEndian.Uint32(reply[16:])}
-}
-
-func errorReply(text string) []byte { return concat(u32(3), transaction, []byte(text)) }
-
-func (s *service) expectReply(h host, req, want []byte) {
-	s.t.Helper()
-	if got := s.ask(h, req); !bytes.Equal(got, want) {
-		s.t.Fatalf("%s asks %x\n got %x %q\nwant %x %q", h, req, got, got, want, want)
-	}
-}
-
-func (s *service) expectSilence(h host, req []byte) {
-	s.t.Helper()
-	if got := s.ask(h, req); got != nil {
-		s.t.Fatalf("%s asks %x: got %x, want nothing", h, req, got)
-	}
-}
+// This file tests the tracker with requests and replies in bytes, for both
+// address families: each row of the tables in BEP 15, as real clients send it.
 
 // TestConversation4 and 6 are a whole conversation, byte by byte as BEP 15 has
 // it, without the helpers of the other tests.
@@ -421,7 +103,7 @@ func TestConnectMagic(t *testing.T) {
 // a few errors silence. Other ports go on.
 func TestConnectLimit(t *testing.T) {
 	families(t, func(t *testing.T, s *service, a, b, _ host) {
-		s.desk(a).connects.limit = 10
+		s.handlerOf(a).connects.limit = 10
 		for i := 0; i < 10; i++ {
 			s.connectID(a)
 			s.pass(1)
@@ -505,7 +187,7 @@ func TestConnectsBeforeTheFirstReply(t *testing.T) {
 
 func TestNoConnectLimit(t *testing.T) {
 	families(t, func(t *testing.T, s *service, a, _, _ host) {
-		s.desk(a).connects = newLimiter(64, 0, limitWindow, siphash.Key{})
+		s.handlerOf(a).connects = newLimiter(64, 0, limitWindow, siphash.Key{})
 		for i := 0; i < 100; i++ {
 			s.connectID(a)
 		}
@@ -518,7 +200,7 @@ func TestNoConnectLimit(t *testing.T) {
 func TestNetworkLimit(t *testing.T) {
 	families(t, func(t *testing.T, s *service, a, b, _ host) {
 		const limit = 100
-		s.desk(a).networks = newLimiter(64, limit, limitWindow, siphash.Key{})
+		s.handlerOf(a).networks = newLimiter(64, limit, limitWindow, siphash.Key{})
 		for i := 0; i < limit; i++ {
 			s.connectID(neighbour(a, i))
 		}
@@ -572,8 +254,8 @@ func TestBadID(t *testing.T) {
 // that others still get errors.
 func TestErrorLimit(t *testing.T) {
 	families(t, func(t *testing.T, s *service, a, b, _ host) {
-		s.desk(a).errors = newLimiter(64, 50, limitWindow, siphash.Key{})
-		s.desk(a).repeats = newLimiter(64, 0, limitWindow, siphash.Key{})
+		s.handlerOf(a).errors = newLimiter(64, 50, limitWindow, siphash.Key{})
+		s.handlerOf(a).repeats = newLimiter(64, 0, limitWindow, siphash.Key{})
 		bad := fields{id: bin("0102030405060708"), port: 1}.bytes()
 		for i := 0; i < 50; i++ {
 			if s.ask(neighbour(a, i), bad) == nil {
@@ -592,8 +274,8 @@ func TestErrorLimit(t *testing.T) {
 			t.Fatal("no error after the window")
 		}
 		// Errors of the connect limit count as well.
-		s.desk(b).errors = newLimiter(64, 1, limitWindow, siphash.Key{})
-		s.desk(b).connects = newLimiter(64, 1, limitWindow, siphash.Key{})
+		s.handlerOf(b).errors = newLimiter(64, 1, limitWindow, siphash.Key{})
+		s.handlerOf(b).connects = newLimiter(64, 1, limitWindow, siphash.Key{})
 		s.connectID(b)
 		s.expectReply(b, connectRequest(), errorReply("too fast"))
 		s.expectSilence(b, connectRequest())
@@ -1341,7 +1023,7 @@ func TestIDLife(t *testing.T) {
 					if s.accepts(a, id) {
 						t.Fatalf("accepted %d s after it was issued", s.now.wall-testWall)
 					}
-					s.desk(a).errors.rows[0] = limitRow{}
+					s.handlerOf(a).errors.rows[0] = limitRow{}
 				}
 			})
 		})
@@ -1389,8 +1071,8 @@ func TestIDBoundToAddress(t *testing.T) {
 // of a guess.
 func TestIDForged(t *testing.T) {
 	families(t, func(t *testing.T, s *service, a, _, _ host) {
-		s.desk(a).errors = newLimiter(64, 0, limitWindow, siphash.Key{})
-		s.desk(a).repeats = newLimiter(64, 0, limitWindow, siphash.Key{})
+		s.handlerOf(a).errors = newLimiter(64, 0, limitWindow, siphash.Key{})
+		s.handlerOf(a).repeats = newLimiter(64, 0, limitWindow, siphash.Key{})
 		id := s.connectID(a)
 		for i := 0; i < 64; i++ {
 			forged := bytes.Clone(id)
@@ -1484,7 +1166,7 @@ func newServiceAt(t testing.TB, now timestamp) *service {
 	s := newServiceOf(t, 4, "secret")
 	key := deriveKey([]byte("secret"))
 	s.now = now
-	s.v4, s.v6 = testDesk(s.tracker, key, now), testDesk(s.tracker, key, now)
+	s.v4, s.v6 = newTestHandler(s.tracker, key, now), newTestHandler(s.tracker, key, now)
 	return s
 }
 
@@ -1492,7 +1174,7 @@ func newServiceAt(t testing.TB, now timestamp) *service {
 // ID bad.
 func TestSlowDrift(t *testing.T) {
 	families(t, func(t *testing.T, s *service, a, _, _ host) {
-		s.desk(a).connects = newLimiter(64, 0, limitWindow, siphash.Key{})
+		s.handlerOf(a).connects = newLimiter(64, 0, limitWindow, siphash.Key{})
 		for i := 0; i < 300; i++ {
 			id := s.id(a)
 			s.pass(100)
