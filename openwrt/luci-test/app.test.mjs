@@ -179,6 +179,17 @@ describe('status', () => {
 			});
 		}));
 
+	test('the address for torrents: a name of dynamic DNS', () => withRouter(section('main'), async(router, server) => {
+		pretend(router, 'main');
+		router.write('/etc/config/ddns', [ [ 'one', '1', 'tracker.example.org' ], [ 'two', '0', 'off.example.org' ], [ 'three', '1', 'a"b' ] ]
+			.map(([ name, enabled, host ]) => `config service '${name}'\n\toption enabled '${enabled}'\n\toption lookup_host '${host}'\n`).join('\n'));
+		await withPage(server, 'status', {}, async page => {
+			const urls = await page.$$eval('code.announce-url', nodes => nodes.map(n => n.textContent));
+			assert.deepEqual(urls.slice(0, 2), [ 'udp://tracker.example.org:1337/announce', 'udp://203.0.113.7:1337/announce' ]);
+			assert.doesNotMatch(urls.join(), /off|"/);
+		});
+	}));
+
 	for (const [ name, prepare, want ] of [
 		[ 'refused', r => r.write('/var/run/pico-tracker/main.refused', "main: memory '16': want a size\n"), /settings have a mistake[^]*main: memory '16': want a size/ ],
 		[ 'off', r => r.write('/etc/config/pico-tracker', "config pico-tracker 'main'\n"), /Switched off/ ],

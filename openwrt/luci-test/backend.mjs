@@ -87,7 +87,7 @@ export function loadBackend(file, options) {
 			let sections = [];
 			return {
 				load(config) {
-					sections = convert(parse(fs.readFileSync(path('/etc/config/' + config), 'utf8')), toBytes);
+					sections = convert(parse(quietly(() => fs.readFileSync(path('/etc/config/' + config), 'utf8')) ?? ''), toBytes);
 				},
 				foreach: (config, type, f) => sections.filter(s => s['.type'] === type).forEach(f)
 			};

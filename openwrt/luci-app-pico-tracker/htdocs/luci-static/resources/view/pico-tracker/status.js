@@ -272,13 +272,17 @@ function copyText(node) {
 }
 
 // announceURLs returns the addresses for torrents, and whom each is for.
-function announceURLs(section, wan) {
+function announceURLs(section, wan, names) {
 	const urls = [];
 	const add = (host, port, title) => {
 		const url = 'udp://%s:%d/announce'.format(host.includes(':') ? '[' + host + ']' : host, port);
 		if (!urls.some(u => u.url === url))
 			urls.push({ url, title });
 	};
+	// A name stays when the address changes. Behind a port mapping only the
+	// addresses have the right port.
+	if (!section.mapped)
+		names.forEach(name => add(name, section.port, _('For the internet')));
 	const fixed = section.external.filter(e => e !== 'auto');
 	for (const value of fixed) {
 		const found = value.match(/^\[?([0-9A-Fa-f:.]+?)\]?(?::([0-9]{1,5}))?$/);
@@ -479,7 +483,7 @@ function Panel(name) {
 	return {
 		node,
 
-		update(section, wan) {
+		update(section, wan, hosts) {
 			const state = stateOf(section);
 			const report = metrics.parse(section.stats);
 			const every = report.sum('stats_interval_seconds') || DEFAULT_INTERVAL;
@@ -490,7 +494,7 @@ function Panel(name) {
 			if (problem)
 				content.push(E('br'), E('em', {}, [ problem ]));
 			dom.content(parts.state, content);
-			showAddresses(section, section.running ? announceURLs(section, wan) : []);
+			showAddresses(section, section.running ? announceURLs(section, wan, hosts) : []);
 			if (!section.running || section.stats_error) {
 				dom.content(parts.figures, []);
 				return Promise.resolve(DEFAULT_INTERVAL);
@@ -573,7 +577,7 @@ return view.extend({
 					panels[section.name] = Panel(section.name);
 					list.append(panels[section.name].node);
 				}
-				return panels[section.name].update(section, wan);
+				return panels[section.name].update(section, wan, status.names ?? []);
 			})).then(intervals => pollEvery(Math.max(1, Math.min(DEFAULT_INTERVAL, ...intervals))));
 		};
 

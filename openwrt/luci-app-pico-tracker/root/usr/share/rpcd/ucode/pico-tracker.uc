@@ -68,6 +68,24 @@ function instances() {
 	return services?.['pico-tracker']?.instances ?? {};
 }
 
+// is_on reads a boolean option as the init script does.
+function is_on(value) {
+	return value == '1' || value == 'on' || value == 'true' || value == 'yes' || value == 'enabled';
+}
+
+// host_names returns the names that dynamic DNS keeps for this router.
+function host_names() {
+	const uci = cursor();
+	const names = [];
+	uci.load('ddns');
+	uci.foreach('ddns', 'service', function(s) {
+		const name = s.lookup_host ?? '';
+		if (is_on(s.enabled) && match(name, /^[A-Za-z0-9.-]+$/) && index(names, name) < 0)
+			push(names, name);
+	});
+	return names;
+}
+
 // wan_addresses returns the addresses of the interfaces with a default route.
 function wan_addresses() {
 	const bus = connect();
@@ -86,11 +104,6 @@ function wan_addresses() {
 		}
 	}
 	return found;
-}
-
-// is_on reads a boolean option as the init script does.
-function is_on(value) {
-	return value == '1' || value == 'on' || value == 'true' || value == 'yes' || value == 'enabled';
 }
 
 // read_stats returns the statistics of a section as text. A file that does not
@@ -271,6 +284,7 @@ return {
 						refused: instance.running ? '' : read_line(RUN + '/' + name + '.refused'),
 						port: int(s.port ?? 1337),
 						external: external_addresses(s),
+						mapped: s.port_map == 'auto',
 						restricted: length(to_list(s.interface)) > 0,
 						list: locate_list(s),
 						stats: stats.text ?? '',
@@ -279,7 +293,7 @@ return {
 						stats_error: stats.error ?? ''
 					});
 				}
-				return { sections: result, wan: wan_addresses() };
+				return { sections: result, wan: wan_addresses(), names: host_names() };
 			}
 		},
 
