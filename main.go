@@ -57,6 +57,11 @@ func main() {
 	os.Exit(run(signals, os.Args[1:], os.Environ(), os.Stdout, os.Stderr))
 }
 
+// spareFiles is how many files are open apart from sockets: standard streams, the
+// runtime's poller, netlink, the access list, the statistics, /proc. Without a
+// file for the poller, the Go runtime crashes.
+const spareFiles = 14
+
 // stopWait is how long the program may take to end after SIGTERM or SIGINT. A
 // network mount that hangs or a blocked log may delay it. Tests shorten it.
 var stopWait = 4 * time.Second
@@ -197,6 +202,10 @@ func start(signals <-chan os.Signal, c *config, manager *sdnotify.Notifier, log 
 	t, list, err := makeTracker(c, &l, log)
 	if err != nil {
 		return err
+	}
+	if want := uint64(spareFiles + c.workers*len(c.listen)); sys.FileLimit() < want {
+		return errors.New("too few open files are allowed: " + strconv.FormatUint(sys.FileLimit(), 10) + "; this configuration needs " + strconv.FormatUint(want, 10) +
+			" (ulimit -n, LimitNOFILE)")
 	}
 	socks, err := listen(c, l.batch, log)
 	if err != nil {

@@ -88,6 +88,15 @@ func DeclineHugePages() {
 	}
 }
 
+// FileLimit returns how many files the process may have open.
+func FileLimit() uint64 {
+	var limit unix.Rlimit
+	if unix.Getrlimit(unix.RLIMIT_NOFILE, &limit) != nil {
+		return 1 << 63
+	}
+	return limit.Cur
+}
+
 // Random fills b from the kernel's random source. crypto/rand would bring
 // math/big and fmt with it.
 func Random(b []byte) error {

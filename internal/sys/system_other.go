@@ -112,6 +112,9 @@ func (r *AtomicFile) Check() error {
 // Name returns the path of the file, quoted.
 func (r *AtomicFile) Name() string { return strconv.Quote(r.path) }
 
+// FileLimit is not known here.
+func FileLimit() uint64 { return 1 << 63 }
+
 // What standard output and standard error are is not known here.
 func IsTerminal() bool      { return false }
 func IsJournal(string) bool { return false }

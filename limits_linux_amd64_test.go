@@ -1,0 +1,156 @@
+package main
+
+import (
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// limited starts the program with a limit of the shell's ulimit, such as "-n 8".
+func limited(t *testing.T, limit string, args ...string) *process {
+	t.Helper()
+	cmd := exec.Command("sh", "-c", "ulimit "+limit+" && exec \"$0\"", os.Args[0])
+	cmd.Env = append(os.Environ(), processArgs+"="+strings.Join(args, "\n"))
+	return startCommand(t, cmd)
+}
+
+// TestFewFiles: with any limit of open files the program serves with all that it
+// can do, or ends with a message that has the limit and what it needs. It never ends with a crash of the runtime.
+func TestFewFiles(t *testing.T) {
+	dir := t.TempDir()
+	list := filepath.Join(dir, "list")
+	writeFile(t, list, digits(1))
+	const enough = spareFiles + 2
+	for files := 4; files <= enough; files++ {
+		t.Run(strconv.Itoa(files), func(t *testing.T) {
+			p := limited(t, "-n "+strconv.Itoa(files), "-listen", "127.0.0.1,[::1]", "-port", strconv.Itoa(int(freePort(t))), "-memory", "8M",
+				"-workers", "1", "-whitelist", list, "-external-ip", "auto", "-stats", filepath.Join(dir, "a.prom"))
+			if err := p.log.SetReadDeadline(time.Now().Add(deadline)); err != nil {
+				t.Fatal(err)
+			}
+			text, buf := "", make([]byte, 4096)
+			for !strings.Contains(text, "[INFO] memory ") {
+				n, err := p.log.Read(buf)
+				text += string(buf[:n])
+				if err != nil {
+					break // it has ended
+				}
+			}
+			serves := strings.Contains(text, "[INFO] memory ")
+			if serves {
+				p.signal(t, syscall.SIGTERM)
+				if code := p.code(t); code != exitOK {
+					t.Errorf("exit code %d after SIGTERM, want %d", code, exitOK)
+				}
+				rest, err := io.ReadAll(p.log)
+				if err != nil {
+					t.Fatal(err)
+				}
+				text += string(rest)
+			} else if code := p.code(t); code != exitFailure || !strings.Contains(text, "[ERROR] ") || !strings.Contains(text, "this configuration needs "+strconv.Itoa(enough)) {
+				t.Errorf("exit code %d, want %d and an error:\n%s", code, exitFailure, text)
+			}
+			if strings.Contains(text, "goroutine ") || strings.Contains(text, "fatal error") {
+				t.Errorf("a crash:\n%s", text)
+			}
+			if serves != (files >= enough) || strings.Contains(text, "too many open files") {
+				t.Errorf("it serves: %v\n%s", serves, text)
+			}
+		})
+	}
+}
+
+// TestManyWorkersFewThreads: as many workers and addresses as the options allow
+// stay far below TasksMax of the systemd unit, because workers wait in the
+// runtime's poller and not in a system call.
+func TestManyWorkersFewThreads(t *testing.T) {
+	unit, err := os.ReadFile("systemd/pico-tracker.service")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, after, _ := strings.Cut(string(unit), "\nTasksMax=")
+	most, err := strconv.Atoi(strings.Fields(after)[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	addresses := make([]string, 8)
+	for i := range addresses {
+		addresses[i] = "127.0.2." + strconv.Itoa(i+1)
+	}
+	port := freePort(t)
+	p := startProcess(t, "-listen", strings.Join(addresses, ","), "-port", strconv.Itoa(int(port)), "-workers", "64", "-memory", "256M")
+	p.await(t, "[INFO] memory ")
+	for _, a := range addresses {
+		c := dialClient(t, a, port)
+		for range 50 {
+			if got := c.ask(connectRequest()); len(got) != 16 {
+				t.Fatalf("%s: got %x", a, got)
+			}
+		}
+	}
+	threads, err := filepath.Glob("/proc/" + strconv.Itoa(p.Process.Pid) + "/task/*")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(threads) > most/2 {
+		t.Errorf("%d threads, want at most half of TasksMax=%d", len(threads), most)
+	} else {
+		t.Logf("%d threads of TasksMax=%d", len(threads), most)
+	}
+	p.signal(t, syscall.SIGTERM)
+	if code := p.code(t); code != exitOK {
+		t.Errorf("exit code %d, want %d", code, exitOK)
+	}
+}
+
+// TestSuspended: a tracker that was stopped answers again, and removes the peers
+// whose age is unknown. The gap is simulated in TestGap; here the signals are
+// real.
+func TestSuspended(t *testing.T) {
+	port := freePort(t)
+	p := startProcess(t, "-listen", "127.0.0.1", "-port", strconv.Itoa(int(port)), "-memory", "8M")
+	p.await(t, "[INFO] memory ")
+	c := dialClient(t, "127.0.0.1", port)
+	c.ask(connectRequest())
+	for range 5 {
+		if err := p.Process.Signal(syscall.SIGSTOP); err != nil {
+			t.Fatal(err)
+		}
+		p.awaitState(t, "T")
+		c.send(connectRequest())
+		if err := p.Process.Signal(syscall.SIGCONT); err != nil {
+			t.Fatal(err)
+		}
+		if got := c.receive(); len(got) != 16 {
+			t.Fatalf("after SIGCONT: got %x", got)
+		}
+	}
+	p.signal(t, syscall.SIGTERM)
+	if code := p.code(t); code != exitOK {
+		t.Errorf("exit code %d, want %d", code, exitOK)
+	}
+}
+
+// awaitState waits until the process is in a state of /proc/PID/stat.
+func (p *process) awaitState(t *testing.T, state string) {
+	t.Helper()
+	for end := time.Now().Add(deadline); ; {
+		text, err := os.ReadFile("/proc/" + strconv.Itoa(p.Process.Pid) + "/stat")
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, after, _ := strings.Cut(string(text), ") ")
+		if strings.HasPrefix(after, state) {
+			return
+		}
+		if time.Now().After(end) {
+			t.Fatalf("the process is in state %.1s, want %s", after, state)
+		}
+	}
+}
