@@ -39,132 +39,173 @@ func awaitReport(t testing.TB, path string, ok func(report string) bool) string 
 	}
 }
 
-// TestReportAddsUp holds what the tracker counts against what its clients do,
-// in datagrams and bytes.
+// expectedReport collects what the report of a tracker must count.
+type expectedReport struct {
+	t         *testing.T
+	family    string         // of the next requests
+	samples   map[string]int // by name and labels
+	datagrams int            // requests with a reply
+}
+
+// add adds to a sample of the current family.
+func (e *expectedReport) add(n int, name, labels string) {
+	e.samples[fmt.Sprintf(`pico_tracker_%s{family="%s"%s}`, name, e.family, labels)] += n
+}
+
+// ask sends a request and counts it and its reply.
+func (e *expectedReport) ask(c *client, req []byte, name, action, outcome, labels string) []byte {
+	e.t.Helper()
+	reply := c.ask(req)
+	gotError, wantError := bytes.HasPrefix(reply, u32(bep15.ActionError)), outcome == outcomeError
+	if gotError != wantError {
+		e.t.Fatalf("%s: got reply %x, want an error %v", action, reply, wantError)
+	}
+	e.datagrams++
+	e.add(1, name, labels)
+	e.add(len(req), "received_bytes_total", `,action="`+action+`",outcome="`+outcome+`"`)
+	e.add(len(reply), "sent_bytes_total", `,action="`+action+`",outcome="`+outcome+`"`)
+	return reply
+}
+
+// answered sends a request that gets an answer. result is its label, or "".
+func (e *expectedReport) answered(c *client, req []byte, action, result string) []byte {
+	e.t.Helper()
+	if result != "" {
+		result = `,result="` + result + `"`
+	}
+	return e.ask(c, req, action+"s_total", action, outcomeAnswered, result)
+}
+
+// refused sends a request that gets an error.
+func (e *expectedReport) refused(c *client, req []byte, action, reason string) {
+	e.t.Helper()
+	e.ask(c, req, "errors_total", action, outcomeError, `,action="`+action+`",reason="`+reason+`"`)
+}
+
+// sendAll sends requests for all verdicts of one family that a client can cause.
+func (e *expectedReport) sendAll(p *instance, addr string) {
+	e.t.Helper()
+	a, b := p.dial(addr), p.dial(addr)
+	id := e.answered(a, connectRequest(), "connect", "")[8:]
+	for i := 0; i < 9; i++ {
+		e.answered(a, connectRequest(), "connect", "")
+	}
+	for i := 0; i < 2; i++ {
+		e.refused(a, connectRequest(), "connect", "connect_limit")
+	}
+	for port := uint16(1); port <= 5; port++ {
+		e.answered(a, fields{id: id, port: port, left: uint64(port / 3)}.bytes(), "announce", "new")
+	}
+	for port := uint16(1); port <= 3; port++ {
+		e.answered(a, fields{id: id, port: port, left: uint64(port / 3), want: -1}.bytes(), "announce", "refreshed")
+	}
+	e.answered(b, fields{id: id, port: 2, event: 3}.bytes(), "announce", "stopped")
+	e.answered(b, fields{id: id, port: 2, event: 3}.bytes(), "announce", "absent")
+	e.answered(b, fields{id: id, port: 2, event: 3, hash: 7}.bytes(), "announce", "absent")
+	e.answered(b, scrapeRequest(id, 0, 1, 2), "scrape", "")
+	bad := bin("6553f10001020304")
+	e.refused(a, fields{id: bad, port: 1}.bytes(), "announce", "connection_id")
+	e.refused(a, scrapeRequest(bad, 1), "scrape", "connection_id")
+	e.refused(a, scrapeRequest(bad, 1), "scrape", "connection_id")
+	e.refused(a, fields{id: id}.bytes(), "announce", "malformed")
+	e.refused(a, fields{id: id, port: 1}.bytes()[:90], "announce", "malformed")
+	e.refused(a, scrapeRequest(id), "scrape", "malformed")
+	e.refused(a, fields{id: id, port: 1, hash: 99}.bytes(), "announce", "access_list")
+	for _, notRequest := range [notRequests][]byte{
+		[]byte("short"),
+		bin("00000003 00c0ffee 0000000000000000"),
+		bin("6553f10001020304 00000009 00c0ffee"),
+		bin("0000041727101981 00000000 00c0ffee"),
+	} {
+		a.send(notRequest)
+	}
+	e.add(1, "peers", `,role="seeder"`)
+	e.add(3, "peers", `,role="leecher"`)
+	e.add(1, "removed_peers_total", `,reason="stopped"`)
+}
+
+// notRequests is the number of datagrams of a family that are no requests.
+const notRequests = 4
+
+// TestReportAddsUp compares the report with the requests that clients sent, in
+// datagrams and bytes.
 func TestReportAddsUp(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "tracker.prom")
 	list := filepath.Join(t.TempDir(), "list")
 	writeFile(t, list, digits(99)+"\n")
 	p := startProgram(t, "-stats", path, "-stats-interval", "1s", "-blacklist", list, "-connect-limit", "10")
-	want := map[string]int{} // samples
-	all := 0
-	for _, family := range []struct{ name, addr string }{{"ipv4", "127.0.0.1"}, {"ipv6", "::1"}} {
-		add := func(n int, name, labels string) {
-			want[fmt.Sprintf(`pico_tracker_%s{family="%s"%s}`, name, family.name, labels)] += n
-		}
-		ask := func(c *client, req []byte, name, action, outcome, labels string) []byte {
-			t.Helper()
-			reply := c.ask(req)
-			if isError := bytes.HasPrefix(reply, u32(bep15.ActionError)); isError != (outcome == outcomeError) {
-				t.Fatalf("%s %s: %x", action, outcome, reply)
-			}
-			all++
-			add(1, name, labels)
-			add(len(req), "received_bytes_total", `,action="`+action+`",outcome="`+outcome+`"`)
-			add(len(reply), "sent_bytes_total", `,action="`+action+`",outcome="`+outcome+`"`)
-			return reply
-		}
-		answered := func(c *client, req []byte, action, result string) []byte {
-			t.Helper()
-			if result != "" {
-				result = `,result="` + result + `"`
-			}
-			return ask(c, req, action+"s_total", action, outcomeAnswered, result)
-		}
-		refused := func(c *client, req []byte, action, reason string) {
-			t.Helper()
-			ask(c, req, "errors_total", action, outcomeError, `,action="`+action+`",reason="`+reason+`"`)
-		}
-		a, b := p.dial(family.addr), p.dial(family.addr)
-		id := answered(a, connectRequest(), "connect", "")[8:]
-		for i := 0; i < 9; i++ {
-			answered(a, connectRequest(), "connect", "")
-		}
-		for i := 0; i < 2; i++ {
-			refused(a, connectRequest(), "connect", "connect_limit")
-		}
-		for port := uint16(1); port <= 5; port++ {
-			answered(a, fields{id: id, port: port, left: uint64(port / 3)}.bytes(), "announce", "new")
-		}
-		for port := uint16(1); port <= 3; port++ {
-			answered(a, fields{id: id, port: port, left: uint64(port / 3), want: -1}.bytes(), "announce", "refreshed")
-		}
-		answered(b, fields{id: id, port: 2, event: 3}.bytes(), "announce", "stopped")
-		answered(b, fields{id: id, port: 2, event: 3}.bytes(), "announce", "absent")
-		answered(b, fields{id: id, port: 2, event: 3, hash: 7}.bytes(), "announce", "absent")
-		answered(b, scrapeRequest(id, 0, 1, 2), "scrape", "")
-		bad := bin("6553f10001020304")
-		refused(a, fields{id: bad, port: 1}.bytes(), "announce", "connection_id")
-		refused(a, scrapeRequest(bad, 1), "scrape", "connection_id")
-		refused(a, scrapeRequest(bad, 1), "scrape", "connection_id")
-		refused(a, fields{id: id}.bytes(), "announce", "malformed")
-		refused(a, fields{id: id, port: 1}.bytes()[:90], "announce", "malformed")
-		refused(a, scrapeRequest(id), "scrape", "malformed")
-		refused(a, fields{id: id, port: 1, hash: 99}.bytes(), "announce", "access_list")
-		// What can be no request.
-		for _, junk := range []string{"short", "00000003 00c0ffee 0000000000000000", "6553f10001020304 00000009 00c0ffee", "0000041727101981 00000000 00c0ffee"} {
-			if junk == "short" {
-				a.send([]byte(junk))
-			} else {
-				a.send(bin(junk))
-			}
-		}
-		add(1, "peers", `,role="seeder"`)
-		add(3, "peers", `,role="leecher"`)
-		add(1, "removed_peers_total", `,reason="stopped"`)
+	e := &expectedReport{t: t, samples: map[string]int{
+		"pico_tracker_torrents":                      1,
+		"pico_tracker_list_hashes":                   1,
+		`pico_tracker_list_reads_total{result="ok"}`: 1,
+	}}
+	for _, family := range []struct{ name, addr string }{{name: "ipv4", addr: "127.0.0.1"}, {name: "ipv6", addr: "::1"}} {
+		e.family = family.name
+		e.sendAll(p, family.addr)
 		settle(t)
 	}
-	want["pico_tracker_torrents"] = 1
-	want["pico_tracker_list_hashes"] = 1
-	want[`pico_tracker_list_reads_total{result="ok"}`] = 1
-	junk := func(report string, labels ...string) int {
+	// Either the tracker or the kernel's filter drops a datagram that is no
+	// request. Under emulation the kernel has no count of them.
+	dropped := func(report string, labels ...string) int {
 		return int(sumSamples(report, "drops_total", labels...) + sumSamples(report, "kernel_drops_total", labels...))
 	}
-	// Under emulation the kernel's filter drops, but nobody tells how many.
-	told := func(r string) bool { return strings.Contains(r, "\npico_tracker_kernel_drops_total{") }
+	kernelCounts := func(r string) bool { return strings.Contains(r, "\npico_tracker_kernel_drops_total{") }
 	report := awaitReport(t, path, func(r string) bool {
-		return int(sumSamples(r, "received_datagrams_total")-sumSamples(r, "drops_total")) == all && (junk(r) == 8 || !told(r))
+		return int(sumSamples(r, "received_datagrams_total")-sumSamples(r, "drops_total")) == e.datagrams &&
+			(dropped(r) == 2*notRequests || !kernelCounts(r))
 	})
-	for sample, n := range want {
+	for sample, n := range e.samples {
 		if !strings.Contains(report, fmt.Sprintf("\n%s %d\n", sample, n)) {
-			t.Errorf("there is no %s %d", sample, n)
+			t.Errorf("got no sample %s %d", sample, n)
 		}
 	}
 	for _, family := range []string{`family="ipv4"`, `family="ipv6"`} {
-		if n := junk(report, family); told(report) && n != 4 {
-			t.Errorf("%s: %d datagrams are no requests, want 4", family, n)
+		if n := dropped(report, family); kernelCounts(report) && n != notRequests {
+			t.Errorf("%s: got %d dropped datagrams, want %d", family, n, notRequests)
 		}
-		of := func(name string, labels ...string) uint64 { return sumSamples(report, name, append(labels, family)...) }
-		parts := of("connects_total") + of("announces_total") + of("scrapes_total") + of("errors_total") + of("drops_total")
-		if n := of("received_datagrams_total"); n != parts {
-			t.Errorf("%s: %d received, %d answered, refused and dropped", family, n, parts)
-		}
-		if n := of("announces_total", `"new"`) - of("removed_peers_total"); n != of("peers") {
-			t.Errorf("%s: %d came and did not go, %d are there", family, n, of("peers"))
-		}
+		e.checkSums(report, family)
 	}
-	// Nothing is counted twice, and nothing else.
+	e.checkTotals(report)
+
+	// The file is written again, and removed at the end.
+	up := sumSamples(report, "uptime_seconds")
+	awaitReport(t, path, func(r string) bool { return sumSamples(r, "uptime_seconds") > up })
+	p.stop(syscall.SIGTERM)
+	if left, err := os.ReadDir(filepath.Dir(path)); err != nil || len(left) != 0 {
+		t.Errorf("after the end: got files %v, %v, want none", left, err)
+	}
+}
+
+// checkSums checks that the counters of one family agree with each other.
+func (e *expectedReport) checkSums(report, family string) {
+	e.t.Helper()
+	of := func(name string, labels ...string) uint64 { return sumSamples(report, name, append(labels, family)...) }
+	parts := of("connects_total") + of("announces_total") + of("scrapes_total") + of("errors_total") + of("drops_total")
+	if got := of("received_datagrams_total"); got != parts {
+		e.t.Errorf("%s: got %d datagrams received, want %d, the sum of all verdicts", family, got, parts)
+	}
+	if got, want := of("peers"), of("announces_total", `"new"`)-of("removed_peers_total"); got != want {
+		e.t.Errorf("%s: got %d peers, want %d, the new peers without the removed ones", family, got, want)
+	}
+}
+
+// checkTotals checks that a report has no other samples and no wrong sums.
+func (e *expectedReport) checkTotals(report string) {
+	e.t.Helper()
 	for _, name := range []string{"connects_total", "announces_total", "scrapes_total", "errors_total", "received_bytes_total", "sent_bytes_total"} {
-		n := 0
-		for sample, m := range want {
+		want := 0
+		for sample, n := range e.samples {
 			if strings.HasPrefix(sample, metricPrefix+name+"{") {
-				n += m
+				want += n
 			}
 		}
 		got := sumSamples(report, name)
 		if name == "received_bytes_total" {
 			got -= sumSamples(report, name, `outcome="dropped"`)
 		}
-		if int(got) != n {
-			t.Errorf("%s: %d in all, want %d", name, got, n)
+		if int(got) != want {
+			e.t.Errorf("%s: got %d in all, want %d", name, got, want)
 		}
-	}
-	// It is written again, and goes with the tracker.
-	up := sumSamples(report, "uptime_seconds")
-	awaitReport(t, path, func(r string) bool { return sumSamples(r, "uptime_seconds") > up })
-	p.stop(syscall.SIGTERM)
-	if left, err := os.ReadDir(filepath.Dir(path)); err != nil || len(left) != 0 {
-		t.Errorf("left behind: %v, %v", left, err)
 	}
 }
 
