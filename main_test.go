@@ -306,7 +306,7 @@ func TestProgramIDs(t *testing.T) {
 	}
 }
 
-// TestDesks: every table of every worker hashes with a key of its own, so that
+// TestHandlers checks that every table of every worker hashes with its own key, so that
 // what is learnt of one says nothing of another, and is of the size that the
 // memory was divided for.
 func TestHandlers(t *testing.T) {
