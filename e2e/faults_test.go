@@ -21,9 +21,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A crowd is a swarm of probes instead of clients, half of them over IPv4, half
+// A probeSwarm consists of probes instead of clients, half of them over IPv4, half
 // over IPv6. They have no timers, so all effects come from the tracker.
-type crowd struct {
+type probeSwarm struct {
 	*lab
 	tracker  *tracker
 	hash     [20]byte
@@ -39,10 +39,10 @@ type member struct {
 
 const membersEach = 3 // of a family
 
-// crowd makes a crowd with a name on a host. Each member announces.
-func (h *host) crowd(tr *tracker, name string) *crowd {
+// probeSwarm makes a swarm with a name on a host. Each member announces.
+func (h *host) probeSwarm(tr *tracker, name string) *probeSwarm {
 	h.Helper()
-	c := &crowd{lab: h.lab, tracker: tr, hash: sha1.Sum([]byte(name))}
+	c := &probeSwarm{lab: h.lab, tracker: tr, hash: sha1.Sum([]byte(name))}
 	for i, f := range []family{ipv4, ipv6} {
 		for n := range membersEach {
 			c.members = append(c.members, &member{h.probe(tr.address(f)), uint16(5001 + n)})
@@ -63,7 +63,7 @@ func (m *member) self() netip.AddrPort {
 }
 
 // announce makes every member announce once, and checks that each gets a reply.
-func (c *crowd) announce() {
+func (c *probeSwarm) announce() {
 	c.Helper()
 	for _, m := range c.members {
 		if _, err := m.announce(c.hash); err != nil {
@@ -79,7 +79,7 @@ func (m *member) announce(hash [20]byte) ([]netip.AddrPort, error) {
 }
 
 // look returns an error if a new peer does not see the complete swarm.
-func (c *crowd) look() error {
+func (c *probeSwarm) look() error {
 	for _, p := range c.stranger {
 		got, err := p.peers(c.hash)
 		if err != nil {
@@ -94,7 +94,7 @@ func (c *crowd) look() error {
 
 // check compares the peers in a reply with the expected ones: all other members
 // of its family.
-func (c *crowd) check(p *probe, got []netip.AddrPort) error {
+func (c *probeSwarm) check(p *probe, got []netip.AddrPort) error {
 	var want []netip.AddrPort
 	for _, m := range c.members {
 		if m.tracker == p.tracker && m.probe != p {
@@ -109,14 +109,14 @@ func (c *crowd) check(p *probe, got []netip.AddrPort) error {
 }
 
 // awaitWhole waits until a new peer sees the whole swarm, without help.
-func (c *crowd) awaitWhole() {
+func (c *probeSwarm) awaitWhole() {
 	c.Helper()
 	c.await("the swarm is whole", c.look)
 }
 
 // impatient makes every member retry quickly, for networks that lose many
 // packets.
-func (c *crowd) impatient(tries int, timeout time.Duration) {
+func (c *probeSwarm) impatient(tries int, timeout time.Duration) {
 	for _, m := range c.members {
 		m.tries, m.timeout = tries, timeout
 	}
@@ -126,7 +126,7 @@ func (c *crowd) impatient(tries int, timeout time.Duration) {
 }
 
 // move makes every member ask the tracker at another IPv4 address.
-func (c *crowd) move(to netip.Addr) {
+func (c *probeSwarm) move(to netip.Addr) {
 	for _, m := range c.members[:membersEach] {
 		m.tracker = netip.AddrPortFrom(to, trackerPort)
 	}
@@ -143,33 +143,34 @@ func (h *host) run(argv ...string) string {
 	return string(out)
 }
 
-// A fault is done to the host of a tracker, and undone again.
+// A fault happens to the host of a tracker and ends again.
 type fault struct {
 	name   string
-	do     func(*scene)
-	during func(*scene) // checks that must succeed during the fault
-	undo   func(*scene)
+	do     func(*fixture)
+	during func(*fixture) // checks that must succeed during the fault
+	undo   func(*fixture)
 }
 
-type scene struct {
-	*crowd
+// fixture is a tracker on a host with an impaired link, and a swarm that uses it.
+type fixture struct {
+	*probeSwarm
 	host *host // the tracker's
-	wire *wire
+	link *impairedLink
 }
 
 // bad is a fault of the network. During it the members announce, and each gets
 // a reply in the end.
-func bad(name string, b badness, count func(badnessTold) int) fault {
+func bad(name string, b impairment, count func(impairmentCounts) int) fault {
 	return fault{
 		name: name,
-		do: func(s *scene) {
+		do: func(s *fixture) {
 			s.impatient(60, 200*time.Millisecond)
-			s.wire.turn(b)
+			s.link.turn(b)
 		},
-		during: func(s *scene) { s.announce(); s.awaitWhole() },
-		undo: func(s *scene) {
-			if told := s.wire.turn(badness{}); count(told) == 0 {
-				s.Errorf("the wire did nothing to any of %d frames", told.carried)
+		during: func(s *fixture) { s.announce(); s.awaitWhole() },
+		undo: func(s *fixture) {
+			if told := s.link.turn(impairment{}); count(told) == 0 {
+				s.Errorf("got no impaired frame of %d, want at least one", told.carried)
 			}
 			s.impatient(3, time.Second)
 		},
@@ -177,35 +178,35 @@ func bad(name string, b badness, count func(badnessTold) int) fault {
 }
 
 var faults = []fault{
-	bad("loss of 20 %", badness{loss: 0.2}, func(t badnessTold) int { return t.lost }),
-	bad("duplicates", badness{duplicate: 0.5}, func(t badnessTold) int { return t.doubled }),
-	bad("reordering", badness{reorder: 0.3}, func(t badnessTold) int { return t.overtaken }),
-	bad("delay", badness{delay: 60 * time.Millisecond}, func(t badnessTold) int { return t.carried }),
-	bad("all of these", badness{loss: 0.2, duplicate: 0.3, reorder: 0.3, delay: 20 * time.Millisecond}, func(t badnessTold) int { return t.lost }),
+	bad("loss of 20 %", impairment{loss: 0.2}, func(t impairmentCounts) int { return t.lost }),
+	bad("duplicates", impairment{duplicate: 0.5}, func(t impairmentCounts) int { return t.doubled }),
+	bad("reordering", impairment{reorder: 0.3}, func(t impairmentCounts) int { return t.overtaken }),
+	bad("delay", impairment{delay: 60 * time.Millisecond}, func(t impairmentCounts) int { return t.carried }),
+	bad("all of these", impairment{loss: 0.2, duplicate: 0.3, reorder: 0.3, delay: 20 * time.Millisecond}, func(t impairmentCounts) int { return t.lost }),
 	{
 		name: "interface down and up",
-		do:   func(s *scene) { s.ip("-n", s.host.namespace, "link", "set", "eth0", "down") },
-		during: func(s *scene) {
+		do:   func(s *fixture) { s.ip("-n", s.host.namespace, "link", "set", "eth0", "down") },
+		during: func(s *fixture) {
 			s.impatient(1, 50*time.Millisecond)
 			if err := s.look(); err == nil {
 				s.Error("answered through an interface that is down")
 			}
 			s.impatient(3, time.Second)
 		},
-		undo: func(s *scene) {
+		undo: func(s *fixture) {
 			s.ip("-n", s.host.namespace, "link", "set", "eth0", "up")
 			s.giveIPv6()
 		},
 	},
 	{
 		name: "address removed and another added",
-		do: func(s *scene) {
+		do: func(s *fixture) {
 			s.ip("-n", s.host.namespace, "addr", "del", s.host.ip4.String()+"/24", "dev", "eth0")
 			s.ip("-n", s.host.namespace, "addr", "add", "198.18.0.99/24", "dev", "eth0")
 			s.move(netip.MustParseAddr("198.18.0.99"))
 		},
-		during: func(s *scene) { s.awaitWhole(); s.announce() },
-		undo: func(s *scene) {
+		during: func(s *fixture) { s.awaitWhole(); s.announce() },
+		undo: func(s *fixture) {
 			s.ip("-n", s.host.namespace, "addr", "del", "198.18.0.99/24", "dev", "eth0")
 			s.ip("-n", s.host.namespace, "addr", "add", s.host.ip4.String()+"/24", "dev", "eth0")
 			s.move(s.host.ip4)
@@ -213,15 +214,15 @@ var faults = []fault{
 	},
 	{
 		name: "IPv6 off and on",
-		do:   func(s *scene) { s.host.run("sysctl", "-qw", "net.ipv6.conf.all.disable_ipv6=1") },
-		during: func(s *scene) {
+		do:   func(s *fixture) { s.host.run("sysctl", "-qw", "net.ipv6.conf.all.disable_ipv6=1") },
+		during: func(s *fixture) {
 			for _, m := range s.members[:membersEach] {
 				if _, err := m.announce(s.hash); err != nil {
 					s.Errorf("over IPv4: %v", err)
 				}
 			}
 		},
-		undo: func(s *scene) {
+		undo: func(s *fixture) {
 			s.host.run("sysctl", "-qw", "net.ipv6.conf.all.disable_ipv6=0")
 			s.giveIPv6()
 		},
@@ -230,11 +231,11 @@ var faults = []fault{
 		// The replies to one client are refused, with EPERM from
 		// sendmmsg. The other replies of the batch are sent.
 		name: "a firewall that refuses replies",
-		do: func(s *scene) {
+		do: func(s *fixture) {
 			s.host.run("nft", fmt.Sprintf("add table inet fault; add chain inet fault out { type filter hook output priority 0; }; "+
 				"add rule inet fault out udp sport %d udp dport %d drop", trackerPort, s.refused().local()))
 		},
-		during: func(s *scene) {
+		during: func(s *fixture) {
 			m := s.refused()
 			m.tries, m.timeout = 3, 30*time.Millisecond
 			if _, err := m.announce(s.hash); err == nil {
@@ -247,18 +248,18 @@ var faults = []fault{
 				}
 			}
 		},
-		undo: func(s *scene) { s.host.run("nft", "delete table inet fault") },
+		undo: func(s *fixture) { s.host.run("nft", "delete table inet fault") },
 	},
 	{
 		// Requests of this time are answered afterwards.
 		name: "stopped and continued",
-		do: func(s *scene) {
+		do: func(s *fixture) {
 			if err := s.tracker.cmd.Process.Signal(syscall.SIGSTOP); err != nil {
 				s.Fatal(err)
 			}
 			s.await("no thread runs", s.stopped)
 		},
-		during: func(s *scene) {
+		during: func(s *fixture) {
 			answered := make(chan error, len(s.members))
 			for _, m := range s.members {
 				m.tries, m.timeout = 1, patience
@@ -285,12 +286,12 @@ var faults = []fault{
 			}
 			s.impatient(3, time.Second)
 		},
-		undo: func(*scene) {},
+		undo: func(*fixture) {},
 	},
 }
 
 // refused is the member that the firewall refuses.
-func (s *scene) refused() *member { return s.members[0] }
+func (s *fixture) refused() *member { return s.members[0] }
 
 // local is the UDP port that a probe asks from.
 func (p *probe) local() uint16 {
@@ -299,12 +300,12 @@ func (p *probe) local() uint16 {
 
 // giveIPv6 gives the tracker's host its IPv6 address again. Linux removes it
 // when the interface goes down.
-func (s *scene) giveIPv6() {
+func (s *fixture) giveIPv6() {
 	s.ip("-n", s.host.namespace, "addr", "replace", s.host.ip6.String()+"/64", "dev", "eth0", "nodad")
 }
 
 // waiting returns how many bytes wait in the tracker's sockets of a family.
-func (s *scene) waiting(file string) (n uint64) {
+func (s *fixture) waiting(file string) (n uint64) {
 	s.Helper()
 	for _, line := range strings.Split(s.read(fmt.Sprintf("/proc/%d/net/%s", s.tracker.cmd.Process.Pid, file)), "\n") {
 		f := strings.Fields(line)
@@ -321,7 +322,7 @@ func (s *scene) waiting(file string) (n uint64) {
 }
 
 // stopped returns an error if a thread of the tracker is not stopped.
-func (s *scene) stopped() error {
+func (s *fixture) stopped() error {
 	threads, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", s.tracker.cmd.Process.Pid))
 	for _, path := range threads {
 		text := s.read(path)
@@ -338,7 +339,7 @@ func TestFaults(t *testing.T) {
 	l := newLab(t)
 	h := l.host("tracker", dual)
 	tr := h.tracker()
-	s := &scene{crowd: l.host("crowd", dual).crowd(tr, "faults"), host: h, wire: h.wire()}
+	s := &fixture{probeSwarm: l.host("crowd", dual).probeSwarm(tr, "faults"), host: h, link: h.impair()}
 	s.awaitWhole()
 	for _, f := range faults {
 		t.Log(f.name)
@@ -371,7 +372,7 @@ func TestSwarmOverBadWire(t *testing.T) {
 	l := newLab(t)
 	h := l.host("tracker", ipv4)
 	tr := h.tracker()
-	h.wire().turn(badness{duplicate: 0.3, reorder: 0.3, delay: 20 * time.Millisecond})
+	h.impair().turn(impairment{duplicate: 0.3, reorder: 0.3, delay: 20 * time.Millisecond})
 	tor := l.torrent("bad-wire", tr.url(ipv4))
 	probe := l.host("probe", ipv4).probe(tr.address(ipv4))
 	l.host("seeder", ipv4).seed(libtorrent, tor)

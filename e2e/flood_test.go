@@ -141,7 +141,7 @@ func TestFloodInMemoryLimit(t *testing.T) {
 	// A host has its own /sys.
 	join := fmt.Sprintf("/proc/%d/root%s/cgroup.procs", os.Getpid(), group)
 	tr := h.trackerBy([]string{"sh", "-c", `echo $$ >"$0" && exec "$@"`, join}, "-memory", strconv.Itoa(memory))
-	c := l.host("crowd", dual).crowd(tr, "flooded")
+	c := l.host("crowd", dual).probeSwarm(tr, "flooded")
 	c.impatient(100, c.members[0].timeout/5)
 	for _, kind := range []string{"junk", "connects", "bad IDs", "announces"} {
 		flood := h.flood(kind, 90)

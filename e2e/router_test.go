@@ -15,11 +15,11 @@ import (
 	"github.com/fabricionaweb/pico-tracker/internal/bep15"
 )
 
-// A house is the home network of docs/router.md: a router that runs the
+// A routerTopology is the home network of docs/router.md: a router that runs the
 // tracker, two hosts on its LAN and two on the internet. The router masquerades
 // the IPv4 of the LAN and forwards a port to each host. IPv6 is routed. One
 // host on each side has both families.
-type house struct {
+type routerTopology struct {
 	*lab
 	router          *host
 	inside, outside [2]*host
@@ -28,10 +28,10 @@ type house struct {
 	world           *probe   // asks it from out there
 }
 
-func newHouse(t *testing.T) *house {
+func newRouterTopology(t *testing.T) *routerTopology {
 	l := newLab(t)
 	const home, isp = "home", firstSegment
-	h := &house{lab: l, wan: "203.0.113.1"}
+	h := &routerTopology{lab: l, wan: "203.0.113.1"}
 	l.segment(home)
 	h.router = l.bare("router")
 	h.router.plug("wan", isp, h.wan+"/24", "2001:db8::1/64")
@@ -82,7 +82,7 @@ func documented(t *testing.T, path, kind string) string {
 
 // forwarded returns how many bytes reached the router for forwarding, and how
 // many packets began a connection through a port forwarding.
-func (h *house) forwarded() (bytes, openings int) {
+func (h *routerTopology) forwarded() (bytes, openings int) {
 	h.Helper()
 	out, err := h.router.command("nft", "list", "chain", "inet", "count", "forward").Output()
 	if err != nil {
@@ -108,7 +108,7 @@ type download struct {
 // load runs downloads in parallel. Leechers start when the seeder is known. The
 // seeder announces again only when they are done, so that the leechers must
 // find the seeder.
-func (h *house) load(round string, downloads ...download) {
+func (h *routerTopology) load(round string, downloads ...download) {
 	h.Helper()
 	var peers, leechers []*peer
 	for i, d := range downloads {
@@ -129,11 +129,11 @@ func (h *house) load(round string, downloads ...download) {
 	}
 }
 
-// In a house every pair exchanges its file. LAN clients connect directly,
+// In a home network every pair exchanges its file. LAN clients connect directly,
 // internet clients use the public address and the port forwarding.
 func TestHouse(t *testing.T) {
 	t.Parallel()
-	h := newHouse(t)
+	h := newRouterTopology(t)
 	h.tr = h.router.tracker("-external-ip", "auto")
 	h.tr.awaitLog("external IPv4 address: " + h.wan)
 	h.tr.awaitLog("external IPv6 address: 2001:db8::1")

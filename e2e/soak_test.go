@@ -33,21 +33,21 @@ const (
 	soakQuiet = time.Second
 )
 
-// A ledger counts what happened to the honest announces, by the fault at this
-// time.
-type ledger struct {
+// results counts the replies to honest announces, by the fault that happens at
+// the time.
+type results struct {
 	mu    sync.Mutex
-	now   string // what goes wrong
-	lines map[string]*ledgerLine
+	now   string // the current fault
+	lines map[string]*faultResults
 	wrong []string // wrong replies
 }
 
-type ledgerLine struct{ answered, again, lost int }
+type faultResults struct{ answered, again, lost int }
 
 const quiet = "nothing"
 
 // goes records which fault begins now.
-func (l *ledger) goes(what string) {
+func (l *results) goes(what string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.now = what
@@ -55,7 +55,7 @@ func (l *ledger) goes(what string) {
 
 // keepAnnouncing announces a member until stop is closed, and checks that each
 // reply has all the others.
-func (l *ledger) keepAnnouncing(c *crowd, m *member, stop <-chan struct{}) {
+func (l *results) keepAnnouncing(c *probeSwarm, m *member, stop <-chan struct{}) {
 	tick := time.NewTicker(soakPace)
 	defer tick.Stop()
 	for {
@@ -77,7 +77,7 @@ func (l *ledger) keepAnnouncing(c *crowd, m *member, stop <-chan struct{}) {
 		}
 		line := l.lines[began]
 		if line == nil {
-			line = &ledgerLine{}
+			line = &faultResults{}
 			l.lines[began] = line
 		}
 		line.again += m.again - again
@@ -150,13 +150,13 @@ func TestSoak(t *testing.T) {
 	h := l.host("tracker", dual)
 	stats := filepath.Join(l.dir, "stats.prom")
 	tr := h.tracker("-memory", strconv.Itoa(soakMemory), "-blacklist", list, "-stats", stats, "-stats-interval", "1s")
-	s := &scene{crowd: l.host("strangers", dual).crowd(tr, "strangers"), host: h, wire: h.wire()}
+	s := &fixture{probeSwarm: l.host("strangers", dual).probeSwarm(tr, "strangers"), host: h, link: h.impair()}
 
-	book := &ledger{now: quiet, lines: map[string]*ledgerLine{}}
+	book := &results{now: quiet, lines: map[string]*faultResults{}}
 	stop := make(chan struct{})
 	var honest sync.WaitGroup
 	for i := range soakCrowds {
-		c := l.host(fmt.Sprintf("honest%d", i), dual).crowd(tr, fmt.Sprintf("honest %d", i))
+		c := l.host(fmt.Sprintf("honest%d", i), dual).probeSwarm(tr, fmt.Sprintf("honest %d", i))
 		c.impatient(180, 500*time.Millisecond)
 		for _, m := range c.members {
 			honest.Add(1)
@@ -169,48 +169,9 @@ func TestSoak(t *testing.T) {
 	stopHonest := sync.OnceFunc(func() { close(stop); honest.Wait() })
 	defer stopHonest()
 
-	// All faults, in another order in each round.
-	type misfortune struct {
-		name string
-		do   func()
-	}
-	var all []misfortune
-	for _, f := range faults {
-		all = append(all, misfortune{f.name, func() { f.do(s); f.during(s); f.undo(s) }})
-	}
-	var read uint64 // answers that the floods' clients got on the tracker's host
-	floodTime := min(5, length.Seconds()/20)
-	for _, kind := range []string{"junk", "connects", "bad IDs", "announces"} {
-		all = append(all, misfortune{"a flood of " + kind, func() {
-			_, n := h.flood(kind, floodTime).over()
-			read += n
-		}})
-	}
-	for _, f := range listFaults {
-		all = append(all, misfortune{f.name, func() {
-			err := os.Remove(list)
-			if err == nil {
-				err = f.do(list)
-			}
-			if err == nil {
-				tr.reload(f.says)
-				err = os.RemoveAll(list)
-			}
-			if err == nil {
-				err = os.WriteFile(list, []byte(strings.Repeat("f", 40)), 0o644)
-			}
-			if err != nil {
-				t.Fatal(err)
-			}
-			tr.reload("list: 1 torrent")
-		}})
-	}
-	if length >= 5*time.Minute {
-		all = append(all, misfortune{"stopped for a minute", func() {
-			h.run("sh", "-c",
-				fmt.Sprintf("kill -STOP %[1]d; sleep 60; kill -CONT %[1]d", tr.cmd.Process.Pid))
-		}})
-	}
+	// The faults of each round come in another order.
+	var floodReplies uint64
+	all := soakFaults(s, list, length, &floodReplies)
 
 	start := time.Now()
 	samples := []usage{tr.usage(start)}
@@ -248,21 +209,69 @@ func TestSoak(t *testing.T) {
 		t.Errorf("the tracker, told to stop: %v", tr.err)
 	}
 
-	t.Logf("%v, %d rounds of %d misfortunes", time.Since(start).Round(time.Second), rounds, len(all))
+	t.Logf("%v, %d rounds of %d faults", time.Since(start).Round(time.Second), rounds, len(all))
 	book.judge(t)
 	judgeUsage(t, samples, peak)
-	h.judgeCounters(lastLine(tr.read(tr.log)), read)
+	h.judgeCounters(lastLine(tr.read(tr.log)), floodReplies)
+}
+
+// soakFault is a fault from its begin to its end.
+type soakFault struct {
+	name string
+	do   func()
+}
+
+// soakFaults returns the faults of a round: those of the network, floods, bad
+// access lists and, in a long test, a tracker that is stopped. The floods add the
+// replies that they got to floodReplies.
+func soakFaults(s *fixture, list string, length time.Duration, floodReplies *uint64) (all []soakFault) {
+	for _, f := range faults {
+		all = append(all, soakFault{f.name, func() { f.do(s); f.during(s); f.undo(s) }})
+	}
+	floodTime := min(5, length.Seconds()/20)
+	for _, kind := range []string{"junk", "connects", "bad IDs", "announces"} {
+		all = append(all, soakFault{"a flood of " + kind, func() {
+			_, n := s.host.flood(kind, floodTime).over()
+			*floodReplies += n
+		}})
+	}
+	for _, f := range listFaults {
+		all = append(all, soakFault{f.name, func() {
+			err := os.Remove(list)
+			if err == nil {
+				err = f.do(list)
+			}
+			if err == nil {
+				s.tracker.reload(f.says)
+				err = os.RemoveAll(list)
+			}
+			if err == nil {
+				err = os.WriteFile(list, []byte(strings.Repeat("f", 40)), 0o644)
+			}
+			if err != nil {
+				s.Fatal(err)
+			}
+			s.tracker.reload("list: 1 torrent")
+		}})
+	}
+	if length >= 5*time.Minute {
+		all = append(all, soakFault{"stopped for a minute", func() {
+			s.host.run("sh", "-c",
+				fmt.Sprintf("kill -STOP %[1]d; sleep 60; kill -CONT %[1]d", s.tracker.cmd.Process.Pid))
+		}})
+	}
+	return all
 }
 
 // judge reports what happened to the honest announces.
-func (l *ledger) judge(t *testing.T) {
+func (l *results) judge(t *testing.T) {
 	t.Helper()
 	var names []string
 	for name := range l.lines {
 		names = append(names, name)
 	}
 	slices.Sort(names)
-	total := ledgerLine{}
+	total := faultResults{}
 	for _, name := range names {
 		line := l.lines[name]
 		t.Logf("%-34s %6d announces answered, %5d sent again, %d lost", name+":", line.answered, line.again, line.lost)

@@ -14,36 +14,36 @@ import (
 // This file simulates bad networks. tc's netem could do it, but many kernels
 // lack it, for example those of small machines and of CI.
 
-// A wire carries the frames between a host and the bridge, in both directions.
-type wire struct {
+// An impairedLink carries the frames between a host and the bridge, in both directions.
+type impairedLink struct {
 	*host
 	ends [2]*os.File
 	done sync.WaitGroup
 
-	mu      sync.Mutex
-	badness badness
-	rng     *rand.Rand
-	told    badnessTold
+	mu         sync.Mutex
+	impairment impairment
+	rng        *rand.Rand
+	told       impairmentCounts
 }
 
-// badness says what a wire does to frames.
-type badness struct {
+// impairment has the faults of a link.
+type impairment struct {
 	loss      float64       // share of the frames that are lost
-	duplicate float64       // share that arrives twice
-	reorder   float64       // share that others overtake
-	delay     time.Duration // of all
+	duplicate float64       // share of the frames that arrive twice
+	reorder   float64       // share of the frames that others overtake
+	delay     time.Duration // of all frames
 }
 
-// badnessTold counts the frames by what was done to them.
-type badnessTold struct{ carried, lost, doubled, overtaken int }
+// impairmentCounts counts the frames of a link by fault.
+type impairmentCounts struct{ carried, lost, doubled, overtaken int }
 
 // overtaking is how long a frame is held while others overtake it.
 const overtaking = 20 * time.Millisecond
 
-// wire puts a wire between the host and its port on the bridge.
-func (h *host) wire() *wire {
+// impair puts a link between the host and its port on the bridge.
+func (h *host) impair() *impairedLink {
 	h.Helper()
-	w := &wire{host: h, rng: rand.New(rand.NewPCG(1, 2))}
+	w := &impairedLink{host: h, rng: rand.New(rand.NewPCG(1, 2))}
 	outer := "wire-" + h.port
 	h.ip("-n", h.bridge, "link", "set", h.port, "nomaster")
 	h.ip("-n", h.bridge, "link", "add", outer, "type", "veth", "peer", "name", outer+"b")
@@ -69,17 +69,17 @@ func (h *host) wire() *wire {
 	return w
 }
 
-// turn sets how bad the wire is, and returns what it did since the last call.
-func (w *wire) turn(b badness) badnessTold {
+// turn sets the impairment. It returns the counts since the last call.
+func (w *impairedLink) turn(b impairment) impairmentCounts {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	told := w.told
-	w.badness, w.told = b, badnessTold{}
+	w.impairment, w.told = b, impairmentCounts{}
 	return told
 }
 
 // carry moves frames until an end is closed.
-func (w *wire) carry(from, to *os.File) {
+func (w *impairedLink) carry(from, to *os.File) {
 	defer w.done.Done()
 	buffer := make([]byte, 1<<16+64)
 	for {
@@ -90,7 +90,7 @@ func (w *wire) carry(from, to *os.File) {
 		case errors.Is(err, os.ErrClosed):
 			return
 		case err != nil:
-			w.Errorf("the wire of %s: %v", w.name, err)
+			w.Errorf("the link of %s: %v", w.name, err)
 			return
 		}
 		copies, late := w.decide()
@@ -110,20 +110,20 @@ func (w *wire) carry(from, to *os.File) {
 	}
 }
 
-func (w *wire) decide() (copies int, late time.Duration) {
+func (w *impairedLink) decide() (copies int, late time.Duration) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.told.carried++
-	if w.rng.Float64() < w.badness.loss {
+	if w.rng.Float64() < w.impairment.loss {
 		w.told.lost++
 		return 0, 0
 	}
-	copies, late = 1, w.badness.delay
-	if w.rng.Float64() < w.badness.duplicate {
+	copies, late = 1, w.impairment.delay
+	if w.rng.Float64() < w.impairment.duplicate {
 		w.told.doubled++
 		copies++
 	}
-	if w.rng.Float64() < w.badness.reorder {
+	if w.rng.Float64() < w.impairment.reorder {
 		w.told.overtaken++
 		late += overtaking
 	}
