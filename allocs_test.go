@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/fabricionaweb/pico-tracker/internal/bep15"
 	"github.com/fabricionaweb/pico-tracker/internal/logger"
@@ -261,12 +262,22 @@ func TestPurgeAllocs(t *testing.T) {
 		s.announce(a, fields{hash: i, port: 1})
 	}
 	refuse := func(h *bep15.InfoHash) bool { return h[3]&1 == 0 }
-	n := testing.AllocsPerRun(1, func() {
-		for i := uint32(1); i < s.store.pool.highWater(); i++ {
-			s.store.purge(i, s.now.mono, refuse)
-		}
-		refuse = func(h *bep15.InfoHash) bool { return false }
-	})
+	var n float64
+	done := make(chan struct{})
+	go func() { // a purge that does not come to an end must not hang the test
+		defer close(done)
+		n = testing.AllocsPerRun(1, func() {
+			for i := uint32(1); i < s.store.pool.highWater(); i++ {
+				s.store.purge(i, s.now.mono, refuse)
+			}
+			refuse = func(h *bep15.InfoHash) bool { return false }
+		})
+	}()
+	select {
+	case <-done:
+	case <-time.After(deadline):
+		t.Fatal("the purge does not come to an end")
+	}
 	if limit := float64(4 * s.store.pool.highWater()); n > limit {
 		t.Errorf("got %v allocations, want at most %v", n, limit)
 	}

@@ -7,6 +7,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"net"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -170,19 +171,31 @@ func TestNetlink(t *testing.T) {
 		if err != nil {
 			break
 		}
+		routes := 0
 		if err := n.DefaultRoutes(v6, func(index, _ uint32, _ []byte) {
+			routes++
 			if !slices.ContainsFunc(interfaces, func(i net.Interface) bool { return uint32(i.Index) == index }) {
 				t.Errorf("a route by %d, which is no interface", index)
 			}
 		}); err != nil {
 			t.Errorf("%s routes: %v", ipaddr.FamilyName(v6), err)
 		}
+		if want := defaultRoutes(t); !v6 && routes != want {
+			t.Errorf("got %d default routes, want %d as in /proc/net/route", routes, want)
+		}
+		addresses, want := 0, 0
 		for _, i := range interfaces {
 			known, err := i.Addrs()
 			if err != nil {
 				t.Fatal(err)
 			}
+			for _, a := range known {
+				if ip := a.(*net.IPNet).IP; !v6 && ip.To4() != nil && ip.IsGlobalUnicast() {
+					want++
+				}
+			}
 			if err := n.Addresses(v6, uint32(i.Index), func(ip []byte) {
+				addresses++
 				is := func(a net.Addr) bool { return a.(*net.IPNet).IP.Equal(ip) }
 				if (len(ip) == 16) != v6 || !slices.ContainsFunc(known, is) || net.IP(ip).IsLoopback() {
 					t.Errorf("%s has the address %v", i.Name, net.IP(ip))
@@ -190,6 +203,9 @@ func TestNetlink(t *testing.T) {
 			}); err != nil {
 				t.Errorf("%s addresses: %v", ipaddr.FamilyName(v6), err)
 			}
+		}
+		if !v6 && addresses != want {
+			t.Errorf("got %d IPv4 addresses, want the %d that package net knows", addresses, want)
 		}
 	}
 	woken := make(chan error, 1)
@@ -208,6 +224,23 @@ func TestNetlink(t *testing.T) {
 			t.Fatal("it waits on")
 		}
 	}
+}
+
+// defaultRoutes returns the number of IPv4 default routes of the main table.
+func defaultRoutes(t *testing.T) (n int) {
+	t.Helper()
+	text, err := os.ReadFile("/proc/net/route")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, line := range strings.Split(string(text), "\n") {
+		f := strings.Fields(line)
+		// Interface, destination, gateway, flags, ..., mask.
+		if len(f) > 7 && f[1] == "00000000" && f[7] == "00000000" {
+			n++
+		}
+	}
+	return n
 }
 
 // TestNetlinkSameNumber checks that a notification with our number is not
