@@ -157,32 +157,50 @@ func TestClusterMeets(t *testing.T) {
 	c.write()
 	c.control("apply")
 	a, b := c.member("a"), c.member("b")
-	a4, a6, b4 := a.probe(service4), a.probe(service6), b.probe(service4)
+	a4, a6 := a.probe(service4), a.probe(service6)
 
-	const swarms = 1000
-	for n := range swarms {
+	c.checkMeeting(a4, a6, b)
+	c.checkInstances(a)
+	c.checkWeights(a4)
+	c.checkRefused(a4)
+
+	c.control("stop")
+	for _, argv := range [][]string{{"nft", "list", "ruleset"}, {"ip", "-4", "rule"}, {"ip", "-6", "rule"}} {
+		if out := c.balancer.run(argv...); strings.Contains(out, "0x7063") || strings.Contains(out, "pico") {
+			t.Errorf("after stop, %v: %s", argv, out)
+		}
+	}
+}
+
+// clusterSwarms is the number of swarms that the members announce.
+const clusterSwarms = 1000
+
+// checkMeeting announces swarms over both families, and checks that the peers get
+// each other and the counts of the whole swarm.
+func (c *cluster) checkMeeting(a4, a6 *probe, b *host) {
+	c.Helper()
+	for n := range clusterSwarms {
 		hash := swarmHash(n)
-		for _, p := range []*probe{a4, a6, b4} {
+		for _, p := range []*probe{a4, a6, b.probe(service4)} {
 			if _, _, err := p.announce(hash, bep15.EventNone, 6881); err != nil {
-				t.Fatal(err)
+				c.Fatal(err)
 			}
 		}
 	}
-	whole := map[string]int{}
-	for n := range swarms {
+	for n := range clusterSwarms {
 		hash := swarmHash(n)
 		for _, p := range []*probe{a4, a6} {
 			got, err := p.scrape(hash)
 			if err != nil {
-				t.Fatal(err)
+				c.Fatal(err)
 			}
 			if got.leechers != 3 {
-				t.Errorf("swarm %d, asked at %v: %+v, want its three peers", n, p.tracker, got)
+				c.Errorf("swarm %d, asked at %v: %+v, want its three peers", n, p.tracker, got)
 			}
 		}
 		peers, _, err := a4.announce(hash, bep15.EventNone, 6881)
 		if want := netip.AddrPortFrom(b.ip4, 6881); err != nil || len(peers) != 1 || peers[0] != want {
-			t.Errorf("swarm %d: peers %v, error %v; want %v", n, peers, err, want)
+			c.Errorf("swarm %d: peers %v, error %v; want %v", n, peers, err, want)
 		}
 	}
 	// Of several torrents in one scrape, only the first is answered,
@@ -191,33 +209,42 @@ func TestClusterMeets(t *testing.T) {
 	reply, err := a4.ask(bep15.AppendScrape(nil, 0, 0, first, second))
 	leechers := uint32(0)
 	if !bep15.ParseScrapeReply(reply, 1, func(_ int, n bep15.Counts) { leechers = n.Leechers }) || err != nil || leechers != 3 {
-		t.Errorf("a scrape of two: got %v, %v, want one torrent with 3 leechers", reply, err)
+		c.Errorf("a scrape of two: got %v, %v, want one torrent with 3 leechers", reply, err)
 	}
 
-	// Asked at their own addresses, only one instance has all peers of a
-	// torrent.
+}
+
+// checkInstances asks each instance at its own address: only one of them has the
+// peers of a torrent, and it has all of them.
+func (c *cluster) checkInstances(a *host) {
+	c.Helper()
+	whole := map[string]int{} // whole swarms by instance
 	for name, tr := range c.instances {
 		p := a.probe(tr.address(ipv4))
-		for n := range swarms {
+		for n := range clusterSwarms {
 			got, err := p.scrape(swarmHash(n))
 			if err != nil {
-				t.Fatal(err)
+				c.Fatal(err)
 			}
 			if got.leechers == 3 {
 				whole[name]++
 			} else if got != (counts{}) {
-				t.Errorf("swarm %d: %+v at %s", n, got, name)
+				c.Errorf("swarm %d: got %+v at %s, want all peers or none", n, got, name)
 			}
 		}
 	}
-	if whole["one"]+whole["two"]+whole["three"] != swarms {
-		t.Errorf("whole swarms %v, want %d in all", whole, swarms)
+	if whole["one"]+whole["two"]+whole["three"] != clusterSwarms {
+		c.Errorf("got whole swarms %v, want %d in all", whole, clusterSwarms)
 	}
-	t.Logf("swarms by instance: %v", whole)
+	c.Logf("swarms by instance: %v", whole)
 
-	// Scrapes of 20,000 torrents and as many connects, which are counted
-	// and not answered. An instance with a quarter of the weight gets a
-	// quarter, within 5 %.
+}
+
+// checkWeights sends scrapes of many torrents and as many connects. The instances
+// count them and do not answer. An instance with a quarter of the weight must get
+// a quarter, within 5 %.
+func (c *cluster) checkWeights(a4 *probe) {
+	c.Helper()
 	for _, kind := range []string{"scrapes", "connects"} {
 		before := c.standings()
 		const packets = 20000
@@ -232,7 +259,7 @@ func TestClusterMeets(t *testing.T) {
 				request = append(request, make([]byte, 8)...)
 			}
 			if _, err := a4.conn.WriteTo(request, net.UDPAddrFromAddrPort(service4)); err != nil {
-				t.Fatal(err)
+				c.Fatal(err)
 			}
 		}
 		total, sent := uint64(0), map[string]uint64{}
@@ -240,25 +267,29 @@ func TestClusterMeets(t *testing.T) {
 			sent[name] = s.packets - before[name].packets
 			total += sent[name]
 		}
-		t.Logf("%s by instance: %v", kind, sent)
+		c.Logf("%s by instance: %v", kind, sent)
 		if total < packets*9/10 {
-			t.Errorf("%d of %d %s counted", total, packets, kind)
+			c.Errorf("%d of %d %s counted", total, packets, kind)
 		}
 		for name, n := range sent {
 			due := float64(total) * float64(c.weights[name]) / 4
 			if share := float64(n) / due; share < 0.95 || share > 1.05 {
-				t.Errorf("%s has %.3f times its share of %s", name, share, kind)
+				c.Errorf("%s has %.3f times its share of %s", name, share, kind)
 			}
 		}
 	}
+}
 
+// checkRefused checks that the balancer drops datagrams that are no requests.
+func (c *cluster) checkRefused(a4 *probe) {
+	c.Helper()
 	before := c.standings()
 	for _, text := range []string{"", "short", strings.Repeat("an action that no tracker knows", 3), strings.Repeat("\x00", 98)} {
 		if _, err := a4.conn.WriteTo([]byte(text), net.UDPAddrFromAddrPort(service4)); err != nil {
-			t.Fatal(err)
+			c.Fatal(err)
 		}
 	}
-	l.await("four datagrams are refused", func() error {
+	c.await("four datagrams are refused", func() error {
 		if out := c.control("status"); !strings.Contains(strings.Join(strings.Fields(out), " "), "refused 4") {
 			return fmt.Errorf("status: %s", out)
 		}
@@ -266,14 +297,7 @@ func TestClusterMeets(t *testing.T) {
 	})
 	for name, s := range c.standings() {
 		if s.packets != before[name].packets {
-			t.Errorf("%s had some of what is to be refused", name)
-		}
-	}
-
-	c.control("stop")
-	for _, argv := range [][]string{{"nft", "list", "ruleset"}, {"ip", "-4", "rule"}, {"ip", "-6", "rule"}} {
-		if out := c.balancer.run(argv...); strings.Contains(out, "0x7063") || strings.Contains(out, "pico") {
-			t.Errorf("after stop, %v: %s", argv, out)
+			c.Errorf("%s: got %d of the refused datagrams, want 0", name, s.packets-before[name].packets)
 		}
 	}
 }
