@@ -1121,6 +1121,7 @@ func TestWallClockJumps(t *testing.T) {
 	for _, jump := range []struct{ before, after uint32 }{
 		{10, testWall}, {testWall, 10}, {testWall, testWall - 3600}, {testWall, testWall + 3600},
 		{testWall, testWall - 11}, {testWall, testWall + 200}, {math.MaxUint32 - 5, testWall}, {testWall, testWall - 2},
+		{testWall, testWall + 20*365*24*3600}, {testWall, testWall - 20*365*24*3600}, // years
 	} {
 		t.Run(fmt.Sprintf("%d to %d", jump.before, jump.after), func(t *testing.T) {
 			families(t, func(t *testing.T, _ *service, a, b, _ host) {
