@@ -797,14 +797,14 @@ func TestSigningKey(t *testing.T) {
 	const random = "[INFO] no -secret: made a random one; set -secret-file to keep clients connected over a restart"
 	first, second := key("", random), key("", random)
 	if first == second {
-		t.Error("two random secrets are equal")
+		t.Error("got the same key for two random secrets")
 	}
 	short, long := strings.Repeat("k", 31), strings.Repeat("k", 32)
 	if key(short, "[WARN] -secret: the secret has 31 characters and is easy to guess; use 32 or more") == key(long) {
-		t.Error("two secrets give one key")
+		t.Error("got the same key for two secrets")
 	}
 	if k := key(long); k != key(long) || strings.Contains(k, "kkkk") {
-		t.Error("one secret gives two keys, or itself")
+		t.Error("want one key for one secret, which does not contain the secret")
 	}
 }
 

@@ -86,7 +86,7 @@ func TestListInode(t *testing.T) {
 	}
 	put(l.path, digits(1))
 	if !reloadList(l) || differs(l) {
-		t.Fatal("not loaded")
+		t.Fatal("reload: got no new list, want one hash")
 	}
 	next := filepath.Join(filepath.Dir(l.path), "next")
 	put(next, digits(2))
@@ -94,7 +94,7 @@ func TestListInode(t *testing.T) {
 		t.Fatal(err)
 	}
 	if !differs(l) || !reloadList(l) || !l.admits(testHash(2)) || l.admits(testHash(1)) {
-		t.Error("a file with another inode is not seen")
+		t.Error("after the rename: got the old list, want the new one")
 	}
 }
 
@@ -107,7 +107,7 @@ func TestListPipe(t *testing.T) {
 	}
 	go func() { _ = os.WriteFile(l.path, []byte(digits(1)), 0o600) }()
 	if !reloadList(l) || !l.admits(testHash(1)) {
-		t.Fatal("the pipe is not read at the start")
+		t.Fatal("first load: got no list, want the hash in the pipe")
 	}
 	lines.expectLines(t, ": 1 torrent")
 	later := time.Now().Add(time.Hour)
@@ -115,11 +115,11 @@ func TestListPipe(t *testing.T) {
 		t.Fatal(err)
 	}
 	if look(l, 5000, 0) {
-		t.Error("the pipe is read again at a regular check")
+		t.Error("regular check: got another load of the pipe, want none")
 	}
 	lines.expectLines(t)
 	if look(l, 6000, noticeReload) || !l.admits(testHash(1)) {
-		t.Error("the pipe is read again at a reload")
+		t.Error("reload: got another load of the pipe, want the old list")
 	}
 	lines.expectLines(t, "a pipe is read only once, at the start; the list that was read before stays in force")
 }
@@ -186,7 +186,7 @@ func TestListHangsAtStart(t *testing.T) {
 			t.Errorf("exit %d, want %d", code, exitOK)
 		}
 	case <-time.After(deadline):
-		t.Error("SIGTERM does not end a tracker that waits for its list")
+		t.Error("SIGTERM while the list is read: the tracker still runs")
 	}
 	lines.await(t, nil, "stopping: terminated")
 	for _, device := range []string{"/dev/zero", "/dev/null"} {
@@ -207,7 +207,7 @@ func TestListBusy(t *testing.T) {
 	writeFile(t, l.path, "no hash\n"+listOf(0, 4000))
 	look(l, 1000, 0)
 	if !l.retry {
-		t.Fatal("the file is not looked at again")
+		t.Fatal("a file that changed during the load: got no retry, want one")
 	}
 	for now := seconds(1001); l.retry && now < 1100; now++ {
 		look(l, now, 0)

@@ -86,7 +86,7 @@ func TestWithoutNetlink(t *testing.T) {
 	}()
 	l := <-done
 	if l.kernel != nil {
-		t.Fatal("it has netlink")
+		t.Fatal("got a netlink socket, want none")
 	}
 	name := unix.EAFNOSUPPORT.Error()
 	want := "[WARN] netlink: " + name + ": the interfaces are checked every 2 s\n" +
@@ -109,7 +109,7 @@ func TestLinksStop(t *testing.T) {
 	for range 3 {
 		l := newLinkMonitor(nil, newService(t).tracker, true, &logger.Logger{Out: &strings.Builder{}})
 		if l.kernel == nil {
-			t.Fatal("no netlink")
+			t.Fatal("got no netlink socket")
 		}
 		l.start()
 		ended := make(chan struct{})
@@ -141,7 +141,7 @@ func TestZones(t *testing.T) {
 		}
 	}
 	if _, err := rtnetlink.InterfaceIndex(strings.Repeat("x", 100)); err == nil {
-		t.Error("a name that is too long is an interface")
+		t.Error("a name of 100 characters: got no error")
 	}
 }
 

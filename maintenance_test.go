@@ -197,26 +197,26 @@ func TestNewPeersWakeMaintenance(t *testing.T) {
 	asleep := func(limit uint64) { m.wakeup.limit.Store(limit) }
 	asleep(0) // it wakes up in a second anyway
 	if stored(10) {
-		t.Error("woken although it is awake")
+		t.Error("limit 0: got a ring, want none")
 	}
 	w.storedAtAlarm = 10
 	asleep(1)
 	if stored(0) {
-		t.Error("woken by requests that store nothing")
+		t.Error("no new peer: got a ring, want none")
 	}
 	if !stored(1) {
-		t.Error("not woken by the first peer")
+		t.Error("first peer: got no ring, want one")
 	}
 	asleep(manyPeers)
 	if stored(int(manyPeers) - 1) {
-		t.Error("woken by too few peers")
+		t.Error("one peer fewer than the limit: got a ring, want none")
 	}
 	if !stored(1) {
-		t.Error("not woken by many peers")
+		t.Error("the limit is reached: got no ring, want one")
 	}
 	s.v4.count.record(announcedFull, 98, 20)
 	asleep(1)
 	if !stored(0) {
-		t.Error("not woken by a peer that has no room")
+		t.Error("a peer that is not stored because the memory is full: got no ring, want one")
 	}
 }

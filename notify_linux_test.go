@@ -55,7 +55,7 @@ func TestWatchdogSeesStuckWorker(t *testing.T) {
 	}
 	for end := time.Now().Add(5 * time.Second); !stuck.sock.Waiting(); {
 		if time.Now().After(end) {
-			t.Fatal("the datagram did not arrive")
+			t.Fatal("got no datagram within 5 s")
 		}
 	}
 	look("a datagram waits", false)

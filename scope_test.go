@@ -177,7 +177,7 @@ func TestLinks(t *testing.T) {
 			s.link = 3
 			id := s.connectID(a)
 			if s.link = 4; s.accepts(a, id) {
-				t.Error("an ID is accepted from another link")
+				t.Error("an ID from another link: got accepted, want refused")
 			}
 		}
 		if !v6 {
@@ -264,7 +264,7 @@ func TestExternal(t *testing.T) {
 				t.Helper()
 				a := got(h)
 				if a.expect(t, a.leechers, 0, want...); a.leechers < uint32(crowd) {
-					t.Fatal("the counts are of all")
+					t.Fatal("got the counts of the reachable peers, want those of the whole swarm")
 				}
 			}
 			private, local, global := residents["private"](0, v6), residents["host"](5, v6), residents["global"](0, v6)
@@ -351,7 +351,7 @@ func TestFewAmongMany(t *testing.T) {
 			for ; len(got) > 0; got = got[6:] {
 				if k := key4(got[:6]); sameHost(&k, &testOutside.v4) {
 					if outside == nil {
-						t.Fatal("the router is given")
+						t.Fatal("got the address of the router as a peer")
 					}
 				} else if _, ok := few[k]; !ok {
 					t.Fatalf("%x is given", k)

@@ -19,11 +19,11 @@ func TestShareCounts(t *testing.T) {
 		s.add(1, 1)
 	}
 	if s.allows(1, 1) || !s.allows(2, 1) {
-		t.Fatal("after three: the source is allowed, or another is refused")
+		t.Fatal("3 of 3 peers stored: want the source refused and another source allowed")
 	}
 	s.add(1, -1)
 	if !s.allows(1, 1) || s.allows(1, 2) {
-		t.Fatal("after one has gone: refused, or more than fits is allowed")
+		t.Fatal("2 of 3 peers stored: want one more allowed and two more refused")
 	}
 }
 
@@ -222,7 +222,7 @@ func TestSourceOf(t *testing.T) {
 	same[5]++
 	other[3]++
 	if sourceOf(&k) != sourceOf(&same) || sourceOf(&k) == sourceOf(&other) {
-		t.Error("IPv4: ports count, or addresses do not")
+		t.Error("IPv4: want the same source for another port, and another source for another address")
 	}
 	k6 := *testKey6(1)
 	for i := range k6 {

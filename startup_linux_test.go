@@ -78,7 +78,7 @@ func TestStopsAlthoughSomethingHangs(t *testing.T) {
 					t.Errorf("exit %d, want %d", got, exitFailure)
 				}
 			case <-time.After(deadline):
-				t.Fatal("it does not stop")
+				t.Fatal("it still runs after the signal")
 			}
 		})
 	}

@@ -1007,7 +1007,7 @@ func TestShareRace(t *testing.T) {
 			var rng splitMix64
 			_, c, o := announce(s, &announceParams{hash: testHash(0)}, key, &rng, nil)
 			if o == resultAdded && c.leechers == 0 {
-				t.Error("added, but not there")
+				t.Error("got added and 0 leechers, want at least 1")
 			}
 			done <- c
 		}()
@@ -1113,7 +1113,7 @@ func TestFairChoice(t *testing.T) {
 					}
 				}
 				if hits[0] != 0 {
-					t.Fatal("the requester is in its own list")
+					t.Fatal("got the requester in its own reply")
 				}
 				expected := total / float64(n-1)
 				chi := 0.0
@@ -1216,7 +1216,7 @@ func TestStamps(t *testing.T) {
 	}
 	defer func() {
 		if recover() == nil {
-			t.Error("a unit that is too small does not panic")
+			t.Error("newTracker with a unit that is too small: got no panic")
 		}
 	}()
 	newTracker(&store{unit: 10}, minInterval*10)

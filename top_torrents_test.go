@@ -106,7 +106,7 @@ func TestRefusedTorrents(t *testing.T) {
 		t.Errorf("got %v", got)
 	}
 	if _, ok := got[*testHash(2*numRefused + 1)]; ok {
-		t.Error("the oldest one is still there")
+		t.Error("got the oldest hash, want it forgotten")
 	}
 	var wg sync.WaitGroup
 	for w := range 4 {

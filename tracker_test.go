@@ -264,14 +264,14 @@ func TestErrorLimit(t *testing.T) {
 		}
 		s.expectSilence(a, bad)
 		if s.ask(b, bad) == nil {
-			t.Fatal("another network is not told")
+			t.Fatal("another network: got no error reply, want one")
 		}
 		if got := s.announce(a, leech(a)); got.leechers != 1 {
 			t.Fatalf("with a good ID: %+v", got)
 		}
 		s.pass(limitWindow)
 		if s.ask(a, bad) == nil {
-			t.Fatal("no error after the window")
+			t.Fatal("after the window: got no error reply, want one")
 		}
 		// Errors of the connect limit count as well.
 		s.handlerOf(b).errors = newLimiter(64, 1, limitWindow, siphash.Key{})
@@ -324,11 +324,11 @@ func TestRepeatedErrors(t *testing.T) {
 					}
 					// Another port, torrent or network has its own count.
 					if s.ask(neighbour(a, 1), c.request(s.id(neighbour(a, 1)))) == nil || s.ask(b, c.request(s.id(b))) == nil {
-						t.Fatal("another client gets no error")
+						t.Fatal("another client: got no error reply, want one")
 					}
 					other := leech(a)
 					if other.hash, other.id = 5, bad; s.ask(a, other.bytes()) == nil {
-						t.Fatal("no error for another torrent")
+						t.Fatal("another torrent: got no error reply, want one")
 					}
 					s.pass(limitWindow)
 				}
@@ -621,7 +621,7 @@ func TestAnnouncePortZero(t *testing.T) {
 		f.id, f.port = s.id(a), 0
 		s.expectReply(a, f.bytes(), errorReply("port 0 is invalid"))
 		if n, _ := s.store.totals(); n != 0 {
-			t.Error("a torrent was created")
+			t.Error("got a stored torrent, want none")
 		}
 		for _, port := range []uint16{1, 255, 256, 65535} {
 			f.port = port
@@ -910,7 +910,7 @@ func TestFullTracker(t *testing.T) {
 		}
 		f.port = c.Port()
 		if got := s.announce(c, f); s.last == announcedFull && len(got.peers) == 0 {
-			t.Error("no peers for a newcomer")
+			t.Error("a new peer in a full store: got no peers")
 		}
 		// A stored peer is refreshed at the full interval.
 		g := leech(a)
@@ -1051,17 +1051,17 @@ func TestIDBoundToAddress(t *testing.T) {
 		id := s.connectID(a)
 		s.connectID(b)
 		if !s.accepts(netip.AddrPortFrom(a.Addr(), 9), id) {
-			t.Error("refused from another port")
+			t.Error("ID from another port: got refused, want accepted")
 		}
 		for i := 0; i < 2; i++ { // remembered or not
 			if s.accepts(b, id) {
-				t.Error("accepted from another address")
+				t.Error("ID from another address: got accepted, want refused")
 			}
 			if s.accepts(netip.AddrPortFrom(a.Addr().Next(), a.Port()), id) {
-				t.Error("accepted from the next address")
+				t.Error("ID from the next address: got accepted, want refused")
 			}
 			if !s.accepts(a, id) {
-				t.Error("refused from its own address")
+				t.Error("ID from its own address: got refused, want accepted")
 			}
 		}
 	})
@@ -1100,16 +1100,16 @@ func TestSharedSecret(t *testing.T) {
 		id := s.connectID(a)
 		same, other := newServiceOf(t, 1, "secret"), newServiceOf(t, 1, "Secret")
 		if !same.accepts(a, id) {
-			t.Error("the same secret: refused")
+			t.Error("ID of an instance with the same secret: got refused, want accepted")
 		}
 		if other.accepts(a, id) {
-			t.Error("another secret: accepted")
+			t.Error("ID of an instance with another secret: got accepted, want refused")
 		}
 		// How long an instance has been up does not matter.
 		same = newServiceOf(t, 1, "secret")
 		same.now.mono += 1 << 20
 		if !same.accepts(a, id) {
-			t.Error("an older instance: refused")
+			t.Error("ID at an older instance: got refused, want accepted")
 		}
 	})
 }
@@ -1151,11 +1151,11 @@ func TestWallClockJumps(t *testing.T) {
 				}
 				s.pass(3)
 				if s.accepts(a, first) {
-					t.Error("the first outlives its two minutes")
+					t.Error("the first ID after two minutes: got accepted, want refused")
 				}
 				s.pass(50)
 				if s.accepts(a, second) || s.accepts(a, third) {
-					t.Error("one outlives its two minutes")
+					t.Error("the other IDs after two minutes: got accepted, want refused")
 				}
 			})
 		})

@@ -173,7 +173,7 @@ func TestList(t *testing.T) {
 		"magnet:?dn=six\n"+
 		"\t"+digits(0)) // without a line end
 	if !reloadList(l) {
-		t.Fatal("not loaded")
+		t.Fatal("reload: got no new list, want one")
 	}
 	if got := admitted(l, 10); !slices.Equal(got, []int{0, 1, 2, 3, 4, 5}) {
 		t.Errorf("admitted: %v", got)
@@ -265,7 +265,7 @@ func TestListRefusesAll(t *testing.T) {
 		}
 		expect("before it is read")
 		if !reloadList(l) {
-			t.Error("that the file is gone is news")
+			t.Error("a missing file before the first load: got no list installed, want an empty one")
 		}
 		expect("without a file")
 		lines.expectLines(t, "[WARN] "+l.kind()+" "+l.path+": no such file; every torrent is refused until it is there")
@@ -292,17 +292,17 @@ func TestListRefusesAll(t *testing.T) {
 			t.Fatal(err)
 		}
 		if !differs(l) {
-			t.Error("it is gone, and has not changed")
+			t.Error("removed file: got unchanged, want changed")
 		}
 		reloadList(l)
 		expect("that is gone")
 		if differs(l) {
-			t.Error("that it is gone is told twice")
+			t.Error("removed file after the reload: got changed, want unchanged")
 		}
 		lines.expectLines(t, "no such file")
 		writeFile(t, l.path, digits(2))
 		if !differs(l) || !reloadList(l) || differs(l) {
-			t.Error("it is back, and has not changed; or goes on changing")
+			t.Error("file that is back: want changed, a new list, then unchanged")
 		}
 	}
 }
@@ -342,10 +342,10 @@ func TestListKept(t *testing.T) {
 	}
 	writeFile(t, l.path, digits(4)+"\n"+digits(5)+"\n"+digits(6))
 	if !differs(l) || !reloadList(l) {
-		t.Fatal("a good file is not loaded")
+		t.Fatal("good file: got no new list")
 	}
 	if got := admitted(l, 10); !slices.Equal(got, []int{4, 5, 6}) {
-		t.Errorf("%v are allowed", got)
+		t.Errorf("got %v allowed, want 4, 5 and 6", got)
 	}
 
 	// Before anything was read, there is nothing to keep.
@@ -356,7 +356,7 @@ func TestListKept(t *testing.T) {
 	reloadList(l)
 	lines.expectLines(t, "every torrent is refused until it is read")
 	if got := admitted(l, 10); got != nil {
-		t.Errorf("%v are allowed", got)
+		t.Errorf("got %v allowed, want none", got)
 	}
 }
 
@@ -397,17 +397,17 @@ func TestListChanged(t *testing.T) {
 	}
 	touch()
 	if !differs(l) || !reloadList(l) || differs(l) {
-		t.Fatal("a new file has not changed, or one that was read has")
+		t.Fatal("new file: want changed, a new list, then unchanged")
 	}
 	when = when.Add(-time.Hour) // older is different as well
 	touch()
 	if !differs(l) || !reloadList(l) || differs(l) {
-		t.Error("the time is different, and it has not changed")
+		t.Error("another time: want changed, a new list, then unchanged")
 	}
 	writeFile(t, l.path, digits(1)+"\n")
 	touch()
 	if !differs(l) {
-		t.Error("the size is different, and it has not changed")
+		t.Error("another size: got unchanged, want changed")
 	}
 }
 
@@ -561,7 +561,7 @@ func TestReloadWaits(t *testing.T) {
 		lines.await(t, nil, ": 2 torrents; 1 of them are no longer in it") // the new list is in force
 		select {
 		case <-done:
-			t.Error("the reload has not waited")
+			t.Error("got the end of the reload before the request has ended")
 		case <-time.After(20 * time.Millisecond):
 		}
 		return ok
@@ -569,7 +569,7 @@ func TestReloadWaits(t *testing.T) {
 	s.announce(a, fields{id: id, hash: 1, port: 1}).expect(t, 0, 1)
 	<-done
 	if n, _ := s.store.totals(); n != 0 {
-		t.Error("a torrent that is not allowed is there after the reload")
+		t.Error("got a torrent that is not allowed after the reload, want none")
 	}
 }
 
@@ -809,7 +809,7 @@ func TestListHalfWritten(t *testing.T) {
 				expect("complete", func(i int) bool { return i < 450 })
 				for range settleTime {
 					if !l.retry {
-						t.Fatal("the list is not looked at again")
+						t.Fatal("got no retry, want one")
 					}
 					expect("complete, a moment later", func(i int) bool { return i < 450 })
 					now++
@@ -877,11 +877,11 @@ func TestListGone(t *testing.T) {
 	look(l, 3000, noticeChanged)
 	look(l, 3000+settleTime-1, 0)
 	if l.current.Load().all {
-		t.Error("a file that is missing for a moment is believed to be gone")
+		t.Error("before the settle time: got all torrents refused, want the old list")
 	}
 	look(l, 3000+settleTime, 0)
 	if !l.current.Load().all {
-		t.Error("a file that is gone is not believed to be gone")
+		t.Error("after the settle time: got the old list, want all torrents refused")
 	}
 	lines.expectLines(t, "no such file; every torrent is refused until it is there")
 }
