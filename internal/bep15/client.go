@@ -1,9 +1,6 @@
 package bep15
 
-import (
-	"encoding/binary"
-	"strings"
-)
+import "encoding/binary"
 
 // This file has the client's side, for -probe, the benchmarks and the tests.
 
@@ -126,4 +123,10 @@ func ParseScrapeReply(b []byte, torrents int, found func(i int, c Counts)) bool 
 
 // ErrorText returns the text of an error of at least ErrorSize bytes, without
 // the zero bytes that some trackers send behind it.
-func ErrorText(b []byte) string { return strings.TrimRight(string(b[ErrorSize:]), "\x00") }
+func ErrorText(b []byte) string {
+	text := b[ErrorSize:]
+	for len(text) > 0 && text[len(text)-1] == 0 {
+		text = text[:len(text)-1]
+	}
+	return string(text)
+}

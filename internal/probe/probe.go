@@ -61,9 +61,7 @@ func (c *Client) Elapsed() time.Duration { return c.elapsed }
 
 // Connect gets the connection ID that all other requests need.
 func (c *Client) Connect() error {
-	reply, err := c.exchange("connect", bep15.ConnectSize, func(transaction uint32) []byte {
-		return bep15.AppendConnect(nil, transaction)
-	})
+	reply, err := c.exchange("connect", bep15.AppendConnect(nil, 0), bep15.ConnectSize)
 	if err != nil {
 		return err
 	}
@@ -74,9 +72,7 @@ func (c *Client) Connect() error {
 // Scrape gets the counts of a torrent.
 func (c *Client) Scrape(hash bep15.InfoHash) (counts bep15.Counts, err error) {
 	const size = bep15.ScrapeReplySize + bep15.ScrapeEntrySize
-	reply, err := c.exchange("scrape", size, func(transaction uint32) []byte {
-		return bep15.AppendScrape(nil, c.id, transaction, hash)
-	})
+	reply, err := c.exchange("scrape", bep15.AppendScrape(nil, c.id, 0, hash), size)
 	if err == nil {
 		bep15.ParseScrapeReply(reply[:size], 1, func(_ int, found bep15.Counts) { counts = found })
 	}
@@ -99,18 +95,16 @@ func (c *Client) Stop(hash bep15.InfoHash) error {
 // announce always sends the same peer ID and port. So it leaves at most one
 // peer behind, whose port is that of the discard service (RFC 863).
 func (c *Client) announce(name string, hash bep15.InfoHash, event uint32, numWant int32) (bep15.AnnounceReply, error) {
-	reply, err := c.exchange(name, bep15.AnnounceReplySize, func(transaction uint32) []byte {
-		return bep15.AppendAnnounce(nil, &bep15.Announce{
-			ConnectionID:  c.id,
-			TransactionID: transaction,
-			InfoHash:      hash,
-			PeerID:        [20]byte([]byte("-PT0000-comes-n-goes")),
-			Left:          1,
-			Event:         event,
-			NumWant:       numWant,
-			Port:          9,
-		})
+	request := bep15.AppendAnnounce(nil, &bep15.Announce{
+		ConnectionID: c.id,
+		InfoHash:     hash,
+		PeerID:       [20]byte([]byte("-PT0000-comes-n-goes")),
+		Left:         1,
+		Event:        event,
+		NumWant:      numWant,
+		Port:         9,
 	})
+	reply, err := c.exchange(name, request, bep15.AnnounceReplySize)
 	if err != nil {
 		return bep15.AnnounceReply{}, err
 	}
@@ -127,22 +121,20 @@ func (c *Client) announce(name string, hash bep15.InfoHash, event uint32, numWan
 	return r, named(name, err)
 }
 
-// exchange sends the request that build returns and returns the reply, which
-// has the right action and at least minSize bytes.
-func (c *Client) exchange(name string, minSize int, build func(transaction uint32) []byte) ([]byte, error) {
-	var random [4]byte
-	if err := sys.Random(random[:]); err != nil {
+// exchange sends a request with a random transaction ID. It returns the reply,
+// which has the right action and at least minSize bytes.
+func (c *Client) exchange(name string, request []byte, minSize int) ([]byte, error) {
+	transaction := bep15.TransactionID(request)
+	if err := sys.Random(transaction); err != nil {
 		return nil, err
 	}
-	transaction := binary.BigEndian.Uint32(random[:])
-	request := build(transaction)
 	start := time.Now()
 	reply, err := c.conn.exchange(request, func(b []byte) error {
 		_, got, ok := bep15.ParseReplyHeader(b)
 		switch {
 		case !ok:
 			return errShort
-		case got != transaction:
+		case got != binary.BigEndian.Uint32(transaction):
 			return errNotReply
 		}
 		return nil
