@@ -309,9 +309,9 @@ var flagCases = []flagCase{
 	}},
 }
 
-// TestFlags: each flag in each spelling, from the command line and from the
-// environment. An error names where the value came from, the value and what is
-// valid, and the exit code is 2.
+// TestFlags checks each flag in each spelling, from the command line and from
+// the environment. An error has the origin, the value and the valid values. The
+// exit code is 2.
 func TestFlags(t *testing.T) {
 	for _, c := range flagCases {
 		t.Run(c.name, func(t *testing.T) {
@@ -442,9 +442,8 @@ func TestDefaults(t *testing.T) {
 	}
 }
 
-// TestPrecedence: a flag counts for more than the environment, the last of two
-// flags for more than the first, and DEBUG for less than the tracker's own
-// variable.
+// TestPrecedence checks that a flag wins over the environment, the last of two
+// flags over the first, and the tracker's own variable over DEBUG.
 func TestPrecedence(t *testing.T) {
 	for _, c := range []struct {
 		args, env  []string
@@ -524,7 +523,8 @@ func TestUnknownFlags(t *testing.T) {
 	}
 }
 
-// TestEitherOr: two flags that exclude each other name both origins.
+// TestEitherOr checks that the error for two flags that exclude each other has
+// both origins.
 func TestEitherOr(t *testing.T) {
 	expectUsageError(t, []string{"-secret=a", "-secret-file=b"}, nil, "-secret and -secret-file: give only one of them")
 	expectUsageError(t, []string{"-secret-file=b"}, []string{"PICO_TRACKER__SECRET=a"}, "PICO_TRACKER__SECRET and -secret-file: give only one of them")
@@ -537,8 +537,8 @@ func TestEitherOr(t *testing.T) {
 	expectUsageError(t, []string{"-w=a"}, []string{"PICO_TRACKER__BLACKLIST=b"}, "-whitelist and PICO_TRACKER__BLACKLIST: give only one of them")
 }
 
-// TestHelp: -help prints every flag, its short form, kind of value, default and
-// group, and nothing of this run. It fits on two screens.
+// TestHelp checks that -help prints every flag with its short form, value,
+// default and group. It fits on two screens.
 func TestHelp(t *testing.T) {
 	secret := "hunter2hunter2hunter2hunter2hunter2"
 	help := string(helpText())
@@ -626,7 +626,8 @@ func TestHelpAlwaysWorks(t *testing.T) {
 	}
 }
 
-// TestMessages: what is wrong, where, and what would be right.
+// TestMessages checks that an error says what is wrong, where, and what would
+// be right.
 func TestMessages(t *testing.T) {
 	const listen = "want IP addresses separated by commas, for example 192.168.1.1,[fd00::1]"
 	const external = "want a public IPv4 address, a public IPv6 address, both with a comma, auto, or the path of a file (with a /)"
@@ -695,8 +696,8 @@ func TestMessages(t *testing.T) {
 	}
 }
 
-// TestVariablesNearlyOurs: a variable that is nearly ours gets a warning, except
-// if Docker or Kubernetes set it for a service.
+// TestVariablesNearlyOurs checks that a variable with nearly the right name
+// gets a warning, except if Docker or Kubernetes set it for a service.
 func TestVariablesNearlyOurs(t *testing.T) {
 	for _, c := range []struct{ env, want string }{
 		{env: "PICO_TRACKER_PORT=6969", want: `"PICO_TRACKER_PORT" is ignored; did you mean PICO_TRACKER__PORT?`},
@@ -753,8 +754,8 @@ func TestSecretIsNeverShown(t *testing.T) {
 	}
 }
 
-// TestSecretFile: surrounding white space is cut; without a file, or anything
-// in it, there is no start.
+// TestSecretFile checks that white space around the secret is cut, and that a
+// missing or empty file is an error.
 func TestSecretFile(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "secret")
 	for text, want := range map[string]string{"abc": "abc", "abc\n": "abc", " \t\r\na b c\r\n\n": "a b c", "abc\x00": "abc\x00"} {
@@ -777,8 +778,8 @@ func TestSecretFile(t *testing.T) {
 	expectFailure(t, []string{"-secret-file", filepath.Dir(path)}, nil, "-secret-file "+strconv.Quote(filepath.Dir(path))+": this is not a regular file")
 }
 
-// TestSigningKey: without a secret there is another one each time; a short
-// one works and warns; neither is shown.
+// TestSigningKey checks that the key is random without a secret, and that a
+// short secret gets a warning. The log never has a secret.
 func TestSigningKey(t *testing.T) {
 	key := func(secret string, want ...string) string {
 		t.Helper()
@@ -808,8 +809,8 @@ func TestSigningKey(t *testing.T) {
 	}
 }
 
-// TestMemoryTooSmall: what is too little names its origin and how much is
-// enough; that much is enough.
+// TestMemoryTooSmall checks that the error for too little memory has the origin
+// and the smallest size that is enough.
 func TestMemoryTooSmall(t *testing.T) {
 	expectUsageError(t, []string{"-memory", "1M", "-workers=1"}, nil, `-memory "1M": too small; want at least `)
 	expectUsageError(t, []string{"-workers=1"}, []string{"PICO_TRACKER__MEMORY=100K"}, `PICO_TRACKER__MEMORY "100K": too small; want at least `)
@@ -836,8 +837,8 @@ func TestMemoryTooSmall(t *testing.T) {
 	}
 }
 
-// TestPlanMemoryHugeList: a list file of any size neither hangs nor overflows; what
-// it cannot have is said.
+// TestPlanMemoryHugeList checks that a list file of any size neither hangs nor
+// overflows the plan. If it does not fit, there is an error.
 func TestPlanMemoryHugeList(t *testing.T) {
 	for bits := 20; bits < 50; bits++ {
 		for _, size := range []int64{1 << bits, 1<<bits + 1<<bits/2, 1<<bits + 1<<bits*6/10} {

@@ -33,7 +33,7 @@ type zeroHash struct{}
 
 func (zeroHash) Sum([]byte) (zero [32]byte) { return zero }
 
-// TestIDNeverZero: rTorrent refuses 0, whatever the hash and the date.
+// TestIDNeverZero checks that no ID is 0, because rTorrent refuses it.
 func TestIDNeverZero(t *testing.T) {
 	for _, wall := range []uint32{0, 1, testWall, 1<<32 - 1} {
 		now := timestamp{wall: wall}
@@ -51,8 +51,8 @@ func TestIDNeverZero(t *testing.T) {
 	}
 }
 
-// TestRememberedIDs: however few IDs a signer remembers, it decides as one that
-// remembers none.
+// TestRememberedIDs checks that the table of verified IDs never changes a
+// decision.
 func TestRememberedIDs(t *testing.T) {
 	now := timestamp{wall: testWall}
 	key := deriveKey([]byte("k"))
@@ -85,8 +85,8 @@ func TestRememberedIDs(t *testing.T) {
 	}
 }
 
-// TestSteadyIDs: where nobody shares the key an ID is good for its two minutes
-// and never again, whatever is done to the wall clock.
+// TestSteadyIDs checks that an ID is valid for two minutes if no other instance
+// shares the key, and never again, with any change of the wall clock.
 func TestSteadyIDs(t *testing.T) {
 	for _, before := range []uint32{0, 3, 10, testWall, 1<<32 - 60} {
 		for _, after := range []uint32{0, 10, testWall - 3600, testWall - 60, testWall - 11, testWall, testWall + 200, 1<<32 - 5} {
@@ -108,8 +108,8 @@ func TestSteadyIDs(t *testing.T) {
 	}
 }
 
-// TestClockSetBack: with a shared key too an ID lives no longer than two
-// minutes, but when its date comes again. This is what SECURITY.md says of it.
+// TestClockSetBack checks that an ID lives for two minutes with a shared key
+// too, except when its date returns. SECURITY.md says so.
 func TestClockSetBack(t *testing.T) {
 	for _, back := range []uint32{11, 60, 200, 3600} {
 		now := timestamp{mono: 1000, wall: testWall}

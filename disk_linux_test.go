@@ -45,8 +45,8 @@ func TestReloadGivesBack(t *testing.T) {
 	}
 }
 
-// TestTrimGivesBack: pages that are said to be with the system are, and read as
-// zeroes.
+// TestTrimGivesBack checks that released pages are not resident and read as
+// zeros.
 func TestTrimGivesBack(t *testing.T) {
 	s := newTestStore(t, 400, 1)
 	var rng splitMix64
@@ -73,8 +73,8 @@ func TestTrimGivesBack(t *testing.T) {
 	}
 }
 
-// TestListInode: a file that was put in the place of another is another, were
-// it of the same size and time.
+// TestListInode checks that another file with the same size and time is a
+// change.
 func TestListInode(t *testing.T) {
 	l, _ := testList(t, false, 10)
 	when := time.Unix(1_700_000_000, 0)
@@ -98,8 +98,8 @@ func TestListInode(t *testing.T) {
 	}
 }
 
-// TestListPipe: a pipe is read once, at the start. A reload keeps the list and
-// says so.
+// TestListPipe checks that a pipe is read once, at the start. A reload keeps
+// the list and logs that.
 func TestListPipe(t *testing.T) {
 	l, lines := testList(t, false, 10)
 	if err := unix.Mkfifo(l.path, 0o600); err != nil {
@@ -124,8 +124,8 @@ func TestListPipe(t *testing.T) {
 	lines.expectLines(t, "a pipe is read only once, at the start; the list that was read before stays in force")
 }
 
-// TestNoLeaks: a program that has ended, or could not start, leaves no file
-// descriptor.
+// TestNoLeaks checks that a program that has ended, or could not start, leaves
+// no file descriptor.
 func TestNoLeaks(t *testing.T) {
 	count := func() int {
 		entries, err := os.ReadDir("/proc/self/fd")
@@ -158,8 +158,8 @@ func TestNoLeaks(t *testing.T) {
 	}
 }
 
-// TestListHangsAtStart: a pipe without a writer does not keep SIGTERM from ending
-// the tracker, and a device is refused.
+// TestListHangsAtStart checks that SIGTERM ends a tracker that waits for a pipe
+// without a writer, and that a device is refused.
 func TestListHangsAtStart(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "list")
 	if err := unix.Mkfifo(path, 0o600); err != nil {
@@ -194,8 +194,8 @@ func TestListHangsAtStart(t *testing.T) {
 	}
 }
 
-// TestListBusy: a file that is written to while it is read is read again when it
-// has not changed for some seconds.
+// TestListBusy checks that a file that changes during the load is read again
+// when it has not changed for some seconds.
 func TestListBusy(t *testing.T) {
 	l, lines := testList(t, false, 10000)
 	l.log = &logger.Logger{Out: &changingWriter{logLines: lines, change: func() {

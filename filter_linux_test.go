@@ -46,8 +46,8 @@ func numbered(n int) []byte {
 	return req
 }
 
-// TestFilter: the kernel drops what the tracker would not answer for its shape,
-// and nothing else.
+// TestFilter checks that the kernel drops exactly the datagrams that the
+// tracker drops because of their form.
 func TestFilter(t *testing.T) {
 	good := fields{id: bin("6553f10001020304"), port: 1}.bytes()
 	with := func(req []byte, at int, b ...byte) []byte {

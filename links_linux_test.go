@@ -104,7 +104,7 @@ func TestWithoutNetlink(t *testing.T) {
 	l.stop() // does not wait
 }
 
-// TestLinksStop: what waits for the kernel's word ends when it is told to.
+// TestLinksStop checks that stop ends a wait for the kernel.
 func TestLinksStop(t *testing.T) {
 	for range 3 {
 		l := newLinkMonitor(nil, newService(t).tracker, true, &logger.Logger{Out: &strings.Builder{}})
@@ -125,7 +125,8 @@ func TestLinksStop(t *testing.T) {
 	}
 }
 
-// TestZones: an unknown interface is an error, one by name or number is found.
+// TestZones checks that an interface is found by name or number, and that an
+// unknown one is an error.
 func TestZones(t *testing.T) {
 	index, err := os.ReadFile("/sys/class/net/lo/ifindex")
 	if err != nil {
@@ -145,8 +146,8 @@ func TestZones(t *testing.T) {
 	}
 }
 
-// TestChangeThrottle: the first changes are logged, then one period's worth of
-// lines at a time, with how many were left out.
+// TestChangeThrottle checks that the first changes are logged. Then a limited
+// number of lines follow in each period, with the number of skipped changes.
 func TestChangeThrottle(t *testing.T) {
 	var c changeThrottle
 	now := time.Now()

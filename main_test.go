@@ -200,8 +200,8 @@ func TestProgramReloads(t *testing.T) {
 	p.dial("127.0.0.1").connect()
 }
 
-// TestProgramPortInUse: one line with a hint, exit 1, also where sockets could
-// share the port.
+// TestProgramPortInUse checks that a port in use is one log line with a hint
+// and exit code 1, even if sockets could share the port.
 func TestProgramPortInUse(t *testing.T) {
 	for _, addr := range []net.UDPAddr{{IP: net.IPv4(127, 0, 0, 1)}, {IP: net.IPv6loopback}} {
 		conn, err := net.ListenUDP("udp", &addr)
@@ -220,8 +220,8 @@ func TestProgramPortInUse(t *testing.T) {
 	p.dial("127.0.0.1").connect()
 }
 
-// TestProgramNoSuchAddress: 203.0.113.0/24 is for documentation; no interface
-// has it. Where the system permits, it is waited for: e2e has it come.
+// TestProgramNoSuchAddress listens on an address that no interface has. If the
+// system allows it, the tracker waits for the address.
 func TestProgramNoSuchAddress(t *testing.T) {
 	for _, addr := range []string{"203.0.113.77", "[2001:db8:ffff::77]"} {
 		if !udp.BindsInterfaces {
@@ -235,8 +235,8 @@ func TestProgramNoSuchAddress(t *testing.T) {
 	}
 }
 
-// TestProgramSecrets: one secret, given in different ways, makes IDs that hold
-// on all instances; another does not.
+// TestProgramSecrets checks that one secret, given in different ways, makes IDs
+// that are valid on all instances, and that those of another secret are not.
 func TestProgramSecrets(t *testing.T) {
 	const secret = "a secret of more than thirty-two characters"
 	path := filepath.Join(t.TempDir(), "secret")
@@ -348,7 +348,7 @@ func TestHandlers(t *testing.T) {
 	}
 }
 
-// TestTableSizes: SECURITY.md says what the tables against floods take.
+// TestTableSizes checks the sizes of the rate limits in SECURITY.md.
 func TestTableSizes(t *testing.T) {
 	text, err := os.ReadFile("SECURITY.md")
 	if err != nil {

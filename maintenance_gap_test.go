@@ -8,9 +8,9 @@ import (
 	"github.com/fabricionaweb/pico-tracker/internal/logger"
 )
 
-// TestGap: whatever the time that the tracker did not run for, no peer is stored
-// after it that is older than its life, and none that is younger is lost. Stamps
-// wrap after 64 units, so a long gap would make old peers look new.
+// TestGap checks that after any time without ticks no expired peer is stored
+// and no younger one is lost. Stamps wrap after 64 units, so a long gap could
+// make old peers look new.
 func TestGap(t *testing.T) {
 	for _, interval := range []seconds{minInterval, 72, 15 * 60, maxInterval} {
 		unit := stampUnit(interval)
@@ -69,7 +69,8 @@ func testGap(t *testing.T, interval, gap seconds) {
 	}
 }
 
-// TestMaxAge: with every interval the sweep sees a peer before its stamp wraps.
+// TestMaxAge checks for every interval that the sweep visits a peer before its
+// stamp wraps.
 func TestMaxAge(t *testing.T) {
 	s := newTestStore(t, 1, 1)
 	for interval := minInterval; interval <= maxInterval; interval++ {
@@ -82,8 +83,8 @@ func TestMaxAge(t *testing.T) {
 	}
 }
 
-// TestFirstPeerAfterLong: a store that was empty for longer than stamps last has
-// no old peers, and keeps the first one that comes.
+// TestFirstPeerAfterLong checks that a store that was empty for a long time
+// keeps the first new peer.
 func TestFirstPeerAfterLong(t *testing.T) {
 	s, err := newStore(20, 1, 1<<30, stampUnit(minInterval), testSeed)
 	if err != nil {

@@ -9,9 +9,9 @@ import (
 	"github.com/fabricionaweb/pico-tracker/internal/sys"
 )
 
-// TestOneAddressIsLoggedOnce: if all peers have one address and many ports, the
-// log says so once. A home with one client, also with many torrents and both
-// families, is nothing to report, nor are two clients with an address each.
+// TestOneAddressIsLoggedOnce checks that the log has one warning if all peers
+// have one address and many ports. There is none for a home with one client, or
+// for two clients with an address each.
 func TestOneAddressIsLoggedOnce(t *testing.T) {
 	gateway, other := key4{172, 17, 0, 1}, key4{172, 17, 0, 2}
 	gateway6 := key6{0: 0xfd, 15: 1}
@@ -108,8 +108,8 @@ func TestFullIsLoggedOnce(t *testing.T) {
 	}
 }
 
-// TestMaintenanceWait: the loop sleeps until something is due, and a tracker that
-// stores nothing has nothing to do for minutes.
+// TestMaintenanceWait checks that the loop sleeps until something is due, and
+// for minutes if nothing is stored.
 func TestMaintenanceWait(t *testing.T) {
 	const now seconds = 1000
 	for _, c := range []struct {
@@ -153,8 +153,8 @@ func TestMaintenanceWait(t *testing.T) {
 	}
 }
 
-// TestSweepShare: whatever the time between ticks, all pages are looked at in the
-// time of a pass, and no tick takes more than all.
+// TestSweepShare checks that all pages are visited in the time of a pass with
+// any time between ticks, and that no tick visits more than all.
 func TestSweepShare(t *testing.T) {
 	for _, pages := range []uint32{2, 3, 16, 57, 1000, 1 << 20} {
 		for _, step := range []seconds{1, 3, 15} {
@@ -173,8 +173,8 @@ func TestSweepShare(t *testing.T) {
 	}
 }
 
-// TestNewPeersWakeMaintenance: the first peer of an empty store wakes the loop, in
-// a store that has peers only many do, and requests that store nothing do not.
+// TestNewPeersWakeMaintenance checks that the first peer of an empty store
+// wakes the loop. Later only many peers do. Requests that store nothing do not.
 func TestNewPeersWakeMaintenance(t *testing.T) {
 	s := newService(t)
 	m := &maintenance{tracker: s.tracker, clock: newClock(), wakeup: peerAlarm{alarm: make(alarm, 1)}}

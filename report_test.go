@@ -322,7 +322,7 @@ func TestReportWarnsOnce(t *testing.T) {
 	}
 }
 
-// TestProgramSummary: SIGUSR1 has it logged.
+// TestProgramSummary checks that SIGUSR1 logs a summary.
 func TestProgramSummary(t *testing.T) {
 	p := startProgram(t)
 	c := p.dial("127.0.0.1")
@@ -343,7 +343,8 @@ func TestProgramSummary(t *testing.T) {
 	}
 }
 
-// TestStrangersDontFillTheLog: all that they can cause, for a day.
+// TestStrangersDontFillTheLog causes all events that anyone on the internet can
+// cause, for a day, and counts the log lines.
 func TestStrangersDontFillTheLog(t *testing.T) {
 	k, lines := showKeeper(t, filepath.Join(t.TempDir(), "a.prom"))
 	w := &worker{sock: &udp.Socket{}, clock: newClock(), log: k.log}
@@ -380,8 +381,8 @@ func TestStrangersDontFillTheLog(t *testing.T) {
 	}
 }
 
-// TestReportIsWhatDocumentsName: every metric that they and the dashboard name
-// is in a report, and every one of a report is in the documents.
+// TestReportIsWhatDocumentsName checks that the documents and the dashboard
+// name exactly the metrics of a report.
 func TestReportIsWhatDocumentsName(t *testing.T) {
 	p := &metricsWriter{}
 	p.render(most())

@@ -41,8 +41,8 @@ func bothFamilies(t *testing.T, f func(t *testing.T, v6 bool)) {
 	}
 }
 
-// TestWhoGetsWhom: a peer is given to those who can reach it, in swarms of
-// every layout, alone or among peers of another scope.
+// TestWhoGetsWhom checks that a client gets exactly the peers that it can
+// reach, in swarms of every layout.
 func TestWhoGetsWhom(t *testing.T) {
 	reached := map[string][]string{
 		"link":    {"link", "private", "global"},
@@ -138,8 +138,8 @@ func TestNearFirst(t *testing.T) {
 	})
 }
 
-// TestLinks: a link-local peer is given to askers on its link, and the same
-// address on two links is two peers.
+// TestLinks checks that only clients on the same link get a link-local peer,
+// and that the same address on two links is two peers.
 func TestLinks(t *testing.T) {
 	bothFamilies(t, func(t *testing.T, v6 bool) {
 		for _, n := range []int{1, 30, 200} {
@@ -193,8 +193,8 @@ func TestLinks(t *testing.T) {
 
 func (s *service) leechersNow() int { return int(s.store.scrape(testHash(0)).leechers) }
 
-// TestNobody: what can't be a host's address has no answer, and is like any
-// other where scopes are off.
+// TestNobody checks that a source which cannot be a host gets no reply, except
+// with -scope off.
 func TestNobody(t *testing.T) {
 	for _, c := range []struct {
 		addr string
@@ -215,7 +215,7 @@ func TestNobody(t *testing.T) {
 	}
 }
 
-// TestScopeOff: all get all, as they came.
+// TestScopeOff checks that all clients get all peers, with unchanged addresses.
 func TestScopeOff(t *testing.T) {
 	bothFamilies(t, func(t *testing.T, v6 bool) {
 		s := newService(t)
@@ -317,8 +317,8 @@ func TestExternal(t *testing.T) {
 	})
 }
 
-// TestFewAmongMany: who may have only a few of a large swarm gets them, fairly
-// many times over.
+// TestFewAmongMany checks that a client gets the few peers of a large swarm
+// that it can reach, and each of them equally often.
 func TestFewAmongMany(t *testing.T) {
 	many := 100_000
 	if testing.Short() {
@@ -368,8 +368,8 @@ func TestFewAmongMany(t *testing.T) {
 	}
 }
 
-// TestFairToAll: an requester of each kind gets each of the peers that it may have
-// equally often, in swarms of each layout.
+// TestFairToAll checks that a client gets each peer that it can reach equally
+// often, in swarms of each layout.
 func TestFairToAll(t *testing.T) {
 	rounds := 200
 	if testing.Short() {

@@ -8,8 +8,8 @@ import (
 	"testing"
 )
 
-// TestShareCounts: a source may have as many as its share, and what it gives
-// back it may have again.
+// TestShareCounts checks that a source may store as much as its quota, and can
+// store again after a removal.
 func TestShareCounts(t *testing.T) {
 	s := sourceQuota{hash: testKey(), max: 3}
 	for i := 0; i < 3; i++ {
@@ -27,9 +27,8 @@ func TestShareCounts(t *testing.T) {
 	}
 }
 
-// TestQuotaCollisions: sources that have taken all that they may take nothing
-// from others, except from the few that share a counter in each row. SECURITY.md
-// has these figures.
+// TestQuotaCollisions checks that greedy sources affect only the few sources
+// that share a counter in each row. SECURITY.md has these figures.
 func TestQuotaCollisions(t *testing.T) {
 	const honest = 200000
 	security, err := os.ReadFile("SECURITY.md")
@@ -70,9 +69,9 @@ func TestQuotaCollisions(t *testing.T) {
 	}
 }
 
-// TestQuotaCountsMemory: one source never takes more than 5 % of the pool, in
-// whatever torrents: one peer in each, a leecher and a seeder, and torrents that
-// were larger before most of their peers stopped or expired.
+// TestQuotaCountsMemory checks that one source never uses more than 5 % of the
+// pool: with one peer in each torrent, with a leecher and a seeder, and after
+// most peers of larger torrents stopped or expired.
 func TestQuotaCountsMemory(t *testing.T) {
 	const pages = 2000
 	limit := pages / 20
@@ -166,8 +165,8 @@ func TestQuotaCountsMemory(t *testing.T) {
 	}
 }
 
-// TestJoinGrows: a peer that joins a torrent of others makes it grow by at most
-// three times what the peer counts as, as SECURITY.md says.
+// TestJoinGrows checks that a peer that joins a torrent of others makes it
+// larger by at most three times its quota cost. SECURITY.md says so.
 func TestJoinGrows(t *testing.T) {
 	const most = 3
 	worst := 0.0
@@ -214,7 +213,7 @@ func blockBytes(s *store) (n int) {
 	return n
 }
 
-// TestSourceOf: an IPv4 address is a source, and of IPv6 a /64 with all its
+// TestSourceOf checks that a source is an IPv4 address or an IPv6 /64, with all
 // hosts and ports.
 func TestSourceOf(t *testing.T) {
 	k := key4{192, 0, 2, 1, 1, 2}

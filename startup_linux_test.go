@@ -58,8 +58,8 @@ func (l *blockedLog) Write(b []byte) (int, error) {
 	select {}
 }
 
-// TestStopsAlthoughSomethingHangs: SIGTERM and SIGINT end the program even if it
-// waits for something that never comes while it starts.
+// TestStopsAlthoughSomethingHangs checks that SIGTERM and SIGINT end a start
+// that hangs.
 func TestStopsAlthoughSomethingHangs(t *testing.T) {
 	defer func(before time.Duration) { stopWait = before }(stopWait)
 	stopWait = 50 * time.Millisecond

@@ -44,9 +44,9 @@ func sweepAll(s *store, now, ttl seconds) {
 	}
 }
 
-// TestNoRot: after days of swarms that live and die, small ones, large ones
-// and small ones again, as much fits as at the start, also where one in ten of
-// the small ones stays, and the memory goes back to the system.
+// TestNoRot checks that as much fits after days of growing and shrinking swarms
+// as at the start, even if one in ten of the small ones stays. Then the memory
+// returns to the system.
 func TestNoRot(t *testing.T) {
 	pages := 1000
 	if testing.Short() {
@@ -104,8 +104,8 @@ func TestNoRot(t *testing.T) {
 	checkInvariants(t, s)
 }
 
-// TestSpray: beside a host that announces random torrents as fast as it can,
-// and comes back for them, a thousand others register all of theirs.
+// TestSpray checks that a thousand hosts can register all of their torrents
+// while another host announces random torrents as fast as possible.
 func TestSpray(t *testing.T) {
 	const pages, hosts, each = 400, 1000, 10
 	s := newTestStore(t, pages, 4)

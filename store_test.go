@@ -963,8 +963,8 @@ func TestNewcomerInFullSwarm(t *testing.T) {
 	}
 }
 
-// TestSourceShare: one source fills its share and no more; others are not
-// touched; what expires is given back.
+// TestSourceShare checks that one source fills its quota and not more, that
+// other sources are not affected, and that expired peers free the quota.
 func TestSourceShare(t *testing.T) {
 	s := newTestStore(t, 64, 1)
 	s.quota.max = 100 * peerCost6
@@ -994,8 +994,8 @@ func TestSourceShare(t *testing.T) {
 	checkInvariants(t, s)
 }
 
-// TestShareRace: a new torrent has its peer, also where the source's share is
-// used up in another shard while the record is taken.
+// TestShareRace checks that a new torrent has its peer even if another shard
+// uses up the quota at the same time.
 func TestShareRace(t *testing.T) {
 	for range 10 {
 		s := newTestStore(t, 4, 1)
@@ -1057,9 +1057,9 @@ func TestPurgeLetsIn(t *testing.T) {
 	}
 }
 
-// TestSweepBehind: a sweep whose clock is behind that of the workers, because
-// they took the processor from it or it has read a long list, takes no peer
-// that announced meanwhile for an old one, but still those that are old.
+// TestSweepBehind checks a sweep whose clock is behind the clock of the
+// workers, after a long list for example. It must keep peers that announced in
+// the meantime and remove the expired ones.
 func TestSweepBehind(t *testing.T) {
 	for _, ahead := range []seconds{1, testUnit, 5 * testUnit} {
 		s := newTestStore(t, 64, 1)
@@ -1084,8 +1084,8 @@ func TestSweepBehind(t *testing.T) {
 	}
 }
 
-// TestFairChoice: over many announces every peer of a swarm is handed out
-// equally often, in every layout, and for little and large wishes.
+// TestFairChoice checks that every peer of a swarm is given equally often, in
+// every layout and for small and large num_want.
 func TestFairChoice(t *testing.T) {
 	rounds := 300
 	if testing.Short() {
@@ -1132,8 +1132,8 @@ func TestFairChoice(t *testing.T) {
 	}
 }
 
-// TestGrowthAndFold: the table grows and shrinks by single steps and loses
-// nothing on the way.
+// TestGrowthAndFold checks that the table grows and shrinks step by step and
+// loses no torrent.
 func TestGrowthAndFold(t *testing.T) {
 	s := newTestStore(t, 200, 1)
 	var rng splitMix64
@@ -1162,8 +1162,8 @@ func TestGrowthAndFold(t *testing.T) {
 	}
 }
 
-// TestTrim: pages that have long been free go back to the system, and can be
-// used again.
+// TestTrim checks that pages that are free for long return to the system and
+// can be used again.
 func TestTrim(t *testing.T) {
 	s := newTestStore(t, 400, 1)
 	var rng splitMix64
@@ -1197,9 +1197,8 @@ func TestTrim(t *testing.T) {
 	checkInvariants(t, s)
 }
 
-// TestStamps: for every interval a stamp tells its age across the wrap of its
-// bits, up to the longest that a peer can go unseen; newTracker would panic
-// where it could not.
+// TestStamps checks that a stamp gives its age across the wrap of its bits, for
+// every interval and up to the greatest age of a peer.
 func TestStamps(t *testing.T) {
 	for interval := minInterval; interval <= maxInterval; interval++ {
 		tr := newTracker(&store{unit: stampUnit(interval)}, interval)

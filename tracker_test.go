@@ -64,7 +64,7 @@ func TestConversation6(t *testing.T) {
 	}
 }
 
-// TestShortRequests: what is shorter than 16 bytes has no answer.
+// TestShortRequests checks that a request of less than 16 bytes gets no reply.
 func TestShortRequests(t *testing.T) {
 	families(t, func(t *testing.T, s *service, a, _, _ host) {
 		for n := 0; n < 16; n++ {
@@ -74,7 +74,8 @@ func TestShortRequests(t *testing.T) {
 	})
 }
 
-// TestConnectLength: a connect may be longer than 16 bytes; its answer has 16.
+// TestConnectLength checks that a connect may be longer than 16 bytes, and that
+// its reply has 16.
 func TestConnectLength(t *testing.T) {
 	families(t, func(t *testing.T, s *service, a, _, _ host) {
 		for _, more := range []int{0, 1, 4, 82, 1480} {
@@ -86,7 +87,8 @@ func TestConnectLength(t *testing.T) {
 	})
 }
 
-// TestConnectMagic: a connect with another protocol ID has no answer.
+// TestConnectMagic checks that a connect with another protocol ID gets no
+// reply.
 func TestConnectMagic(t *testing.T) {
 	families(t, func(t *testing.T, s *service, a, _, _ host) {
 		for i := 0; i < 64; i++ {
@@ -98,9 +100,9 @@ func TestConnectMagic(t *testing.T) {
 	})
 }
 
-// TestConnectLimit: the connects of an address and port in two minutes are
-// answered up to the limit. The next get an error of 16 bytes at most, and after
-// a few errors silence. Other ports go on.
+// TestConnectLimit checks the limit of connects from one address and port in
+// two minutes. Above it, a connect gets an error of at most 16 bytes, and after
+// a few errors no reply. Other ports are not affected.
 func TestConnectLimit(t *testing.T) {
 	families(t, func(t *testing.T, s *service, a, b, _ host) {
 		s.handlerOf(a).connects.limit = 10
@@ -124,10 +126,10 @@ func TestConnectLimit(t *testing.T) {
 	})
 }
 
-// TestConnectForEachAnnounce: BiglyBT and rTorrent 0.16 send a connect before
-// every announce, from one socket. With 2,000 torrents the client starts,
-// announces again, stops and starts again without an error, and all of its
-// peers are removed when it stops.
+// TestConnectForEachAnnounce sends a connect before every announce from one
+// socket, as BiglyBT and rTorrent 0.16 do. A client with 2,000 torrents starts,
+// announces again, stops and starts again without an error. When it stops, all
+// of its peers are removed.
 func TestConnectForEachAnnounce(t *testing.T) {
 	families(t, func(t *testing.T, _ *service, a, _, _ host) {
 		s := newServiceOf(t, 400, "secret")
@@ -157,9 +159,9 @@ func TestConnectForEachAnnounce(t *testing.T) {
 	})
 }
 
-// TestConnectsBeforeTheFirstReply: qBittorrent, Deluge and libtorrent send a
-// connect for each torrent until the first reply arrives, and announce with the
-// last ID.
+// TestConnectsBeforeTheFirstReply sends a connect for each torrent before the
+// first reply and announces with the last ID, as qBittorrent, Deluge and
+// libtorrent do.
 func TestConnectsBeforeTheFirstReply(t *testing.T) {
 	families(t, func(t *testing.T, _ *service, a, _, _ host) {
 		s := newServiceOf(t, 400, "secret")
@@ -194,9 +196,8 @@ func TestNoConnectLimit(t *testing.T) {
 	})
 }
 
-// TestNetworkLimit: an IPv4 address, or a /64, that uses many ports and hosts
-// has a limit too; beyond it there is silence, for it would get connects
-// reflected at somebody.
+// TestNetworkLimit checks the limit of connects from an IPv4 address or a /64.
+// Above it there is no reply, because the source may be spoofed.
 func TestNetworkLimit(t *testing.T) {
 	families(t, func(t *testing.T, s *service, a, b, _ host) {
 		const limit = 100
@@ -224,9 +225,9 @@ func neighbour(h host, i int) host {
 	return netip.AddrPortFrom(h.Addr(), uint16(2000+i))
 }
 
-// TestNetworkLimitIsGenerous: rTorrent up to 0.15 connects from a new port for
-// each announce. Five such clients with 2,000 torrents each, behind one NAT, are
-// far below the limit.
+// TestNetworkLimitIsGenerous checks that five clients with 2,000 torrents each
+// stay far below the limit behind one NAT. rTorrent up to 0.15 connects from a
+// new port for each announce.
 func TestNetworkLimitIsGenerous(t *testing.T) {
 	families(t, func(t *testing.T, s *service, a, _, _ host) {
 		for i := 0; i < 5*2*2000; i++ {
@@ -235,8 +236,8 @@ func TestNetworkLimitIsGenerous(t *testing.T) {
 	})
 }
 
-// TestBadID: an announce or scrape with a bad connection ID has an error which
-// is no longer than the request.
+// TestBadID checks that a request with a bad connection ID gets an error that
+// is not longer than the request.
 func TestBadID(t *testing.T) {
 	families(t, func(t *testing.T, s *service, a, _, _ host) {
 		text := "connection ID is invalid or has expired"
@@ -285,9 +286,8 @@ func TestErrorLimit(t *testing.T) {
 	})
 }
 
-// TestRepeatedErrors: lftp resends a request as soon as it gets an error. After
-// a few errors there is silence for its IP, port and torrent, and after two
-// minutes there are errors again.
+// TestRepeatedErrors checks that an IP, port and torrent gets only a few errors
+// in two minutes, because lftp resends a request as soon as it gets an error.
 func TestRepeatedErrors(t *testing.T) {
 	bad := bin("0102030405060708")
 	for _, c := range []struct {
@@ -337,9 +337,9 @@ func TestRepeatedErrors(t *testing.T) {
 	}
 }
 
-// TestRecovery: a client with 2,000 torrents on one port has an expired ID, and
-// tries each of them twice, as libtorrent does within a minute. It gets an error
-// for each, and then all are announced with a new ID.
+// TestRecovery sends announces with an expired ID for 2,000 torrents, twice
+// each, as libtorrent does within a minute. Each gets an error. Then the client
+// announces all of them with a new ID.
 func TestRecovery(t *testing.T) {
 	families(t, func(t *testing.T, _ *service, a, _, _ host) {
 		s := newServiceOf(t, 400, "secret")
@@ -371,8 +371,7 @@ func TestRecovery(t *testing.T) {
 	})
 }
 
-// TestOtherActions: what is no connect, announce or scrape has no answer, with
-// whatever ID.
+// TestOtherActions checks that an unknown action gets no reply, with any ID.
 func TestOtherActions(t *testing.T) {
 	families(t, func(t *testing.T, s *service, a, _, _ host) {
 		for _, action := range []uint32{3, 4, 255, 256, 0x100, 0x01000000, 0x02000000, math.MaxUint32} {
@@ -385,7 +384,7 @@ func TestOtherActions(t *testing.T) {
 	})
 }
 
-// TestPortZeroSource: an answer to UDP port 0 reaches no one.
+// TestPortZeroSource checks that UDP port 0 gets no reply.
 func TestPortZeroSource(t *testing.T) {
 	families(t, func(t *testing.T, s *service, a, _, _ host) {
 		s.expectSilence(netip.AddrPortFrom(a.Addr(), 0), connectRequest())
@@ -394,7 +393,8 @@ func TestPortZeroSource(t *testing.T) {
 	})
 }
 
-// TestShortAnnounce: an announce under 98 bytes has an error.
+// TestShortAnnounce checks that an announce of less than 98 bytes gets an
+// error.
 func TestShortAnnounce(t *testing.T) {
 	families(t, func(t *testing.T, s *service, a, _, _ host) {
 		req := fields{id: s.id(a), port: 1, left: 1}.bytes()
@@ -405,7 +405,7 @@ func TestShortAnnounce(t *testing.T) {
 	})
 }
 
-// TestAnnounceOptions: what follows byte 98 is ignored.
+// TestAnnounceOptions checks that the bytes behind the first 98 are ignored.
 func TestAnnounceOptions(t *testing.T) {
 	families(t, func(t *testing.T, s *service, a, _, _ host) {
 		long := strings.Repeat("x", 255)
@@ -433,8 +433,8 @@ func TestAnnounceOptions(t *testing.T) {
 	})
 }
 
-// TestRegularEvents: none, partial seeds (BEP 21) and all unknown events are
-// regular updates; all 32 bits are read.
+// TestRegularEvents checks that no event, the event of partial seeds (BEP 21)
+// and all unknown events are regular updates. The event has 32 bits.
 func TestRegularEvents(t *testing.T) {
 	families(t, func(t *testing.T, s *service, a, _, _ host) {
 		for _, event := range []uint32{0, 2, 4, 5, 0x100, 0x101, 0x10003, 0x01000000, 0x03000000, 0x80000001, math.MaxUint32} {
@@ -448,8 +448,8 @@ func TestRegularEvents(t *testing.T) {
 	})
 }
 
-// TestCompleted: a peer that completes with nothing left is a seeder, and
-// counts as a download once.
+// TestCompleted checks that a peer which completes with nothing left is a
+// seeder and counts as one download.
 func TestCompleted(t *testing.T) {
 	families(t, func(t *testing.T, s *service, a, b, _ host) {
 		done := seed(a)
@@ -481,9 +481,9 @@ func TestCompleted(t *testing.T) {
 	})
 }
 
-// TestPartialDownload: Transmission completes with bytes left if its user
-// skipped a file. It stays a leecher and counts as no download. When it has the
-// rest it is a seeder, and counts once.
+// TestPartialDownload checks that a peer which completes with bytes left stays
+// a leecher and is no download. Transmission does this if its user skips a
+// file. When the rest is complete, the peer is a seeder and counts once.
 func TestPartialDownload(t *testing.T) {
 	families(t, func(t *testing.T, s *service, a, b, _ host) {
 		for _, left := range []uint64{1, 390400, math.MaxInt64, math.MaxUint64} {
@@ -513,8 +513,8 @@ func TestPartialDownload(t *testing.T) {
 	})
 }
 
-// TestStopped: a peer that stops is removed and gets counts without peers. It
-// creates nothing.
+// TestStopped checks that a peer which stops is removed and gets counts without
+// peers. A stop creates nothing.
 func TestStopped(t *testing.T) {
 	families(t, func(t *testing.T, s *service, a, b, c host) {
 		s.announce(a, leech(a))
@@ -544,8 +544,8 @@ func TestStopped(t *testing.T) {
 	})
 }
 
-// TestAddressField: an address in the request is not believed, nor is the
-// port that the packet came from used for the peer.
+// TestAddressField checks that the address in the request is ignored, and that
+// the peer does not get the UDP port of the packet.
 func TestAddressField(t *testing.T) {
 	families(t, func(t *testing.T, s *service, a, b, _ host) {
 		f := leech(a)
@@ -555,8 +555,8 @@ func TestAddressField(t *testing.T) {
 	})
 }
 
-// TestWant: num_want -1, and all below, is 50; 0 is none; more than fits is
-// 200 or 66.
+// TestWant checks that a negative num_want gives 50 peers, 0 gives none, and a
+// large one gives 200 or 66.
 func TestWant(t *testing.T) {
 	families(t, func(t *testing.T, s *service, a, _, _ host) {
 		most := 200
@@ -583,8 +583,8 @@ func TestWant(t *testing.T) {
 	})
 }
 
-// TestWantNoneAtStart: a leecher that starts gets 50 peers if num_want is 0.
-// A seeder, and every other announce, gets none.
+// TestWantNoneAtStart checks that a leecher that starts gets 50 peers if
+// num_want is 0. A seeder and every other announce get none.
 func TestWantNoneAtStart(t *testing.T) {
 	families(t, func(t *testing.T, s *service, a, _, _ host) {
 		for i := range 60 {
@@ -614,7 +614,7 @@ func TestWantNoneAtStart(t *testing.T) {
 	})
 }
 
-// TestAnnouncePortZero: nobody can connect to port 0.
+// TestAnnouncePortZero checks that an announce with port 0 gets an error.
 func TestAnnouncePortZero(t *testing.T) {
 	families(t, func(t *testing.T, s *service, a, _, _ host) {
 		f := leech(a)
@@ -630,8 +630,9 @@ func TestAnnouncePortZero(t *testing.T) {
 	})
 }
 
-// TestPeerChoice: nobody is in its own list. A leecher gets both roles, and so
-// does who has nothing left: some clients say this for a magnet link.
+// TestPeerChoice checks that a client is not in its own reply. A leecher gets
+// both roles. A client with nothing left does too, because some clients say
+// this for a magnet link.
 func TestPeerChoice(t *testing.T) {
 	families(t, func(t *testing.T, s *service, a, b, c host) {
 		s.announce(a, leech(a)).expect(t, 1, 0)
@@ -650,9 +651,9 @@ func TestPeerChoice(t *testing.T) {
 	})
 }
 
-// TestMagnetLink: aria2, webtorrent, lftp, rqbit and bt do not know the size of
-// a magnet link and announce left 0, with event 2 or 0. They get the seeder, so
-// that the download starts, and are leechers when they know the size.
+// TestMagnetLink announces left 0 with event 2 or 0, as aria2, webtorrent,
+// lftp, rqbit and bt do, because they do not know the size of a magnet link.
+// They must get the seeder. When they know the size, they are leechers.
 func TestMagnetLink(t *testing.T) {
 	families(t, func(t *testing.T, s *service, a, b, _ host) {
 		s.announce(a, seed(a)).expect(t, 0, 1)
@@ -709,8 +710,8 @@ func TestLeechersFirst(t *testing.T) {
 	})
 }
 
-// TestLeft: nothing left is a seeder; everything else is a leecher, also what
-// clients say that don't know yet.
+// TestLeft checks that a peer with nothing left is a seeder, and that every
+// other value is a leecher.
 func TestLeft(t *testing.T) {
 	families(t, func(t *testing.T, s *service, a, _, _ host) {
 		for _, left := range []uint64{1, 1 << 8, 1 << 32, 1 << 56, math.MaxInt64, 1 << 63, math.MaxUint64} {
@@ -722,8 +723,8 @@ func TestLeft(t *testing.T) {
 	})
 }
 
-// TestPeerIDChanges: a peer is its address and port. Transmission changes its
-// peer ID in mid-session.
+// TestPeerIDChanges checks that a peer is identified by address and port.
+// Transmission changes its peer ID during a session.
 func TestPeerIDChanges(t *testing.T) {
 	families(t, func(t *testing.T, s *service, a, b, _ host) {
 		f := leech(a)
@@ -741,7 +742,8 @@ func TestPeerIDChanges(t *testing.T) {
 	})
 }
 
-// TestNobodyElse: an announce touches the entry of its own address only.
+// TestNobodyElse checks that an announce changes only the peer of its own
+// address.
 func TestNobodyElse(t *testing.T) {
 	families(t, func(t *testing.T, s *service, a, b, c host) {
 		s.announce(a, leech(a))
@@ -753,8 +755,8 @@ func TestNobodyElse(t *testing.T) {
 	})
 }
 
-// TestScrape: 12 bytes for each of 1 to 102 hashes, in order, zeros for what is
-// unknown; what follows the last whole hash is ignored.
+// TestScrape checks replies to 1 to 102 hashes: 12 bytes for each, in order,
+// zeros for an unknown one. Bytes behind the last whole hash are ignored.
 func TestScrape(t *testing.T) {
 	families(t, func(t *testing.T, s *service, a, b, c host) {
 		done := seed(a)
@@ -785,7 +787,8 @@ func TestScrape(t *testing.T) {
 	})
 }
 
-// TestScrapeLimit: what is beyond it is left out of the reply.
+// TestScrapeLimit checks that a reply has only the first torrents up to the
+// limit.
 func TestScrapeLimit(t *testing.T) {
 	families(t, func(t *testing.T, s *service, a, _, _ host) {
 		s.announce(a, leech(a))
@@ -808,8 +811,8 @@ func TestScrapeWithoutHash(t *testing.T) {
 	})
 }
 
-// TestDenied: a torrent that the access list refuses has an error that says
-// so, creates nothing, and scrapes as zeros.
+// TestDenied checks that a torrent that the access list refuses gets an error,
+// is not stored, and scrapes as zeros.
 func TestDenied(t *testing.T) {
 	families(t, func(t *testing.T, s *service, a, _, _ host) {
 		s.store.admit = func(h *bep15.InfoHash) bool { return *h == *testHash(1) }
@@ -827,8 +830,8 @@ func TestDenied(t *testing.T) {
 	})
 }
 
-// TestBothFamilies: a torrent counts the peers of both families, and hands out
-// those of the requester's.
+// TestBothFamilies checks that a torrent counts the peers of both families and
+// gives only those of the requester's family.
 func TestBothFamilies(t *testing.T) {
 	s := newService(t)
 	a4, b4 := netip.MustParseAddrPort("192.0.2.1:1001"), netip.MustParseAddrPort("192.0.2.2:1002")
@@ -850,9 +853,9 @@ func TestBothFamilies(t *testing.T) {
 	s.announce(b4, seed(b4)).expect(t, 1, 2, a4)
 }
 
-// TestInterval: each reply adds up to a tenth to the interval, over the whole
-// range. No reply is below the interval that was set, nor so late that the peer
-// would expire.
+// TestInterval checks that each reply adds up to a tenth to the interval, over
+// the whole range. No reply is below the interval, and none is so late that the
+// peer would expire.
 func TestInterval(t *testing.T) {
 	families(t, func(t *testing.T, s *service, a, _, _ host) {
 		for _, interval := range []seconds{60, 61, 300, 900, 7200} {
@@ -926,8 +929,8 @@ func TestFullTracker(t *testing.T) {
 	})
 }
 
-// TestSourceShareAnswered: a source that has stored its share is answered like
-// any other, and not stored.
+// TestSourceShareAnswered checks that a source that has used its quota gets a
+// reply and is not stored.
 func TestSourceShareAnswered(t *testing.T) {
 	families(t, func(t *testing.T, s *service, a, b, _ host) {
 		s.store.quota.max = 3*peerCost4 + 1
@@ -949,7 +952,8 @@ func TestSourceShareAnswered(t *testing.T) {
 	})
 }
 
-// TestTTL: a peer lives 2.25 intervals, and in a tracker that is full 1.25.
+// TestTTL checks that a peer lives for 2.25 intervals, and in a full tracker
+// for 1.25.
 func TestTTL(t *testing.T) {
 	tr := &tracker{interval: 1000}
 	for fill, want := range map[int]seconds{0: 2250, 768: 2250, 769: 2250 - 1000/256, 896: 1750, 1024: 1250} {
@@ -981,8 +985,8 @@ func TestTTL(t *testing.T) {
 	})
 }
 
-// TestStampsSuffice: for every interval a peer's stamp outlasts its life and a
-// sweep. newTracker panics where it doesn't.
+// TestStampsSuffice checks that the stamp of a peer does not wrap before its
+// life and a sweep end, for every interval. newTracker panics if it would.
 func TestStampsSuffice(t *testing.T) {
 	for i := minInterval; i <= maxInterval; i++ {
 		newTracker(&store{unit: stampUnit(i)}, i)
@@ -1000,8 +1004,8 @@ func (s *service) accepts(h host, id []byte) bool {
 	return ok
 }
 
-// TestIDLife: an ID is good for 120 seconds. It is also good when another
-// instance has to check it, which has never seen it.
+// TestIDLife checks that an ID is valid for 120 seconds, also at an instance
+// that has never seen it.
 func TestIDLife(t *testing.T) {
 	for name, other := range map[string]bool{"same": false, "another": true} {
 		t.Run(name, func(t *testing.T) {
@@ -1030,8 +1034,8 @@ func TestIDLife(t *testing.T) {
 	}
 }
 
-// TestIDFromTheFuture: another instance's clock may be ahead by some seconds,
-// and no more.
+// TestIDFromTheFuture checks that the clock of another instance may be ahead by
+// some seconds.
 func TestIDFromTheFuture(t *testing.T) {
 	families(t, func(t *testing.T, s *service, a, _, _ host) {
 		for ahead, want := range map[uint32]bool{1: true, cookieSkew: true, cookieSkew + 1: false, 120: false, 1 << 20: false, 1 << 30: false} {
@@ -1044,8 +1048,8 @@ func TestIDFromTheFuture(t *testing.T) {
 	})
 }
 
-// TestIDBoundToAddress: an ID is good for its address from every port, and for
-// no other address.
+// TestIDBoundToAddress checks that an ID is valid from every port of its
+// address, and from no other address.
 func TestIDBoundToAddress(t *testing.T) {
 	families(t, func(t *testing.T, s *service, a, b, _ host) {
 		id := s.connectID(a)
@@ -1067,8 +1071,8 @@ func TestIDBoundToAddress(t *testing.T) {
 	})
 }
 
-// TestIDForged: no bit of an ID can be changed, and none is good that was made
-// of a guess.
+// TestIDForged checks that an ID with a changed bit and a guessed ID are
+// refused.
 func TestIDForged(t *testing.T) {
 	families(t, func(t *testing.T, s *service, a, _, _ host) {
 		s.handlerOf(a).errors = newLimiter(64, 0, limitWindow, siphash.Key{})
@@ -1093,8 +1097,8 @@ func TestIDForged(t *testing.T) {
 	})
 }
 
-// TestSharedSecret: instances with one secret take each other's IDs, those
-// with different ones don't.
+// TestSharedSecret checks that instances with the same secret accept each
+// other's IDs, and that others do not.
 func TestSharedSecret(t *testing.T) {
 	families(t, func(t *testing.T, s *service, a, _, _ host) {
 		id := s.connectID(a)
@@ -1114,9 +1118,9 @@ func TestSharedSecret(t *testing.T) {
 	})
 }
 
-// TestWallClockJumps: a board without a battery starts in 1970, and learns the
-// date later; or its clock is set back. IDs that were issued before stay good
-// for their two minutes, and no longer.
+// TestWallClockJumps changes the wall clock: a board without a battery starts
+// in 1970, or the clock is set back. IDs from before stay valid for two
+// minutes, and not longer.
 func TestWallClockJumps(t *testing.T) {
 	for _, jump := range []struct{ before, after uint32 }{
 		{10, testWall}, {testWall, 10}, {testWall, testWall - 3600}, {testWall, testWall + 3600},
@@ -1171,8 +1175,8 @@ func newServiceAt(t testing.TB, now timestamp) *service {
 	return s
 }
 
-// TestSlowDrift: a clock that is slewed, second by second, never makes a fresh
-// ID bad.
+// TestSlowDrift checks that a new ID is valid while the clock is slewed, second
+// by second.
 func TestSlowDrift(t *testing.T) {
 	families(t, func(t *testing.T, s *service, a, _, _ host) {
 		s.handlerOf(a).connects = newLimiter(64, 0, limitWindow, siphash.Key{})
@@ -1194,8 +1198,8 @@ func TestSlowDrift(t *testing.T) {
 	})
 }
 
-// TestFirstSecondsOf1970: what is issued then is good, and does not look like
-// a request when it comes back.
+// TestFirstSecondsOf1970 checks that an ID from the first seconds of 1970 is
+// valid and cannot be mistaken for an action.
 func TestFirstSecondsOf1970(t *testing.T) {
 	families(t, func(t *testing.T, _ *service, a, _, _ host) {
 		for wall := uint32(0); wall < 8; wall++ {
