@@ -599,7 +599,10 @@ func parseConfig(args, env []string) (*config, error) {
 			command = origin
 		}
 	}
-	return c, c.checkTogether()
+	if err := c.checkTogether(); err != nil {
+		return nil, err
+	}
+	return c, nil
 }
 
 // checkTogether reports flags that exclude or need each other.

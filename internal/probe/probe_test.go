@@ -52,10 +52,10 @@ func TestRequests(t *testing.T) {
 		zero8  = "0000000000000000"
 		left   = "0000000000000001"
 	)
-	var got []string
+	requests := make(chan string, 10)
 	port := probetest.Serve(t, "udp4", "127.0.0.1:0", func(request []byte) [][]byte {
 		digits := hex.EncodeToString(request)
-		got = append(got, digits[:24]+digits[32:]) // without the transaction ID
+		requests <- digits[:24] + digits[32:] // without the transaction ID
 		return [][]byte{goodReply(request)}
 	})
 	c := newClient(t, ipaddr.Loopback4, port)
@@ -80,6 +80,10 @@ func TestRequests(t *testing.T) {
 		id + "00000002" + hash,
 		id + "00000001" + hash + peerID + zero8 + left + zero8 + "00000002" + "00000000" + "00000000" + "ffffffff" + "0009",
 		id + "00000001" + hash + peerID + zero8 + left + zero8 + "00000003" + "00000000" + "00000000" + "00000000" + "0009",
+	}
+	var got []string
+	for len(requests) > 0 {
+		got = append(got, <-requests)
 	}
 	if strings.Join(got, "\n") != strings.Join(want, "\n") {
 		t.Errorf("requests: got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
