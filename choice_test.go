@@ -8,8 +8,8 @@ import (
 // of is the first index of a scope's peers in scopedKey4 and scopedKey6.
 var of = map[scope]int{scopeGlobal: 0, scopePrivate: 1 << 8, scopeHost: 2 << 8, scopeLink: 3 << 8}
 
-// TestMixedSets: a set of one scope becomes mixed and of one scope again, in
-// every layout and under a hash that always collides, and loses nothing.
+// TestMixedSets checks that a set becomes mixed and uniform again without
+// losing a peer, in every layout and with hashes that always collide.
 func TestMixedSets(t *testing.T) {
 	for _, weak := range []uint64{0, ^uint64(0)} {
 		for first := range numScopes {

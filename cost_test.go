@@ -32,9 +32,9 @@ func BenchmarkHandle(b *testing.B) {
 	benchmarkHandle[key6](b, "v6", at6(0x20), at6(0xfd))
 }
 
-// benchmarkHandle has peers of the world, and some inside.
-func benchmarkHandle[K peerKey](b *testing.B, family string, world, inside func(int) host) {
-	peer := world
+// benchmarkHandle has peers with global addresses, and some with private ones.
+func benchmarkHandle[K peerKey](b *testing.B, family string, global, inside func(int) host) {
+	peer := global
 	// swarm makes a service with one, and the announces of its peers.
 	swarm := func(b *testing.B, peers int) (s *service, d *handler, requests [][]byte, keys []K) {
 		s = newServiceOf(b, 1024, "secret")
@@ -110,7 +110,7 @@ func benchmarkHandle[K peerKey](b *testing.B, family string, world, inside func(
 		if i%16 == 15 {
 			return inside(i)
 		}
-		return world(i)
+		return global(i)
 	}
 	for _, outside := range []bool{false, true} {
 		for at, asker := range map[int]string{one: "global", 15: "private"} {
@@ -127,7 +127,7 @@ func benchmarkHandle[K peerKey](b *testing.B, family string, world, inside func(
 				}, announcedRefreshed)
 		}
 	}
-	peer = world
+	peer = global
 	// More IDs than are remembered.
 	run("action=announce-unremembered/family="+family+"/peers=1000", 1000,
 		func(s *service, d *handler, requests [][]byte, keys []K) func(int) verdict {

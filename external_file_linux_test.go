@@ -10,8 +10,8 @@ import (
 	"testing"
 )
 
-// TestExternalFileFollowed: the program follows the file without being told, and
-// -status shows the address.
+// TestExternalFileFollowed checks that the program follows the file without a
+// signal, and that -status shows the address.
 func TestExternalFileFollowed(t *testing.T) {
 	dir := t.TempDir()
 	path, stats := filepath.Join(dir, "run", "address"), filepath.Join(dir, "tracker.prom")

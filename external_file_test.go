@@ -128,8 +128,8 @@ func TestExternalFile(t *testing.T) {
 	}
 }
 
-// TestExternalAddressShown: also what was given or found is shown, with the port
-// of -port.
+// TestExternalAddressShown checks that the report has an external address from
+// every source, with the port of -port.
 func TestExternalAddressShown(t *testing.T) {
 	tr := &tracker{}
 	m := &maintenance{tracker: tr, port: 6969}

@@ -20,8 +20,9 @@ func limited(t *testing.T, limit string, args ...string) *process {
 	return startCommand(t, cmd)
 }
 
-// TestFewFiles: with any limit of open files the program serves with all that it
-// can do, or ends with a message that has the limit and what it needs. It never ends with a crash of the runtime.
+// TestFewFiles checks that the program serves with every limit of open files,
+// or ends with a message that has the limit and the number it needs. The
+// runtime must not crash.
 func TestFewFiles(t *testing.T) {
 	dir := t.TempDir()
 	list := filepath.Join(dir, "list")
@@ -66,9 +67,9 @@ func TestFewFiles(t *testing.T) {
 	}
 }
 
-// TestManyWorkersFewThreads: as many workers and addresses as the options allow
-// stay far below TasksMax of the systemd unit, because workers wait in the
-// runtime's poller and not in a system call.
+// TestManyWorkersFewThreads checks that the maximum of workers and addresses
+// stays far below TasksMax of the systemd unit, because workers wait in the
+// poller of the Go runtime and not in a system call.
 func TestManyWorkersFewThreads(t *testing.T) {
 	unit, err := os.ReadFile("systemd/pico-tracker.service")
 	if err != nil {
@@ -109,9 +110,9 @@ func TestManyWorkersFewThreads(t *testing.T) {
 	}
 }
 
-// TestSuspended: a tracker that was stopped answers again, and removes the peers
-// whose age is unknown. The gap is simulated in TestGap; here the signals are
-// real.
+// TestSuspended stops the process with SIGSTOP. After SIGCONT it answers, and
+// removes the peers of unknown age. TestGap does the same with a simulated
+// clock.
 func TestSuspended(t *testing.T) {
 	port := freePort(t)
 	p := startProcess(t, "-listen", "127.0.0.1", "-port", strconv.Itoa(int(port)), "-memory", "8M")

@@ -29,8 +29,9 @@ func residentOf(t *testing.T, pid int) int {
 	return n
 }
 
-// TestMemoryWhileLogging: -memory holds with a full pool, also while the log is
-// long: a summary for every SIGUSR1, or a line for every packet with -debug.
+// TestMemoryWhileLogging checks that -memory holds with a full pool while the
+// program logs a lot: a summary for every SIGUSR1, or a line for every packet
+// with -debug.
 func TestMemoryWhileLogging(t *testing.T) {
 	program := filepath.Join(t.TempDir(), "pico-tracker") // the test binary is larger
 	build := exec.Command("go", "build", "-tags", "release", "-o", program, ".")

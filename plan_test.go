@@ -91,8 +91,8 @@ func fill(t *testing.T, l *memoryPlan, p population) int {
 	}
 }
 
-// TestPlanNeedsNoTracker: it neither binds nor looks for what start-up wants,
-// but counts the list.
+// TestPlanNeedsNoTracker checks that -plan opens no socket and needs nothing
+// else of a start, but counts the list.
 func TestPlanNeedsNoTracker(t *testing.T) {
 	list := t.TempDir() + "/list"
 	writeFile(t, list, strings.Repeat(probedHash+"\n", 100_000))

@@ -36,7 +36,8 @@ func TestLimit(t *testing.T) {
 
 func testKey() siphash.Key { return siphash.NewKey(testSeed) }
 
-// TestLimiterSize: the table is the largest power of two of rows that fits.
+// TestLimiterSize checks that the table has the largest power of two of rows
+// that fits.
 func TestLimiterSize(t *testing.T) {
 	for bytes, rows := range map[int]int{0: 1, 63: 1, 64: 1, 127: 1, 128: 2, 191: 2, 255: 2, 256: 4, 1 << 12: 64, 1<<12 + 63: 64} {
 		if got := len(newLimiter(bytes, 1, 1, testKey()).rows); got != rows {
@@ -76,8 +77,8 @@ func TestLimiterModel(t *testing.T) {
 	}
 }
 
-// TestLimiterUnderFlood: spoofed sources, one event each, far more than the
-// table has room for. Honest clients are never refused, and the greedy stay
+// TestLimiterUnderFlood sends events of far more spoofed sources than the table
+// has room for. Honest clients are never refused, and greedy clients stay
 // limited.
 func TestLimiterUnderFlood(t *testing.T) {
 	const limit, window = 10, 120

@@ -57,8 +57,8 @@ func TestTopTorrents(t *testing.T) {
 	}
 }
 
-// TestTopIsSwept: a pass of the sweep finds small and large swarms, and forgets
-// those that are gone.
+// TestTopIsSwept checks that a pass of the sweep finds small and large swarms
+// and forgets removed ones.
 func TestTopIsSwept(t *testing.T) {
 	s := newService(t)
 	s.store.top = newTopTorrents(2)
@@ -89,7 +89,8 @@ func TestTopIsSwept(t *testing.T) {
 	}
 }
 
-// TestRefusedTorrents: the table has the last ones, each once.
+// TestRefusedTorrents checks that the table has the last refused torrents, each
+// once.
 func TestRefusedTorrents(t *testing.T) {
 	var r refusedTorrents
 	for i := range 3 * numRefused {
@@ -121,8 +122,8 @@ func TestRefusedTorrents(t *testing.T) {
 	wg.Wait()
 }
 
-// TestReportOfTorrents: the report has the torrents of -top and the refused ones,
-// and -status shows them with the names of the list.
+// TestReportOfTorrents checks that the report has the torrents of -top and the
+// refused torrents, and that -status shows them with the names of the list.
 func TestReportOfTorrents(t *testing.T) {
 	dir := t.TempDir()
 	list := filepath.Join(dir, "torrents")
@@ -157,8 +158,8 @@ func TestReportOfTorrents(t *testing.T) {
 	}
 }
 
-// TestTorrentNames: names come from all kinds of lists, and cannot control a
-// terminal.
+// TestTorrentNames checks that names from all kinds of lists are shown and
+// cannot control a terminal.
 func TestTorrentNames(t *testing.T) {
 	dir := t.TempDir()
 	text, hash := torrentText("evil\x1b[1m\nname")

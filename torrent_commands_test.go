@@ -13,7 +13,8 @@ import (
 // bencoded is a string as a .torrent file has it.
 func bencoded(s string) string { return fmt.Sprintf("%d:%s", len(s), s) }
 
-// TestHashCommand: each line is an info hash and a comment; the output is a list.
+// TestHashCommand checks that each line is an info hash and a comment, and that
+// the output is a valid list.
 func TestHashCommand(t *testing.T) {
 	dir := t.TempDir()
 	v1 := "d6:lengthi4700000000e4:name8:disk.iso7:privatei1e6:pieces20:xxxxxxxxxxxxxxxxxxxxe"
@@ -51,8 +52,8 @@ func TestHashCommandWarns(t *testing.T) {
 	}
 }
 
-// TestTorrentCommandErrors: a file that is no torrent is an error, and the other
-// files are used.
+// TestTorrentCommandErrors checks that a file that is no torrent is an error
+// and that the other files are used.
 func TestTorrentCommandErrors(t *testing.T) {
 	dir := t.TempDir()
 	good, bad := filepath.Join(dir, "good.torrent"), filepath.Join(dir, "bad.torrent")
@@ -88,8 +89,8 @@ func TestTorrentCommandErrors(t *testing.T) {
 	expectUsageError(t, []string{"-hash", good, "-add-tracker", "udp://a", good}, nil, "give only one of them")
 }
 
-// TestAddTracker: the tracker is added behind the others, and no other byte
-// changes.
+// TestAddTracker checks that the tracker is added behind the others and that no
+// other byte changes.
 func TestAddTracker(t *testing.T) {
 	const url = "udp://new:1337/announce"
 	info := "4:infod6:lengthi1e4:name1:a6:pieces20:xxxxxxxxxxxxxxxxxxxxe"

@@ -183,8 +183,8 @@ func TestList(t *testing.T) {
 		"whitelist "+l.path+": 6 torrents")
 }
 
-// TestListNoLine: a list without a valid line is an error, and the list before
-// stays. A file without lines, or with comments only, is a list of nothing.
+// TestListNoLine checks that a file without a valid line is an error and keeps
+// the old list. A file with comments only, or an empty one, is an empty list.
 func TestListNoLine(t *testing.T) {
 	for _, deny := range []bool{false, true} {
 		l, lines := testList(t, deny, 10)
@@ -213,8 +213,8 @@ func TestListNoLine(t *testing.T) {
 	}
 }
 
-// TestListOfOriginal: the example that the original tracker documents has a
-// line of 41 characters.
+// TestListOfOriginal reads the example in the documentation of the original
+// tracker, which has a line of 41 characters.
 func TestListOfOriginal(t *testing.T) {
 	l, lines := testList(t, false, 10)
 	writeFile(t, l.path, `# Comments start with #
@@ -232,7 +232,8 @@ e5d4c3b2a1987654321098765432109876543210
 	}
 }
 
-// TestListBadLines: the first ten are named, then they are counted.
+// TestListBadLines checks that the first ten bad lines are logged, and then the
+// number of all.
 func TestListBadLines(t *testing.T) {
 	for _, bad := range []int{9, 10, 11, 500} {
 		l, lines := testList(t, false, 10)
@@ -252,8 +253,8 @@ func TestListBadLines(t *testing.T) {
 	}
 }
 
-// TestListRefusesAll: a whitelist that was never read, is gone or has nothing
-// in it allows nothing; so does a blacklist that is gone.
+// TestListRefusesAll checks that a whitelist that was never read, is missing or
+// is empty allows nothing. A missing blacklist does the same.
 func TestListRefusesAll(t *testing.T) {
 	for _, deny := range []bool{false, true} {
 		l, lines := testList(t, deny, 10)
@@ -307,8 +308,8 @@ func TestListRefusesAll(t *testing.T) {
 	}
 }
 
-// TestListKept: what can't be read, or not to its end, leaves the list as it
-// was, and is tried again.
+// TestListKept checks that a list that cannot be read keeps the old list and is
+// tried again.
 func TestListKept(t *testing.T) {
 	l, lines := testList(t, false, 3)
 	writeFile(t, l.path, digits(1)+"\n"+digits(2))
@@ -360,7 +361,8 @@ func TestListKept(t *testing.T) {
 	}
 }
 
-// TestListCutOff: a read that fails half-way is a failure, wherever it fails.
+// TestListCutOff checks that a read error is an error at every place of the
+// file.
 func TestListCutOff(t *testing.T) {
 	l, _ := testList(t, false, 1000)
 	text := ""
@@ -778,10 +780,9 @@ func listOf(from, to int) string {
 	return text.String()
 }
 
-// TestListHalfWritten: a writer truncates the list and adds line after line; the
-// list is looked at in between, with every kind of notice. No torrent that is in
-// the new list, or the old one, is refused at any time before the file has not
-// changed for some seconds.
+// TestListHalfWritten checks the list while a program truncates the file and
+// adds line after line, with every kind of notice. No torrent of the old or the
+// new list is refused before the file has not changed for some seconds.
 func TestListHalfWritten(t *testing.T) {
 	for name, notice := range map[string]uint32{"reload": noticeReload, "change": noticeChanged, "regular check": 0} {
 		for _, deny := range []bool{false, true} {
@@ -824,8 +825,8 @@ func TestListHalfWritten(t *testing.T) {
 	}
 }
 
-// TestListShorter: that most torrents are gone is believed late, that they are
-// back at once.
+// TestListShorter checks that the removal of most torrents waits, and that
+// their return is immediate.
 func TestListShorter(t *testing.T) {
 	for _, tt := range []struct {
 		before, after int
@@ -850,8 +851,8 @@ func TestListShorter(t *testing.T) {
 	}
 }
 
-// TestListGone: a file that is missing for a moment changes nothing, as when an
-// editor renames the old one and writes a new one.
+// TestListGone checks that a file that is missing for a moment changes nothing.
+// Some editors rename the old file and write a new one.
 func TestListGone(t *testing.T) {
 	l, lines := writtenList(t, false, 3)
 	if err := os.Rename(l.path, l.path+"~"); err != nil {
@@ -886,7 +887,8 @@ func TestListGone(t *testing.T) {
 	lines.expectLines(t, "no such file; every torrent is refused until it is there")
 }
 
-// TestListReplaced: a file that is renamed to the path is believed at once.
+// TestListReplaced checks that a file that is renamed to the path is complete
+// at once.
 func TestListReplaced(t *testing.T) {
 	l, lines := writtenList(t, false, 400)
 	replaceFile(t, l.path, listOf(399, 401))
@@ -897,8 +899,8 @@ func TestListReplaced(t *testing.T) {
 	lines.expectLines(t, ": 2 torrents")
 }
 
-// TestListOld: a file that was last written long ago by the time of day is
-// believed at once, though it was not looked at.
+// TestListOld checks that a file whose time is long ago is complete at once,
+// even if the tracker has not seen it before.
 func TestListOld(t *testing.T) {
 	l, _ := writtenList(t, false, 3)
 	writeFile(t, l.path, listOf(1, 4))
@@ -919,7 +921,7 @@ func torrentText(name string) (string, bep15.InfoHash) {
 	return "d8:announce7:udp://a4:info" + info + "e", sha1.Sum([]byte(info))
 }
 
-// TestListTorrentFile: a .torrent file is a list of its torrent.
+// TestListTorrentFile checks that a .torrent file is a list with its torrent.
 func TestListTorrentFile(t *testing.T) {
 	l, lines := testList(t, false, 10)
 	text, hash := torrentText("one")
@@ -937,7 +939,7 @@ func TestListTorrentFile(t *testing.T) {
 	lines.expectLines(t, "[ERROR] whitelist "+l.path+": the .torrent file is incomplete; the list that was read before stays")
 }
 
-// TestListDirectory: .torrent files and lists in a directory.
+// TestListDirectory checks a directory of .torrent files and lists.
 func TestListDirectory(t *testing.T) {
 	l, lines := testList(t, false, 100)
 	if err := os.Mkdir(l.path, 0o700); err != nil {
@@ -1050,8 +1052,8 @@ func TestListDirectoryRemembers(t *testing.T) {
 	lines.expectLines(t, ": 51 torrents")
 }
 
-// TestListDirectoryFull: more torrents than there is room for leave the list as
-// it was.
+// TestListDirectoryFull checks that a directory with too many torrents keeps
+// the old list.
 func TestListDirectoryFull(t *testing.T) {
 	l, lines := testList(t, false, 10)
 	if err := os.Mkdir(l.path, 0o700); err != nil {
@@ -1068,8 +1070,8 @@ func TestListDirectoryFull(t *testing.T) {
 	lines.expectLines(t, ": 5 torrents", "more info hashes than the memory set aside")
 }
 
-// TestListHangs: a list that cannot be read to its end stops nothing, and is said
-// to take long once.
+// TestListHangs checks that a list that hangs stops nothing else, and that the
+// log has one warning.
 func TestListHangs(t *testing.T) {
 	l, lines := testList(t, false, 10)
 	// No loader serves the requests: it hangs.
