@@ -543,7 +543,7 @@ func variableName(name string) string {
 const variablePrefix = "PICO_TRACKER__"
 
 // parseConfig reads the command line and the environment ("NAME=value"). Its
-// errors are usage errors. -help and -version work whatever else is wrong.
+// errors are usage errors. -help and -version work even if other flags are wrong.
 func parseConfig(args, env []string) (*config, error) {
 	c := &config{
 		port:          1337,

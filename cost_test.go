@@ -105,7 +105,8 @@ func benchmarkHandle[K peerKey](b *testing.B, family string, global, inside func
 				}
 			}, announcedRefreshed)
 	}
-	// One in sixteen is inside, the asker the eighth of all or the first of those.
+	// One peer in sixteen is inside. The requester is the eighth of all peers or the
+	// first of those inside.
 	peer = func(i int) host {
 		if i%16 == 15 {
 			return inside(i)

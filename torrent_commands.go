@@ -218,7 +218,7 @@ func withTracker(text []byte, t *metainfo.Torrent, url string) []byte {
 	return append(after, text[at:]...)
 }
 
-// bencode adds a string as a .torrent file has it.
+// bencode appends a string in the format of a .torrent file.
 func (w *textBuilder) bencode(s string) {
 	w.count("", uint64(len(s)), ":")
 	w.add(s)
