@@ -641,6 +641,15 @@ func boot(t *testing.T, root string) {
 	if err := os.WriteFile(root+"/root/trial.sh", read(t, "testdata/trial.sh"), 0o755); err != nil {
 		t.Fatal(err)
 	}
+	// The README's commands for a private tracker, which root runs here.
+	_, text, _ := strings.Cut(string(read(t, "../README.md")), "\nWith the Debian package:\n\n```console\n")
+	private, _, found := strings.Cut(text, "```")
+	if !found {
+		t.Fatal("the README has no commands for a private tracker with the Debian package")
+	}
+	if err := os.WriteFile(root+"/root/private.sh", []byte(strings.ReplaceAll(private, "sudo ", "")), 0o644); err != nil {
+		t.Fatal(err)
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "systemd-nspawn", "--register=no", "--keep-unit", "-D", root,

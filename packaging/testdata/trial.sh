@@ -105,6 +105,16 @@ systemctl start pico-tracker
 try "starts the port mapping with the tracker" await mapped
 systemctl stop pico-tracker
 
+# A private tracker, by the README's commands.
+: >"$settings"
+cd /root || exit
+printf 'd4:infod6:lengthi5e4:name5:hello12:piece lengthi16384e6:pieces20:01234567890123456789ee' >my.torrent
+try "makes a private tracker" sh -ex ./private.sh
+try "serves its torrent" await pico-tracker -probe 127.0.0.1 -probe-announce "$(pico-tracker -hash my.torrent | cut -c1-40)"
+! pico-tracker -probe 127.0.0.1 -probe-announce 0123456789012345678901234567890123456789 ||
+	echo "FAILED it serves another torrent"
+
+systemctl stop pico-tracker
 own_port 70000
 systemctl start pico-tracker
 try "says what is wrong with an option" await logged 'PICO_TRACKER__PORT "70000": want'
