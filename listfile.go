@@ -80,7 +80,7 @@ type listReader struct {
 
 // file reads a list, or a .torrent file if it begins like one.
 func (r *listReader) file(f io.Reader, v listVisitor) error {
-	var head [3]byte
+	var head [metainfo.HeadSize]byte
 	n, err := io.ReadFull(f, head[:])
 	if err != nil && err != io.EOF && err != io.ErrUnexpectedEOF {
 		return err

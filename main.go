@@ -23,6 +23,7 @@ import (
 	"github.com/fabricionaweb/pico-tracker/internal/siphash"
 	"github.com/fabricionaweb/pico-tracker/internal/sys"
 	"github.com/fabricionaweb/pico-tracker/internal/textutil"
+	"github.com/fabricionaweb/pico-tracker/internal/timer"
 	"github.com/fabricionaweb/pico-tracker/internal/udp"
 )
 
@@ -103,7 +104,7 @@ func run(signals <-chan os.Signal, args, env []string, stdout, stderr io.Writer)
 
 // execute runs the command of the command line and returns the exit code. A code
 // in ended also ends the program.
-func execute(signals <-chan os.Signal, ended chan<- int, log *logger.Logger, args, env []string, stdout io.Writer) int {
+func execute(signals chan os.Signal, ended chan<- int, log *logger.Logger, args, env []string, stdout io.Writer) int {
 	c, err := parseConfig(args, env)
 	if err == nil {
 		log.Verbose = c.debug
@@ -169,7 +170,7 @@ func newLogger(stdout, stderr io.Writer, env []string) *logger.Logger {
 }
 
 // start makes all parts and serves until a signal arrives.
-func start(signals <-chan os.Signal, c *config, manager *sdnotify.Notifier, log *logger.Logger) error {
+func start(signals chan os.Signal, c *config, manager *sdnotify.Notifier, log *logger.Logger) error {
 	if ownsProcess {
 		// Do not collect the garbage of the start, because it is small.
 		debug.SetGCPercent(-1)
@@ -186,16 +187,15 @@ func start(signals <-chan os.Signal, c *config, manager *sdnotify.Notifier, log 
 			return usageError(c.origins["stats"] + " " + stats.Name() + ": " + sys.ErrNotRegular.Error() + "; want the path of a file that may be replaced")
 		}
 	}
+	key, err := signingKey(c, log)
+	if err != nil {
+		return err
+	}
 	var l memoryPlan
-	var err error
 	if sig := await(signals, func() { l, err = c.memoryPlan() }); sig != nil {
 		log.Info("stopping: ", sig.String())
 		return nil
 	}
-	if err != nil {
-		return err
-	}
-	key, err := signingKey(c, log)
 	if err != nil {
 		return err
 	}
@@ -266,30 +266,37 @@ func start(signals <-chan os.Signal, c *config, manager *sdnotify.Notifier, log 
 }
 
 // await runs f, which may hang, for example on a network file system. It returns
-// the signal that stops the tracker before f ends, or nil after f.
-func await(signals <-chan os.Signal, f func()) os.Signal {
+// the signal that stops the tracker before f ends, or nil. After a signal f has
+// another second, because an error in the configuration matters more. If f ends in
+// this time, the signal goes back to signals.
+func await(signals chan os.Signal, f func()) os.Signal {
 	done := make(chan struct{})
 	go func() {
 		f()
 		close(done)
 	}()
-	for waited := 0; waited < 1000 && len(signals) > 0; waited++ {
-		select {
-		case <-done:
-			return nil
-		default:
-			time.Sleep(time.Millisecond)
-		}
-	}
 	for {
+		var sig os.Signal
 		select {
 		case <-done:
 			return nil
-		case sig := <-signals:
-			if sig != syscall.SIGHUP && sig != sys.SummarySignal {
-				return sig
-			}
+		case sig = <-signals:
 		}
+		if sig == syscall.SIGHUP || sig == sys.SummarySignal {
+			continue
+		}
+		grace := timer.New(time.Second)
+		defer grace.Stop()
+		select {
+		case <-done:
+		case <-grace.C:
+			return sig
+		}
+		select {
+		case signals <- sig:
+		default: // others wait already
+		}
+		return nil
 	}
 }
 

@@ -166,7 +166,7 @@ func (t *tracker) reload(path string, hashes ...bep15.InfoHash) error {
 	if err := t.waitFor(path+": ", before+1, startWait); err != nil {
 		return err
 	}
-	return t.waitFor(" torrents removed", 1, startWait)
+	return t.waitFor(" removed", 1, startWait)
 }
 
 func writeList(path string, hashes ...bep15.InfoHash) error {

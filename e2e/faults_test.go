@@ -538,7 +538,7 @@ func TestNoDescriptors(t *testing.T) {
 	p2 := l.host("starved", ipv4).start("prlimit", "--nofile=3:3", trackerBinary)
 	p2.wanted.Store(true)
 	<-p2.ended
-	if text := p2.read(p2.log); !strings.Contains(text, "too many open files") || p2.cmd.ProcessState.ExitCode() != 1 {
+	if text := p2.read(p2.log); !strings.Contains(text, "too few open files are allowed") || p2.cmd.ProcessState.ExitCode() != 1 {
 		t.Errorf("without descriptors: %v, %s", p2.err, text)
 	}
 }

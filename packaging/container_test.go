@@ -48,6 +48,10 @@ func goImage(t *testing.T, store []string) {
 		mkdir -p "$DIR/image/bin" "$DIR/image/tmp" "$DIR/image/go" "$DIR/image/proxy"
 		cp "$BUSYBOX" "$DIR/image/bin/busybox"
 		ln -s busybox "$DIR/image/bin/sh"
+		# The libraries of busybox, if it is not a static one.
+		{ ldd "$BUSYBOX" 2>/dev/null || true; } | grep -o '/[^ ]*' | while read -r library; do
+			cp -L --parents "$library" "$DIR/image"
+		done
 		tools=pkg/tool/$(go env GOHOSTOS)_$(go env GOHOSTARCH)
 		tar -C "$goroot" -cf - --exclude testdata --exclude '*_test.go' --exclude src/cmd \
 			VERSION go.env bin/go pkg/include "$tools" src | tar -C "$DIR/image/go" -xf -

@@ -232,7 +232,9 @@ func TestLimits(t *testing.T) {
 func TestIsTorrent(t *testing.T) {
 	for text, want := range map[string]bool{
 		"d8:announce": true, "d13:announce-list": true, "d1:": true, "d1": false, "": false, "de": false,
-		"deadbeefdeadbeefdeadbeefdeadbeefdeadbeef": false, "d1eadbeefdeadbeefdeadbeefdeadbeefdeadbeef": false, "magnet:?xt": false,
+		"deadbeefdeadbeefdeadbeefdeadbeefdeadbeef": false, "d1eadbeefdeadbeefdeadbeefdeadbeefdeadbeef": false,
+		"d41d8cd98f00b204e9800998ecf8427e00000000": false, "d123456789012345678901234567890123456789": false,
+		"d1234:": true, "d12345:": false, "d:": false, "magnet:?xt": false,
 	} {
 		if got := IsTorrent([]byte(text)); got != want {
 			t.Errorf("IsTorrent(%q) = %v, want %v", text, got, want)

@@ -79,10 +79,21 @@ var (
 	ErrTwice      = errors.New("the .torrent file has two info dictionaries")
 )
 
+// HeadSize is how many bytes of a file IsTorrent needs.
+const HeadSize = 6
+
 // IsTorrent reports whether a file that begins with b may be a .torrent file: a
-// bencoded dictionary. Three bytes are enough.
+// bencoded dictionary whose first key has at most four digits of length. An info
+// hash can begin with d and digits too, but no colon follows.
 func IsTorrent(b []byte) bool {
-	return len(b) >= 3 && b[0] == 'd' && isDigit(b[1]) && (isDigit(b[2]) || b[2] == ':')
+	if len(b) == 0 || b[0] != 'd' {
+		return false
+	}
+	i := 1
+	for i < min(len(b), HeadSize-1) && isDigit(b[i]) {
+		i++
+	}
+	return i > 1 && i < len(b) && b[i] == ':'
 }
 
 // Reader reads .torrent files. It is for many files in turn: its memory is
