@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"io"
 	"io/fs"
 	"strconv"
 	"strings"
@@ -52,7 +53,7 @@ func newExternalFile(path string, t *tracker, log *logger.Logger) *externalFile 
 func (f *externalFile) load() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	b, err := sys.ReadFile(f.path)
+	b, err := readRegular(f.path)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		if f.failed != err.Error() {
 			f.failed = err.Error()
@@ -91,6 +92,17 @@ func (f *externalFile) load() {
 	if first && f.found == before {
 		f.log.Info("external address: not known yet; following ", f.path)
 	}
+}
+
+// readRegular returns the beginning of a regular file. A pipe would block the
+// maintenance loop.
+func readRegular(path string) ([]byte, error) {
+	file, _, err := openRegular(path)
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close()
+	return io.ReadAll(io.LimitReader(file, sys.MaxFile))
 }
 
 // parse sets found to the first address of each family in text.

@@ -8,6 +8,11 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/fabricionaweb/pico-tracker/internal/logger"
 )
 
 // TestExternalFileFollowed checks that the program follows the file without a
@@ -31,5 +36,25 @@ func TestExternalFileFollowed(t *testing.T) {
 		if got := summaryText(report); !strings.Contains(got, "; external "+ip+":40000") {
 			t.Errorf("-status: got %q, want the address in it", got)
 		}
+	}
+}
+
+// TestExternalFilePipe checks that a pipe does not block the tracker.
+func TestExternalFilePipe(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "pipe")
+	if err := unix.Mkfifo(path, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var log lockedBuffer
+	f := &externalFile{path: path, tracker: &tracker{}, log: &logger.Logger{Out: &log}}
+	done := make(chan struct{})
+	go func() { f.load(); close(done) }()
+	select {
+	case <-done:
+	case <-time.After(5 * time.Second):
+		t.Fatal("load hangs")
+	}
+	if got, want := log.String(), "not a regular file"; !strings.Contains(got, want) {
+		t.Errorf("got log %q, want %q in it", got, want)
 	}
 }
