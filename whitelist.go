@@ -249,7 +249,9 @@ func (l *accessList) tick(now seconds, wall uint32) bool {
 
 // reloadPending reports whether a requested load has not ended. A load that takes
 // long does not count.
-func (l *accessList) reloadPending() bool { return l.notice.Load() != 0 || l.loading && !l.slowLogged }
+func (l *accessList) reloadPending() bool {
+	return !(l.loading && l.slowLogged) && (l.loading || l.notice.Load() != 0)
+}
 
 // install makes the result of the loader the active list.
 func (l *accessList) install(r listResult) bool {

@@ -1096,6 +1096,19 @@ func TestListHangs(t *testing.T) {
 	}
 }
 
+// TestReloadDuringHang checks that a reload does not wait for a load that hangs.
+func TestReloadDuringHang(t *testing.T) {
+	l, _ := testList(t, false, 10)
+	l.notify(noticeChanged)
+	for now := seconds(1); now < 100; now++ {
+		l.tick(now, 0)
+	}
+	l.notify(noticeReload)
+	if l.reloadPending() {
+		t.Error("got a pending reload, want none while a load takes long")
+	}
+}
+
 func TestEstimateList(t *testing.T) {
 	dir := t.TempDir()
 	writeFile(t, filepath.Join(dir, "a.torrent"), "x")
