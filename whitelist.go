@@ -619,8 +619,9 @@ var _ [28]byte = [unsafe.Sizeof(knownFile{})]byte{}
 
 func splitKey(key uint64) [2]uint32 { return [2]uint32{uint32(key), uint32(key>>32) | 1} }
 
-// add adds an entry. If the table is too full, it does nothing, and the file will
-// be read again.
+// add adds an entry. If the table is too full, it removes the other entries of
+// the file, and the file will be read again. With a part of its entries the other
+// hashes would be lost.
 func (k knownFiles) add(key uint64, h *bep15.InfoHash) {
 	for i, tries := k.slot(key), 0; tries < min(len(k), 64); i, tries = (i+1)%len(k), tries+1 {
 		if k[i].key == ([2]uint32{}) {
@@ -628,7 +629,16 @@ func (k knownFiles) add(key uint64, h *bep15.InfoHash) {
 			return
 		}
 	}
+	for i, tries := k.slot(key), 0; tries < min(len(k), 64); i, tries = (i+1)%len(k), tries+1 {
+		if k[i].key == splitKey(key) {
+			k[i].key = removedKey
+		}
+	}
 }
+
+// removedKey marks a removed entry. It equals no result of splitKey, because that
+// is odd.
+var removedKey = [2]uint32{0, 2}
 
 // each calls f for each entry of a file.
 func (k knownFiles) each(key uint64, f func(*bep15.InfoHash)) {

@@ -1052,6 +1052,21 @@ func TestListDirectoryRemembers(t *testing.T) {
 	lines.expectLines(t, ": 51 torrents")
 }
 
+// TestKnownFilesAllOrNothing checks that the table has all hashes of a file or none.
+func TestKnownFilesAllOrNothing(t *testing.T) {
+	k := make(knownFiles, 2)
+	k.add(1, testHash(1))
+	k.add(2, testHash(2))
+	k.add(2, testHash(3)) // the second hash of a hybrid torrent has no room
+	for key, want := range map[uint64]int{1: 1, 2: 0} {
+		got := 0
+		k.each(key, func(*bep15.InfoHash) { got++ })
+		if got != want {
+			t.Errorf("file %d: got %d hashes, want %d", key, got, want)
+		}
+	}
+}
+
 // TestListDirectoryFull checks that a directory with too many torrents keeps
 // the old list.
 func TestListDirectoryFull(t *testing.T) {
