@@ -57,6 +57,7 @@ type kernelSocket struct {
 	// process for each reply that has left, if it watched the socket itself.
 	poll    *os.File
 	waiting syscall.RawConn // of poll
+	ignored bool            // poll does not watch fd now: Serve is busy
 	drops   uint32          // that Drops has counted
 }
 
@@ -122,6 +123,19 @@ func (k *kernelSocket) watch() error {
 	}
 	k.poll = os.NewFile(uintptr(poll), "epoll")
 	k.waiting, err = k.poll.SyscallConn()
+	return err
+}
+
+// ignore makes poll, whose descriptor is given, stop or start watching k.
+func (k *kernelSocket) ignore(poll uintptr, on bool) error {
+	e := unix.EpollEvent{Events: unix.EPOLLIN}
+	if on {
+		e.Events = 0
+	}
+	err := unix.EpollCtl(int(poll), unix.EPOLL_CTL_MOD, k.fd, &e)
+	if err == nil {
+		k.ignored = on
+	}
 	return err
 }
 
@@ -213,8 +227,8 @@ func (s *Socket) unbind() {
 // fails.
 func (s *Socket) Serve(handle func(n int)) error {
 	var failed error
-	take := func(uintptr) bool {
-		more, err := s.takeAll(handle)
+	take := func(poll uintptr) bool {
+		more, err := s.takeAll(poll, handle)
 		failed = err
 		return !more
 	}
@@ -281,18 +295,31 @@ func (s *Socket) current() (k *kernelSocket, stopped bool) {
 }
 
 // takeAll handles datagrams until the queue is empty, which it reports with
-// more, or until it is interrupted.
-func (s *Socket) takeAll(handle func(n int)) (more bool, err error) {
+// more, or until it is interrupted. poll is the descriptor of the kernel
+// socket's epoll instance.
+func (s *Socket) takeAll(poll uintptr, handle func(n int)) (more bool, err error) {
+	k := s.kernel
 	for !s.interrupted.Load() {
-		n, errno := s.receive(s.kernel.fd)
+		n, errno := s.receive(k.fd)
 		switch {
 		case errno == 0:
+			// After several datagrams at once more will arrive while these are
+			// answered. Each burst would wake another thread of the runtime,
+			// which finds nothing to do.
+			if n > 1 && !k.ignored {
+				_ = k.ignore(poll, true) // on an error the threads wake
+			}
 			handle(n)
 			// A single datagram that does not fill the batch was alone in the
 			// queue: the next one wakes the poller. After several the queue is
 			// looked at again, because an emulator's recvmmsg may end early.
-			if n == 1 && len(s.in) > 1 && !s.noMmsg {
+			if n == 1 && len(s.in) > 1 && !s.noMmsg && !k.ignored {
 				return true, nil
+			}
+		case errno == unix.EAGAIN && k.ignored:
+			// Then look once more: what arrived before may wake nobody.
+			if err := k.ignore(poll, false); err != nil {
+				return false, err
 			}
 		case errno == unix.EAGAIN:
 			return true, nil

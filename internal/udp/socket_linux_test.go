@@ -409,6 +409,69 @@ func TestStop(t *testing.T) {
 	}
 }
 
+// TestBusySocketWakesNobody: datagrams that arrive while Serve answers a batch
+// wake no other thread, and Serve answers them. When it waits, the next datagram
+// wakes it.
+func TestBusySocketWakesNobody(t *testing.T) {
+	for _, l := range loopbacks {
+		s, port := testSocket(t, l.wildcard, 4)
+		c := dialClient(t, l.addr, port)
+		var sent, batches int
+		send := func(n int) {
+			for range n {
+				c.send(numbered(sent))
+				sent++
+			}
+			settle(t)
+		}
+		send(3)
+		readable := make(chan int, 2)
+		stopped := make(chan error, 1)
+		go func() {
+			stopped <- s.Serve(func(n int) {
+				if batches++; batches <= 2 { // of 3, and of 1 that came meanwhile
+					send(2 - batches)
+					_ = s.kernel.waiting.Control(func(poll uintptr) {
+						n, err := unix.Poll([]unix.PollFd{{Fd: int32(poll), Events: unix.POLLIN}}, 0)
+						if err != nil {
+							n = -1
+						}
+						readable <- n
+					})
+				}
+				echoBatch(s, n)
+			})
+		}()
+		for range 2 {
+			if got := await(t, readable); got != 0 {
+				t.Errorf("%s: poll returns %d during a batch, want 0", l.addr, got)
+			}
+		}
+		for i := range 4 {
+			if got := c.receive(); !bytes.Equal(got, numbered(i)) {
+				t.Errorf("%s: reply %d is %x, want %x", l.addr, i, got, numbered(i))
+			}
+		}
+		// Bursts and single datagrams in turn, each after the last reply.
+		for i := range 300 {
+			first, burst := sent, 1+i%3
+			for range burst {
+				c.send(numbered(sent))
+				sent++
+			}
+			for j := range burst {
+				if got := c.receive(); !bytes.Equal(got, numbered(first+j)) {
+					t.Fatalf("%s: reply %d is %x, want %x", l.addr, first+j, got, numbered(first+j))
+				}
+			}
+		}
+		s.Stop()
+		if err := await(t, stopped); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
 // TestStopAnswersQueue: Serve answers every datagram that arrived before Stop,
 // also if it has not begun.
 func TestStopAnswersQueue(t *testing.T) {
