@@ -368,6 +368,9 @@ func TestStrangersDontFillTheLog(t *testing.T) {
 		t.Errorf("got %d lines, want %d to %d:\n%s", len(got), 24*n, 32*n, strings.Join(got[:min(len(got), 20)], "\n"))
 	}
 	for i, e := range events {
+		if i == eventFiltered && !k.report.families[0].reasonsKnown {
+			continue // only Linux tells why the kernel dropped a datagram
+		}
 		logged, warned := false, false
 		for _, l := range got {
 			if strings.Contains(l, e.text) {

@@ -4,6 +4,7 @@ package sys
 
 import (
 	"crypto/rand"
+	"errors"
 	"os"
 	"strconv"
 )
@@ -66,7 +67,17 @@ type AtomicFile struct{ path string }
 
 func NewAtomicFile(path string) *AtomicFile { return &AtomicFile{path} }
 
+// Write replaces the content of the file. Its errors do not name a path, because
+// that would be the path of the temporary file.
 func (r *AtomicFile) Write(b []byte) error {
+	err := r.replace(b)
+	if cause := errors.Unwrap(err); cause != nil {
+		return cause
+	}
+	return err
+}
+
+func (r *AtomicFile) replace(b []byte) error {
 	if err := r.Check(); err != nil {
 		return err
 	}
