@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -31,7 +32,7 @@ func record(t *testing.T, config, scratch, action string, args ...string) (strin
 	if stderr.Len() > 0 {
 		t.Errorf("%s, %s: on standard error: %s", config, action, stderr.String())
 	}
-	return string(out), err
+	return strings.ReplaceAll(string(out), scratch+"/run/", "/var/run/pico-tracker/"), err
 }
 
 // checker returns the path of a tracker that checks the options.
@@ -129,6 +130,43 @@ func TestInitScriptReloadsFirewall(t *testing.T) {
 			}
 			if strings.Contains(got, signal) != c.want {
 				t.Errorf("the firewall is reloaded: %v, want %v", !c.want, c.want)
+			}
+		})
+	}
+}
+
+// procd names the lines of an instance by the name of its program. So each
+// section has its own tag in the log, for what the service says too.
+func TestInitScriptTags(t *testing.T) {
+	for _, c := range []struct {
+		name, config string
+		programs     []string // of the instances
+		tags         []string // of the errors
+		links        []string
+	}{
+		{name: "one section", config: "enabled", programs: []string{"/usr/bin/pico-tracker"}},
+		{name: "two sections", config: "two", programs: []string{"/usr/bin/pico-tracker", "/var/run/pico-tracker/pico-tracker-open"},
+			links: []string{"pico-tracker-open /usr/bin/pico-tracker"}},
+		{name: "the first cannot start", config: "bad_port", programs: []string{"/var/run/pico-tracker/pico-tracker-good"},
+			tags: []string{"pico-tracker"}, links: []string{"pico-tracker-good /usr/bin/pico-tracker"}},
+		{name: "none can start", config: "bad_path", tags: []string{"pico-tracker", "pico-tracker-root", "pico-tracker-up"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			out, _ := record(t, "testdata/init/"+c.config+".config", t.TempDir(), "start_service")
+			find := func(expression string) (found []string) {
+				for _, m := range regexp.MustCompile(`(?m)^`+expression).FindAllStringSubmatch(out, -1) {
+					found = append(found, strings.Join(m[1:], " "))
+				}
+				return slices.Compact(found)
+			}
+			if got := find(`\["procd_set_param", "command", "([^"]*)"`); !slices.Equal(got, c.programs) {
+				t.Errorf("programs: got %q, want %q", got, c.programs)
+			}
+			if got := find(`\["logger", "-t", "([^"]*)"`); !slices.Equal(got, c.tags) {
+				t.Errorf("tags: got %q, want %q", got, c.tags)
+			}
+			if got := find(`\["link", "([^"]*)", "([^"]*)"`); !slices.Equal(got, c.links) {
+				t.Errorf("links: got %q, want %q", got, c.links)
 			}
 		})
 	}

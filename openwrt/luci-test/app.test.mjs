@@ -294,6 +294,30 @@ describe('status', () => {
 		});
 	}));
 
+	test('the log of one of several trackers', () => withRouter(section('main') + section('guest'), async(router, server) => {
+		const long = 'a_name_that_procd_cuts';
+		router.write('/log', [ 'daemon.info pico-tracker[7]: [INFO] one', 'daemon.info pico-tracker-guest[8]: [INFO] two',
+			'daemon.err pico-tracker-guest: guest: not started', 'daemon.info pico-tracker-portmap[9]: [INFO] three',
+			`daemon.info pico-tracker-${long}[: [INFO] four`, 'daemon.info pico-tracker-x[1: [INFO] five' ].map(l => 'Wed Nov 25 17:00:00 2026 ' + l + '\n').join(''));
+		await withPage(server, 'status', {}, async page => {
+			const words = async() => (await page.textContent('[role=log]')).match(/\w+$/gm).join(' ');
+			assert.equal(await words(), 'one two started three four five');
+			await page.selectOption('#pico-tracker-section', { label: 'main' });
+			assert.equal(await words(), 'one');
+			await page.selectOption('#pico-tracker-section', { label: 'guest' });
+			assert.equal(await words(), 'two started');
+			// The choice stays while the page is updated.
+			router.write('/log', router.read('/log') + 'Wed Nov 25 17:00:01 2026 daemon.info pico-tracker-guest[8]: [INFO] six\n');
+			await page.evaluate(() => document.dispatchEvent(new Event('visibilitychange')));
+			await until('the next line', async() => await words() === 'two started six');
+			// A section that is gone is no choice.
+			router.write('/etc/config/pico-tracker', section('main'));
+			await page.evaluate(() => document.dispatchEvent(new Event('visibilitychange')));
+			await until('one section', async() => !await page.isVisible('#pico-tracker-section'));
+			assert.equal(await words(), 'one two started three four five six');
+		});
+	}));
+
 	test('nothing that is shown becomes markup', () => withRouter(section('main', "option whitelist '/etc/pico-tracker/whitelist.txt'") + section('second'), async(router, server) => {
 		const evil = '<img src=x onerror="window.hacked=1"><script>window.hacked=1</script>';
 		pretend(router, 'main');
@@ -331,6 +355,7 @@ function runInit(router) {
 	const records = run.stdout.replace(/^\["file"[^]*?"\]$/gm, '').split('\n').filter(l => l).map(l => JSON.parse(l));
 	return {
 		errors: records.filter(r => r[0] === 'logger').map(r => r[r.length - 1]),
+		programs: records.filter(r => r[1] === 'command').map(r => r[2]),
 		commands: records.filter(r => r[1] === 'command').flatMap(r => r.slice(2)),
 		instances: records.filter(r => r[0] === 'procd_open_instance').map(r => r[1])
 	};
@@ -756,6 +781,23 @@ describe('backend', () => {
 		assert.match(reply.output, /port/);
 		assert.equal(existsSync(marker), false);
 		assert.equal(load(router)('luci.pico-tracker', 'probe', { section: 'nobody' }).reply.error, 'stopped');
+	}));
+
+	test('the tags are those of the service', () => withRouter(section('main') + section('guest', "option port '1338'"), async router => {
+		const { reply } = load(router)('luci.pico-tracker', 'status', {});
+		assert.deepEqual(runInit(router).programs.map(p => p.replace(/.*\//, '')), reply.sections.map(s => s.tag));
+	}));
+
+	test('the probe knows the program by the name that the service gives it', () => withRouter(section('main') + section('guest', "option port '1338'"), async router => {
+		pretend(router, 'guest');
+		const probe = program => {
+			router.trackers.guest.program = program;
+			return load(router)('luci.pico-tracker', 'probe', { section: 'guest' }).reply.error;
+		};
+		assert.equal(probe(runInit(router).programs[1].replace(/.*(?=\/pico-tracker-)/, '/var/run/pico-tracker')), undefined);
+		assert.equal(probe('/usr/bin/pico-tracker'), undefined);
+		assert.equal(probe('/bin/sh'), 'stopped');
+		assert.equal(probe('/var/run/pico-tracker/pico-tracker-main'), 'stopped');
 	}));
 
 	test('arguments of another kind are refused', () => withRouter(whitelisted, async router => {

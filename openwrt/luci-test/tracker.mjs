@@ -72,7 +72,7 @@ export class Router {
 		'pico-tracker': {
 			instances: Object.fromEntries(Object.entries(this.trackers).map(([ name, t ]) => [ name, {
 				running: !t.stopped, pid: t.process.pid, exit_code: t.code ?? undefined,
-				command: [ '/usr/bin/pico-tracker', ...t.process.spawnargs.slice(1) ]
+				command: [ t.program ?? '/usr/bin/pico-tracker', ...t.process.spawnargs.slice(1) ]
 			} ]))
 		}
 	});

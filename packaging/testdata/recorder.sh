@@ -190,6 +190,10 @@ fi
 "$action" "$@"
 code=$?
 for file in "$RUN"/*; do
+	if [ -L "$file" ]; then
+		record link "${file##*/}" "$(readlink "$file")"
+		continue
+	fi
 	[ ! -f "$file" ] || record file "${file##*/}" "$(cat "$file")"
 done
 exit "$code"

@@ -519,6 +519,8 @@ function LogPanel() {
 	const filter = E('input', {
 		'type': 'text', 'id': 'pico-tracker-filter', 'class': 'cbi-input-text', 'placeholder': _('Part of a line'), 'input': show
 	});
+	const section = E('select', { 'id': 'pico-tracker-section', 'class': 'cbi-input-select', 'change': show });
+	const chooseSection = E('span', {}, [ E('label', { 'for': 'pico-tracker-section' }, [ _('Tracker') ]), ' ', section, ' ' ]);
 	const level = E('select', { 'id': 'pico-tracker-level', 'class': 'cbi-input-select', 'change': show }, [
 		E('option', { 'value': '' }, [ _('All lines') ]),
 		E('option', { 'value': 'warn' }, [ _('Warnings and errors') ])
@@ -527,7 +529,9 @@ function LogPanel() {
 	function show() {
 		const wanted = filter.value.toLowerCase();
 		const bad = / daemon\.(warn|err|crit|alert|emerg) |\[(WARN|ERROR)\]/;
-		const shown = lines.filter(l => l.toLowerCase().includes(wanted) && (level.value === '' || bad.test(l)));
+		const tag = ` ${section.value}`;
+		const shown = lines.filter(l => l.toLowerCase().includes(wanted) && (level.value === '' || bad.test(l)) &&
+			(section.value === '' || l.includes(tag + '[') || l.includes(tag + ': ')));
 		const atEnd = output.scrollTop + output.clientHeight >= output.scrollHeight - 4;
 		output.textContent = shown.length ? shown.join('\n') : _('No such lines.');
 		if (atEnd)
@@ -538,14 +542,22 @@ function LogPanel() {
 		node: E('div', { 'class': 'cbi-section' }, [
 			E('h3', {}, [ _('Log') ]),
 			E('p', {}, [
+				chooseSection,
 				E('label', { 'for': 'pico-tracker-filter' }, [ _('Show lines with') ]), ' ', filter, ' ',
 				E('label', { 'for': 'pico-tracker-level' }, [ _('Level') ]), ' ', level
 			]),
 			output
 		]),
 
-		update(next) {
+		// update shows the lines of sections, which the user can choose
+		// from if there are several.
+		update(next, sections) {
 			lines = next;
+			const chosen = section.value;
+			const tags = [ [ '', _('All trackers') ], ...sections.map(s => [ s.tag, s.name ]) ];
+			dom.content(section, tags.map(([ tag, name ]) => E('option', { 'value': tag }, [ name ])));
+			section.value = tags.some(([ tag ]) => tag === chosen) ? chosen : '';
+			chooseSection.style.display = sections.length > 1 ? '' : 'none';
 			show();
 		}
 	};
@@ -584,7 +596,7 @@ return view.extend({
 		// Nothing is asked while nobody looks.
 		const update = () => document.hidden ? Promise.resolve()
 			: Promise.all([ callStatus(), callLog(LOG_LINES) ]).then(([ status, lines ]) => {
-				log.update(lines);
+				log.update(lines, status.sections ?? []);
 				return show(status);
 			});
 
@@ -598,7 +610,7 @@ return view.extend({
 		};
 
 		document.addEventListener('visibilitychange', update);
-		log.update(lines);
+		log.update(lines, status.sections ?? []);
 		return show(status).then(() => E('div', { 'class': 'cbi-map' }, [
 			E('h2', {}, [ _('Pico Tracker') ]),
 			E('div', { 'class': 'cbi-map-descr' }, [ _('The BitTorrent tracker on this router. The numbers change as often as the tracker writes its statistics.') ]),

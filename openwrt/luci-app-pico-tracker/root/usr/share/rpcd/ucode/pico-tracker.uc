@@ -140,6 +140,12 @@ function external_addresses(section) {
 	return found;
 }
 
+// log_tag returns the tag of a section in the log. The init script gives each
+// section except the first a tag of its own. procd logs at most 31 characters of it.
+function log_tag(position, name) {
+	return position == 0 ? 'pico-tracker' : substr('pico-tracker-' + name, 0, 31);
+}
+
 function read_line(path) {
 	return trim(readfile(path, 4096) ?? '');
 }
@@ -277,6 +283,7 @@ return {
 					const stats = file == 'off' ? fail('off') : read_stats(file);
 					push(result, {
 						name: name,
+						tag: log_tag(i, name),
 						enabled: is_on(s.enabled),
 						running: instance.running ?? false,
 						pid: instance.pid ?? 0,
@@ -307,7 +314,7 @@ return {
 				if (!process)
 					return fail('failed');
 				for (let line = process.read('line'); length(line); line = process.read('line')) {
-					if (!match(line, / pico-tracker[a-z-]*(\[[0-9]+\])?: /))
+					if (!match(line, / pico-tracker[A-Za-z0-9_-]*(\[[0-9]*\]?)?: /))
 						continue;
 					push(lines, rtrim(line, '\n'));
 					if (length(lines) > wanted)
@@ -323,8 +330,9 @@ return {
 		probe: {
 			args: { section: '' },
 			call: function(request) {
-				const instance = instances()[request.args?.section ?? ''];
-				if (!instance?.running || instance.command?.[0] != PROGRAM)
+				const section = request.args?.section ?? '';
+				const instance = instances()[section];
+				if (!instance?.running || index([ PROGRAM, RUN + '/pico-tracker-' + section ], instance.command?.[0]) < 0)
 					return fail('stopped');
 				// Where it listens, as it was started.
 				let command = PROGRAM + ' -probe self';
