@@ -457,7 +457,7 @@ func listen(c *config, batch int, log *logger.Logger) ([]*udp.Socket, error) {
 		}
 		config := func(batch int, shared bool) udp.Config {
 			return udp.Config{IP: addr.IP, Port: c.port, Interface: addr.Zone, Index: index, Batch: batch, Shared: shared, Sizes: datagramSizes,
-				RebindFailed: func(err error) {
+				Failed: func(err error) {
 					log.Warn("listen ", name, ": ", err.Error(), udp.Hint(err), "; trying again")
 				}}
 		}

@@ -3,6 +3,7 @@
 package udp
 
 import (
+	"errors"
 	"os"
 	"sync"
 	"sync/atomic"
@@ -26,6 +27,10 @@ const BindsInterfaces = true
 // interface is there.
 const RebindInterval = 2 * time.Second
 
+// receiveRetry is the time between two attempts to receive, after the kernel had
+// no memory or a firewall refused it.
+const receiveRetry = time.Second / 4
+
 // Socket is a UDP socket of one address family with the memory of its batch. One
 // goroutine calls Serve; the methods that handle the datagrams of a batch are
 // for the function that Serve calls. Other methods may be called at any time.
@@ -37,7 +42,8 @@ type Socket struct {
 	// interrupted makes Serve look at stopped and index.
 	interrupted atomic.Bool
 	interrupt   chan struct{} // the same, while Serve has no kernel socket
-	rebindError error         // that RebindFailed was told last
+	rebindError error         // that Failed was told last
+	failures    uint          // attempts to receive that failed
 
 	mu        sync.Mutex
 	kernel    *kernelSocket // nil: the interface is missing, or it is closed
@@ -279,8 +285,8 @@ func (s *Socket) current() (k *kernelSocket, stopped bool) {
 	}
 	var retry <-chan struct{}
 	if err != nil {
-		if err != s.rebindError && s.config.RebindFailed != nil {
-			s.config.RebindFailed(err)
+		if err != s.rebindError && s.config.Failed != nil {
+			s.config.Failed(err)
 		}
 		s.rebindError = err
 		t := timer.New(RebindInterval)
@@ -326,11 +332,39 @@ func (s *Socket) takeAll(poll uintptr, handle func(n int)) (more bool, err error
 		case errno == unix.EINTR, errno == unix.ECONNREFUSED:
 		case errno == unix.ENOSYS && !s.noMmsg:
 			s.noMmsg = true
-		default:
+		case isBug(errno):
 			return false, errno
+		default:
+			s.receiveFailed(errno)
 		}
 	}
 	return false, nil
+}
+
+// isBug reports whether an attempt to receive failed because of this program, or
+// because the kernel cannot receive at all. Waiting would not help.
+func isBug(errno unix.Errno) bool {
+	switch errno {
+	case unix.EBADF, unix.ENOTSOCK, unix.EFAULT, unix.EINVAL, unix.ENOSYS:
+		return true
+	}
+	return false
+}
+
+// receiveFailed waits after an error that will pass. The socket stays open,
+// because to bind its port again may need a privilege. Failed is told of the
+// first failure, the second, the fourth, the eighth and so on.
+func (s *Socket) receiveFailed(errno unix.Errno) {
+	s.failures++
+	if s.failures&(s.failures-1) == 0 && s.config.Failed != nil {
+		s.config.Failed(errors.New("receive: " + errno.Error()))
+	}
+	retry := timer.New(receiveRetry)
+	defer retry.Stop()
+	select {
+	case <-s.interrupt:
+	case <-retry.C:
+	}
 }
 
 // takeRest handles the datagrams that arrived before Stop. The queue never held
@@ -352,7 +386,10 @@ func (s *Socket) takeRest(handle func(n int)) error {
 			}
 			s.noMmsg = true
 		default:
-			return errno
+			if isBug(errno) {
+				return errno
+			}
+			return nil
 		}
 	}
 	return nil

@@ -739,7 +739,7 @@ func onLoopbackWith(t *testing.T, rebindFailed func(error)) (*Socket, uint16) {
 		var err error
 		port = quietPort()
 		c := testConfig("0.0.0.0", port, 4)
-		c.Interface, c.Index, c.RebindFailed = "lo", loopbackIndex(t), rebindFailed
+		c.Interface, c.Index, c.Failed = "lo", loopbackIndex(t), rebindFailed
 		if s, err = Open(c); err != nil && err != unix.EADDRINUSE {
 			t.Fatal(err)
 		}
@@ -799,6 +799,71 @@ func awaitAnswer(t *testing.T, port uint16) {
 		}
 	}
 	t.Fatal("nobody answers")
+}
+
+// TestReceiveFails lets the kernel refuse to receive, as it does without memory.
+// The socket says so now and then, keeps its port, answers what arrived meanwhile
+// once the kernel receives again, and stops in both states.
+func TestReceiveFails(t *testing.T) {
+	failures := make(chan error, 100)
+	s, port := onLoopbackWith(t, func(err error) { failures <- err })
+	c := dialClient(t, "127.0.0.1", port)
+	c.ask(connectRequest())
+	fd := s.kernel.fd
+	working, err := unix.Dup(fd)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(working)
+	// Receiving from a TCP socket without a connection is an error.
+	broken, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(broken)
+	replace := func(by int) {
+		t.Helper()
+		if err := unix.Dup3(by, fd, unix.O_CLOEXEC); err != nil {
+			t.Fatal(err)
+		}
+	}
+	awaitFailure := func() {
+		t.Helper()
+		select {
+		case err := <-failures:
+			if got, want := err.Error(), "receive: "+unix.ENOTCONN.Error(); got != want {
+				t.Errorf("got %q, want %q", got, want)
+			}
+		case <-time.After(deadline):
+			t.Fatal("no failure is reported")
+		}
+	}
+	replace(broken)
+	c.send(connectRequest())
+	for range 3 { // the first, the second, the fourth
+		awaitFailure()
+	}
+	if n := len(failures); n > 0 {
+		t.Errorf("got %d more reports, want none", n)
+	}
+	replace(working)
+	c.receive()
+	c.ask(connectRequest())
+	replace(broken)
+	c.send(connectRequest())
+	awaitFailure() // the eighth
+}
+
+// TestIsBug checks which errors end Serve.
+func TestIsBug(t *testing.T) {
+	for errno, want := range map[unix.Errno]bool{
+		unix.ENOMEM: false, unix.ENOBUFS: false, unix.EPERM: false, unix.EACCES: false, unix.ECONNABORTED: false, unix.ENETDOWN: false, unix.EIO: false,
+		unix.EBADF: true, unix.ENOTSOCK: true, unix.EFAULT: true, unix.EINVAL: true, unix.ENOSYS: true,
+	} {
+		if got := isBug(errno); got != want {
+			t.Errorf("%v: got %v, want %v", errno, got, want)
+		}
+	}
 }
 
 // TestFollow: a socket whose interface has gone is deaf and doesn't hold its

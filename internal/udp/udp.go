@@ -29,9 +29,9 @@ type Config struct {
 	Shared    bool   // other sockets may bind the same address
 	Sizes
 
-	// RebindFailed is called when the interface is back but the socket cannot be
-	// bound. The socket tries again every RebindInterval until it can.
-	RebindFailed func(error)
+	// Failed is called when the interface is back but the socket cannot be bound,
+	// or when the kernel refuses to receive. The socket tries again until it can.
+	Failed func(error)
 }
 
 // Sizes are the sizes of datagrams, in bytes.
