@@ -138,9 +138,9 @@ func addTracker(c *config, stdout io.Writer, log *logger.Logger) error {
 	failed := false
 	for _, name := range c.files {
 		to, err := addTrackerTo(name, c.addTracker, c.inPlace)
-		text := to + ": written"
+		text := textutil.Printable(to) + ": written"
 		if to == "" {
-			text = name + ": has this tracker already"
+			text = textutil.Printable(name) + ": has this tracker already"
 		}
 		if err != nil {
 			log.Error(textutil.Printable(name), ": ", err.Error())
@@ -181,7 +181,8 @@ func addTrackerTo(name, url string, inPlace bool) (to string, err error) {
 		return "", errors.New("its announce-list is malformed")
 	}
 	if inPlace {
-		return name, replaceContent(name, name+".new", after, true)
+		file := sys.FollowLinks(name) // a link must stay a link
+		return name, replaceContent(file, file+".new", after, true)
 	}
 	to = strings.TrimSuffix(name, ".torrent") + ".new.torrent"
 	return to, replaceContent(name, to, after, false)

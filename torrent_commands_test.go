@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 )
@@ -144,6 +145,62 @@ func TestAddTracker(t *testing.T) {
 	writeFile(t, file, "d"+announce+a+list+"1:x"+info+"e")
 	if code, _, stderr := program([]string{"-add-tracker", url, "-i", file}, nil); code != 1 || !strings.Contains(stderr, "announce-list is malformed") {
 		t.Errorf("malformed: exit %d, %q", code, stderr)
+	}
+}
+
+// TestAddTrackerFollowsLinks checks that the file changes which a symbolic link
+// names, and that the link stays.
+func TestAddTrackerFollowsLinks(t *testing.T) {
+	const url = "udp://new:1337"
+	dir := t.TempDir()
+	if err := os.Mkdir(filepath.Join(dir, "real"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(dir, "real", "x.torrent")
+	relative, absolute, chain := filepath.Join(dir, "relative.torrent"), filepath.Join(dir, "absolute.torrent"), filepath.Join(dir, "chain.torrent")
+	for link, target := range map[string]string{relative: filepath.Join("real", "x.torrent"), absolute: file, chain: "relative.torrent"} {
+		if err := os.Symlink(target, link); err != nil {
+			t.Skip(err) // Windows needs a right for this
+		}
+	}
+	before, _ := torrentText("a")
+	for _, name := range []string{relative, absolute, chain, file} {
+		t.Run(filepath.Base(name), func(t *testing.T) {
+			writeFile(t, file, before)
+			code, stdout, stderr := program([]string{"-add-tracker", url, "-i", name}, nil)
+			if code != 0 || stdout != name+": written\n" || stderr != "" {
+				t.Fatalf("exit %d, %q, %q", code, stdout, stderr)
+			}
+			got, err := os.ReadFile(file)
+			if err != nil || !strings.Contains(string(got), url) {
+				t.Errorf("%s: %v, got %q, want %s in it", file, err, got, url)
+			}
+			fi, err := os.Lstat(name)
+			if isLink := err == nil && fi.Mode()&os.ModeSymlink != 0; err != nil || isLink != (name != file) {
+				t.Errorf("%s: %v, is a link: %v, want %v", name, err, isLink, name != file)
+			}
+		})
+	}
+}
+
+// TestAddTrackerQuotes checks that the name of a file cannot steer the terminal.
+func TestAddTrackerQuotes(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		t.Skip("a file cannot have this name")
+	}
+	dir := t.TempDir()
+	name := filepath.Join(dir, "\x1b[2Jx.torrent")
+	text, _ := torrentText("a")
+	writeFile(t, name, text)
+	for _, c := range []struct{ name, url, want string }{
+		{name: "written", url: "udp://b", want: "\"" + dir + "/\\x1b[2Jx.new.torrent\": written\n"},
+		{name: "there already", url: "udp://a", want: "\"" + dir + "/\\x1b[2Jx.torrent\": has this tracker already\n"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			if code, stdout, stderr := program([]string{"-add-tracker", c.url, name}, nil); code != 0 || stdout != c.want || stderr != "" {
+				t.Errorf("exit %d, %q, got %q, want %q", code, stderr, stdout, c.want)
+			}
+		})
 	}
 }
 

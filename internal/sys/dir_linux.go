@@ -4,6 +4,7 @@ package sys
 
 import (
 	"encoding/binary"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -102,6 +103,23 @@ func Create(path string, b []byte, like *FileState) error {
 		Remove(path)
 	}
 	return err
+}
+
+// FollowLinks returns the path of the file that path links to, or path itself if it
+// is no symbolic link.
+func FollowLinks(path string) string {
+	target := make([]byte, 4096)
+	for range 40 { // the kernel follows no more
+		n, err := unix.Readlink(path, target)
+		if err != nil || n == 0 || n == len(target) {
+			break
+		}
+		if target[0] == '/' {
+			path = ""
+		}
+		path = path[:strings.LastIndexByte(path, '/')+1] + string(target[:n])
+	}
+	return path
 }
 
 // Rename renames a file, over another one if there is one.

@@ -7,6 +7,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path/filepath"
 
 	"github.com/fabricionaweb/pico-tracker/internal/siphash"
 )
@@ -83,6 +84,15 @@ func Create(path string, b []byte, like *FileState) error {
 		Remove(path)
 	}
 	return err
+}
+
+// FollowLinks returns the path of the file that path links to, or path itself if it
+// is no symbolic link.
+func FollowLinks(path string) string {
+	if target, err := filepath.EvalSymlinks(path); err == nil {
+		return target
+	}
+	return path
 }
 
 // Rename renames a file, over another one if there is one.
