@@ -75,6 +75,8 @@ const (
 	logWait      seconds = 60 // time between two checks of the counters without -stats
 	maxWait      seconds = 5 * 60
 	manyPeers    uint64  = 1000 // this number of new peers wakes the loop
+
+	minPing = 50 * time.Millisecond // shortest time between two pings of the watchdog
 )
 
 // tick does everything that is due.
@@ -203,9 +205,6 @@ func (m *maintenance) wait(now seconds) seconds {
 	if m.stats != nil || used > 0 {
 		until(m.lastReport + m.reportEvery())
 	}
-	if every := m.manager.WatchdogInterval(); every > 0 {
-		until(m.lastTick + seconds(every/4/time.Second))
-	}
 	return wait
 }
 
@@ -327,7 +326,7 @@ func (m *maintenance) run(quit, hup, ask *atomic.Bool) {
 }
 
 // sleep waits until something is due or until wakeup rings. It reports whether
-// something is due.
+// something is due. The watchdog may want more pings than there are ticks.
 func (m *maintenance) sleep(next *timer.Timer) (due bool) {
 	limit := manyPeers
 	used, _, _ := m.tracker.store.pool.usage()
@@ -339,15 +338,30 @@ func (m *maintenance) sleep(next *timer.Timer) (due bool) {
 	if wait == 1 {
 		m.wakeup.limit.Store(0)
 	}
-	next.Reset(time.Duration(wait) * time.Second)
-	select {
-	case <-next.C:
-		due = true
-	case <-m.wakeup.alarm:
-		m.woken = true
+	ping, rang := m.pingInterval(), false
+	for left := time.Duration(wait) * time.Second; left > 0 && !rang; {
+		part := min(left, ping)
+		next.Reset(part)
+		select {
+		case <-next.C:
+			left -= part
+			due = left == 0
+			m.petWatchdog()
+		case <-m.wakeup.alarm:
+			rang, m.woken = true, true
+		}
 	}
 	m.noteAwake(used == 0, m.clock.now().mono)
 	return due
+}
+
+// pingInterval returns the time between two pings of the watchdog.
+func (m *maintenance) pingInterval() time.Duration {
+	every := m.manager.WatchdogInterval()
+	if every == 0 {
+		return time.Duration(maxWait) * time.Second
+	}
+	return max(every/4, minPing)
 }
 
 // noteAwake notes the end of a sleep. If nothing was stored when the sleep began,

@@ -3,15 +3,18 @@
 package main
 
 import (
+	"io"
 	"net"
 	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
 
+	"github.com/fabricionaweb/pico-tracker/internal/logger"
 	"github.com/fabricionaweb/pico-tracker/internal/sdnotify"
 	"github.com/fabricionaweb/pico-tracker/internal/sdnotify/notifytest"
 	"github.com/fabricionaweb/pico-tracker/internal/udp"
@@ -114,5 +117,55 @@ func TestRunNotifies(t *testing.T) {
 	want("STOPPING=1")
 	if code := <-done; code != exitOK {
 		t.Errorf("exit code %d: %s", code, log.String())
+	}
+}
+
+// TestShortWatchdog checks that a manager that wants a sign of life several times a
+// second gets it, although nothing else is due for minutes.
+func TestShortWatchdog(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "notify")
+	_, await := notifytest.Listen(t, path)
+	m := &maintenance{tracker: newTracker(newTestStore(t, 1, 1), 15*60), log: &logger.Logger{Out: io.Discard}, clock: newClock(),
+		manager: sdnotify.New([]string{"NOTIFY_SOCKET=" + path, "WATCHDOG_USEC=400000"}), wakeup: peerAlarm{alarm: make(alarm, 1)}}
+	var quit, hup, ask atomic.Bool
+	done := make(chan struct{})
+	go func() { m.run(&quit, &hup, &ask); close(done) }()
+	// One ping a second would take 40 seconds.
+	start := time.Now()
+	for range 40 {
+		if got := await(); got != "WATCHDOG=1" {
+			t.Fatalf("got %q, want WATCHDOG=1", got)
+		}
+	}
+	if took := time.Since(start); took > 20*time.Second {
+		t.Errorf("40 pings took %v, want 4 s", took)
+	}
+	quit.Store(true)
+	m.wakeup.ring()
+	<-done
+	if m.lastTick > 0 {
+		t.Errorf("a tick at %d s, want none: nothing was due", m.lastTick)
+	}
+}
+
+// TestPingInterval checks that four pings fit into the time of the watchdog, and
+// that a watchdog of microseconds does not keep the processor busy.
+func TestPingInterval(t *testing.T) {
+	for _, c := range []struct {
+		usec string
+		want time.Duration
+	}{
+		{usec: "0", want: time.Duration(maxWait) * time.Second},
+		{usec: "1", want: minPing},
+		{usec: "400000", want: 100 * time.Millisecond},
+		{usec: "1000000", want: 250 * time.Millisecond},
+		{usec: "30000000", want: 7500 * time.Millisecond},
+	} {
+		t.Run(c.usec, func(t *testing.T) {
+			m := &maintenance{manager: sdnotify.New([]string{"NOTIFY_SOCKET=/nowhere", "WATCHDOG_USEC=" + c.usec})}
+			if got := m.pingInterval(); got != c.want {
+				t.Errorf("got %v, want %v", got, c.want)
+			}
+		})
 	}
 }
