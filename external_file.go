@@ -26,7 +26,9 @@ type externalFile struct {
 	log     *logger.Logger
 	stop    func() // ends the watch; nil: not watched
 
-	mu     sync.Mutex // the watcher and the maintenance loop call load
+	checking atomic.Bool // check runs
+
+	mu     sync.Mutex // the watcher and check call load
 	text   string     // content at the last read
 	read   bool       // the file was read before
 	failed string     // the error that was logged last
@@ -47,6 +49,18 @@ func newExternalFile(path string, t *tracker, log *logger.Logger) *externalFile 
 	}
 	f.load()
 	return f
+}
+
+// check reads the file without making the caller wait: the file may be on a
+// network file system that hangs. It does nothing while the last check does.
+func (f *externalFile) check() {
+	if f.checking.Swap(true) {
+		return
+	}
+	go func() {
+		f.load()
+		f.checking.Store(false)
+	}()
 }
 
 // load reads the file, and tells the tracker what changed.
@@ -94,8 +108,7 @@ func (f *externalFile) load() {
 	}
 }
 
-// readRegular returns the beginning of a regular file. A pipe would block the
-// maintenance loop.
+// readRegular returns the beginning of a regular file. A pipe would block.
 func readRegular(path string) ([]byte, error) {
 	file, _, err := openRegular(path)
 	if err != nil {

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/fabricionaweb/pico-tracker/internal/ipaddr"
 	"github.com/fabricionaweb/pico-tracker/internal/logger"
@@ -142,5 +143,36 @@ func TestExternalAddressShown(t *testing.T) {
 	}
 	if got := m.externalAddress(true); got != "" {
 		t.Errorf("IPv6: got %q, want none", got)
+	}
+}
+
+// TestExternalFileHangs checks that the maintenance loop goes on while the file
+// cannot be read, as on a network file system that hangs, and that the file is
+// read when the system answers again.
+func TestExternalFileHangs(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "address")
+	var log lockedBuffer
+	s := newService(t)
+	f := &externalFile{path: path, tracker: s.tracker, log: &logger.Logger{Out: &log}}
+	m := &maintenance{tracker: s.tracker, external: f, port: 1337, log: f.log, statsInterval: 15}
+	f.mu.Lock() // a read by the watcher hangs
+	ticked := make(chan struct{})
+	go func() {
+		for i := range seconds(3) {
+			m.tick(timestamp{mono: s.now.mono + (i+1)*listCheckInterval})
+		}
+		close(ticked)
+	}()
+	select {
+	case <-ticked:
+	case <-time.After(deadline):
+		t.Fatal("a tick waits for the file")
+	}
+	writeFile(t, path, "203.0.113.7")
+	f.mu.Unlock()
+	for end := time.Now().Add(deadline); m.externalAddress(false) != "203.0.113.7:1337"; {
+		if time.Now().After(end) {
+			t.Fatalf("got the address %q, want 203.0.113.7:1337", m.externalAddress(false))
+		}
 	}
 }

@@ -235,7 +235,10 @@ func start(signals chan os.Signal, c *config, manager *sdnotify.Notifier, log *l
 	ln := newLinkMonitor(socks, t, c.externalAuto, log)
 	var external *externalFile
 	if c.externalFile != "" && c.scopes {
-		external = newExternalFile(c.externalFile, t, log)
+		if sig := await(signals, func() { external = newExternalFile(c.externalFile, t, log) }); sig != nil {
+			log.Info("stopping: ", sig.String())
+			return nil
+		}
 		defer external.close()
 	}
 	if c.externalAuto && ln == nil {

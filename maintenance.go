@@ -138,7 +138,7 @@ func (m *maintenance) tick(now timestamp) {
 	}
 	if m.external != nil && now.mono-m.lastExternalCheck >= listCheckInterval {
 		m.lastExternalCheck = now.mono
-		m.external.load()
+		m.external.check()
 	}
 	if now.mono-m.lastReport >= m.reportEvery() {
 		m.writeReport(now)
