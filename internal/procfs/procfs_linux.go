@@ -68,43 +68,54 @@ func (k *Stats) Resident(buf []byte) int {
 // jail without /proc. buf is scratch memory.
 func (k *Stats) Overflowed(v6 bool, buf []byte) (n uint64, ok bool) {
 	last, known := &k.overflows[0], k.snmp >= 0
-	// RcvbufErrors counts datagrams for which the queue of a socket had no room,
-	// MemErrors those for which UDP had no memory left.
 	if v6 {
 		last, known = &k.overflows[1], k.snmp6 >= 0
-		text := readAgain(k.snmp6, buf)
-		for _, name := range [...]string{"Udp6RcvbufErrors", "Udp6MemErrors"} {
-			_, rest, _ := strings.Cut(text, name)
-			n += leadingNumber(rest)
-		}
+		n = overflows6(readAgain(k.snmp6, buf))
 	} else {
-		// A line with names is followed by a line with their numbers.
-		_, text, _ := strings.Cut(readAgain(k.snmp, buf), "\nUdp:")
-		names, values, _ := strings.Cut(text, "\nUdp:")
-		for names != "" {
-			var name string
-			_, names, _ = strings.Cut(names, " ")
-			_, values, _ = strings.Cut(values, " ")
-			name, _, _ = strings.Cut(names, " ")
-			if name == "RcvbufErrors" || name == "MemErrors" {
-				n += leadingNumber(values)
-			}
-		}
+		n = overflows4(readAgain(k.snmp, buf))
 	}
 	since := n - *last
 	*last = n
 	return since, known
 }
 
+// overflows4 returns the sum of RcvbufErrors and MemErrors in the text of
+// /proc/net/snmp. RcvbufErrors counts datagrams for which the queue of a socket
+// had no room, MemErrors those for which UDP had no memory left.
+func overflows4(text string) (n uint64) {
+	// A line with names is followed by a line with their numbers.
+	_, text, _ = strings.Cut(text, "\nUdp:")
+	names, values, _ := strings.Cut(text, "\nUdp:")
+	for names != "" {
+		var name string
+		_, names, _ = strings.Cut(names, " ")
+		_, values, _ = strings.Cut(values, " ")
+		name, _, _ = strings.Cut(names, " ")
+		if name == "RcvbufErrors" || name == "MemErrors" {
+			n += leadingNumber(values)
+		}
+	}
+	return n
+}
+
+// overflows6 returns the same sum of /proc/net/snmp6, which has a line for each
+// number.
+func overflows6(text string) (n uint64) {
+	for _, name := range [...]string{"Udp6RcvbufErrors", "Udp6MemErrors"} {
+		_, rest, _ := strings.Cut(text, name)
+		n += leadingNumber(rest)
+	}
+	return n
+}
+
 // leadingNumber returns the number at the beginning of s, after blanks.
 func leadingNumber(s string) (n uint64) {
-	for i := 0; i < len(s); i++ {
-		switch c := s[i]; {
-		case '0' <= c && c <= '9':
-			n = n*10 + uint64(c-'0')
-		case c != ' ' && c != '\t' || n > 0:
-			return n
-		}
+	for s != "" && (s[0] == ' ' || s[0] == '\t') {
+		s = s[1:]
+	}
+	for s != "" && '0' <= s[0] && s[0] <= '9' {
+		n = n*10 + uint64(s[0]-'0')
+		s = s[1:]
 	}
 	return n
 }
