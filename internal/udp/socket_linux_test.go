@@ -801,9 +801,9 @@ func awaitAnswer(t *testing.T, port uint16) {
 	t.Fatal("nobody answers")
 }
 
-// TestReceiveFails lets the kernel refuse to receive, as it does without memory.
-// The socket says so now and then, keeps its port, answers what arrived meanwhile
-// once the kernel receives again, and stops in both states.
+// TestReceiveFails lets the kernel refuse to receive. The socket reports it now and
+// then and keeps its port. When the kernel receives again, the socket answers what
+// arrived meanwhile. It stops in both states.
 func TestReceiveFails(t *testing.T) {
 	failures := make(chan error, 100)
 	s, port := onLoopbackWith(t, func(err error) { failures <- err })
