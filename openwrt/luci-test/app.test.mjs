@@ -227,6 +227,29 @@ describe('status', () => {
 		});
 	}));
 
+	test('names of .torrent files in a directory', () => withRouter(section('main', "option whitelist '/etc/pico-tracker/torrents'"), async(router, server) => {
+		pretend(router, 'main');
+		mkdirSync(router.path('/etc/pico-tracker/torrents'));
+		const evil = torrent('<img src=x onerror="window.hacked=1">', v1);
+		writeFileSync(router.path('/etc/pico-tracker/torrents/<b>a.torrent'), file(evil));
+		writeFileSync(router.path('/etc/pico-tracker/torrents/b.torrent'), file(torrent('Choir\u202e, 1999, 5B', v2)));
+		router.write('/etc/pico-tracker/torrents/list.txt', `${HASH} # from the list\n`);
+		const hashes = [ digest('sha1', evil), digest('sha256', torrent('Choir\u202e, 1999, 5B', v2)).slice(0, 40), HASH ];
+		router.write('/var/run/pico-tracker-stats/main.prom', statistics(...hashes.map((h, i) => `pico_tracker_top_torrent_peers{info_hash="${h}",family="ipv4",role="seeder"} ${9 - i}`)));
+		await withPage(server, 'status', { session: 'reader' }, async page => {
+			const names = () => page.$$eval('[data-table=top] tr', trs => trs.slice(1).map(tr => tr.cells[0].innerText.split('\n')[0]));
+			await until('names', async() => !(await names()).some(n => /^[0-9a-f]{40}$/.test(n)));
+			assert.deepEqual(await names(), [ evil.name, 'Choir , 1999, 5B', 'from the list' ]);
+			assert.equal(await page.evaluate(() => window.hacked), undefined);
+			assert.equal(await page.$('#view img, #view td b'), null);
+		});
+		await withPage(server, 'list', { session: 'reader' }, async page => {
+			await page.waitForSelector('text=onerror');
+			assert.equal(await page.evaluate(() => window.hacked), undefined);
+			assert.equal(await page.$('#view img, #view td b, #view button'), null);
+		});
+	}));
+
 	test('a torrent that a real tracker refused', () => withRouter(section('main', "option whitelist '/etc/pico-tracker/whitelist.txt'"), async(router, server) => {
 		router.write('/etc/pico-tracker/whitelist.txt', HASH + '\n');
 		const { port } = await router.start('main', '-top', '20', '-whitelist', '/etc/pico-tracker/whitelist.txt');
@@ -661,6 +684,91 @@ describe('access list', () => {
 		assert.equal(router.read('/etc/pico-tracker/whitelist.txt'), HASH + '\n');
 	}));
 
+	const inDirectory = section('main', "option whitelist '/etc/pico-tracker/torrents'");
+
+	test('a directory of .torrent files, with a tracker that follows at once', () => withRouter(inDirectory, async(router, server) => {
+		mkdirSync(router.path('/etc/pico-tracker/torrents'));
+		const infos = { one: torrent('The first', v1), two: torrent('two ü', v1, v2), three: torrent('three', v2) };
+		for (const name of [ 'one', 'two' ])
+			writeFileSync(router.path(`/etc/pico-tracker/torrents/${name}.torrent`), file(infos[name]));
+		router.write('/etc/pico-tracker/torrents/bad.TORRENT', 'rubbish');
+		router.write('/etc/pico-tracker/torrents/.hidden.torrent', 'x');
+		symlinkSync('/etc/shadow', router.path('/etc/pico-tracker/torrents/link.torrent'));
+		const { port } = await router.start('main', '-whitelist', '/etc/pico-tracker/torrents');
+		const client = new Client('127.0.0.1', port);
+		await client.connect();
+		assert.equal(await client.announce(digest('sha1', infos.one), 6000, 1), '');
+		assert.notEqual(await client.announce(HASH, 6000, 1), '');
+		// So large that it goes in several parts.
+		const large = torrent('large', { length: 5, 'piece length': 16384, pieces: Buffer.alloc(100000, 7) });
+		await withPage(server, 'list', {}, async page => {
+			await page.waitForSelector('text=The first');
+			const rows = async() => page.$$eval('#view table tr', trs => trs.slice(1).map(tr => Array.from(tr.cells, c => c.innerText.trim().replace(/\n/g, ' ')).slice(0, 3)));
+			await page.waitForSelector('text=/cannot use this file: .*not a valid/');
+			assert.deepEqual((await rows()).filter(r => !r[0].startsWith('bad')), [
+				[ 'The first one.torrent', digest('sha1', infos.one), '–' ],
+				[ 'two ü two.torrent', `${digest('sha1', infos.two)} ${digest('sha256', infos.two)}`, '–' ]
+			]);
+			assert.doesNotMatch(await page.textContent('#view'), /hidden|link\.torrent/);
+			await page.setInputFiles('input[type=file]', [
+				{ name: 'one.torrent', mimeType: 'x', buffer: file(infos.three) }, // another torrent of that name
+				{ name: 'again.torrent', mimeType: 'x', buffer: file(infos.one) },
+				{ name: '../..<b>\'large.torrent', mimeType: 'x', buffer: file(large) }
+			]);
+			await page.waitForSelector('text=/2 torrents are ready to be saved. 1 torrent is in the list/');
+			await page.fill('textarea', HASH);
+			await page.click('button:text-is("Add")');
+			await page.click('button[aria-label="Remove two ü"]');
+			await page.click('button[aria-label="Remove bad.TORRENT"]');
+			await page.click('button:text-is("Save and apply")');
+			await page.waitForSelector('text=The tracker uses the new list now.');
+			assert.equal(await page.locator('button:text-is("Save and apply")').isDisabled(), true);
+			assert.deepEqual((await rows()).map(r => r[0]).sort(), [ '–', 'The first one.torrent', "large _..<b>'large.torrent", 'three one (2).torrent' ].sort());
+		});
+		assert.deepEqual(readdirSync(router.path('/etc/pico-tracker/torrents')).sort(), [ '.hidden.torrent', "_..<b>'large.torrent", 'link.torrent', 'list.txt', 'one (2).torrent', 'one.torrent' ].sort());
+		assert.deepEqual(readFileSync(router.path('/etc/pico-tracker/torrents/one (2).torrent')), file(infos.three));
+		assert.equal(statSync(router.path('/etc/pico-tracker/torrents/one (2).torrent')).mode & 0o777, 0o644);
+		assert.equal(router.read('/etc/pico-tracker/torrents/list.txt'), HASH + '\n');
+		assert.ok(server.calls.filter(c => c.method === 'store').length >= 4);
+		for (const h of [ HASH, digest('sha256', infos.three).slice(0, 40), digest('sha1', large) ])
+			await until(`${h} is tracked`, async() => await client.announce(h, 6000, 1) === '', 5);
+		await until('what was removed is refused', async() => await client.announce(digest('sha1', infos.two), 6000, 1) !== '', 10);
+		client.close();
+	}));
+
+	test('a .torrent file that changed meanwhile is not removed', () => withRouter(inDirectory, async(router, server) => {
+		mkdirSync(router.path('/etc/pico-tracker/torrents'));
+		const path = router.path('/etc/pico-tracker/torrents/a.torrent');
+		writeFileSync(path, file(torrent('before', v1)));
+		await withPage(server, 'list', {}, async page => {
+			await page.waitForSelector('text=before');
+			writeFileSync(path, file(torrent('another one', v1)));
+			await page.click('button[aria-label="Remove before"]');
+			await page.click('button:text-is("Save and apply")');
+			await page.waitForSelector('text=Somebody else changed the file meanwhile.');
+			await page.click('button:text-is("Load again")');
+			await page.waitForSelector('button[aria-label="Remove another one"]');
+		});
+		assert.ok(existsSync(path));
+	}));
+
+	test('many .torrent files are read in several requests, and only once', () => withRouter(inDirectory, async(router, server) => {
+		mkdirSync(router.path('/etc/pico-tracker/torrents'));
+		for (let i = 0; i < 60; i++)
+			writeFileSync(router.path(`/etc/pico-tracker/torrents/${i}.torrent`), file(torrent('torrent ' + i, v1)));
+		await withPage(server, 'list', {}, async page => {
+			await page.waitForSelector('text=torrent 59');
+			await until('all are read', () => page.$('text=Reading').then(n => !n));
+			const asked = () => server.calls.filter(c => c.method === 'torrents').length;
+			assert.ok(asked() >= 2, `${asked()} requests`);
+			const before = asked();
+			writeFileSync(router.path('/etc/pico-tracker/torrents/7.torrent'), file(torrent('a new name', v1)));
+			await page.reload();
+			await page.waitForSelector('text=a new name');
+			assert.equal(asked(), before + 1);
+		});
+	}));
+
 	test('a directory of lists', () => withRouter(section('main', "option blacklist '/etc/pico-tracker/lists/'"), async(router, server) => {
 		mkdirSync(router.path('/etc/pico-tracker/lists'));
 		router.write('/etc/pico-tracker/lists/a.txt', HASH + '\n');
@@ -668,7 +776,7 @@ describe('access list', () => {
 		router.write('/etc/pico-tracker/lists/c.torrent', 'x');
 		router.write('/etc/pico-tracker/lists/secret', 'x');
 		await withPage(server, 'list', {}, async page => {
-			assert.match(await page.textContent('#view'), /1 \.torrent file too/);
+			await page.waitForSelector('text=/cannot use this file/');
 			assert.deepEqual(await page.$$eval('select option', nodes => nodes.map(n => n.value)), [ 'a.txt', 'b.list' ]);
 			await page.selectOption('select', 'b.list');
 			await page.waitForSelector(`text=${OTHER}`);
@@ -702,6 +810,8 @@ describe('rights', () => {
 			const { result: [ , { version } ] } = await call('luci.pico-tracker', 'list', { section: 'main', file: '', offset: 0 });
 			for (const [ object, method, args ] of [
 				[ 'luci.pico-tracker', 'edit', { section: 'main', file: 'whitelist.txt', version, remove: [ 0 ], replace: {}, add: [] } ],
+				[ 'luci.pico-tracker', 'remove', { section: 'main', file: 'a.torrent', version: '' } ],
+				[ 'luci.pico-tracker', 'store', { section: 'main', file: 'a.torrent', size: 1, offset: 0, data: 'eA==' } ],
 				[ 'uci', 'set', { config: 'pico-tracker', section: 'main', values: { enabled: '0' } } ],
 				[ 'file', 'exec', { command: '/bin/sh' } ], [ 'file', 'read', { path: '/etc/shadow' } ], [ 'service', 'list', {} ]
 			])
@@ -725,8 +835,8 @@ describe('rights', () => {
 
 	test('the rights are the least', () => {
 		const acl = JSON.parse(readFileSync(join(app, 'root/usr/share/rpcd/acl.d/luci-app-pico-tracker.json'), 'utf8'))['luci-app-pico-tracker'];
-		assert.deepEqual(acl.read, { ubus: { 'luci.pico-tracker': [ 'status', 'log', 'probe', 'list' ] }, uci: [ 'pico-tracker' ] });
-		assert.deepEqual(acl.write, { ubus: { 'luci.pico-tracker': [ 'edit' ] }, uci: [ 'pico-tracker' ] });
+		assert.deepEqual(acl.read, { ubus: { 'luci.pico-tracker': [ 'status', 'log', 'probe', 'list', 'directory', 'torrents' ] }, uci: [ 'pico-tracker' ] });
+		assert.deepEqual(acl.write, { ubus: { 'luci.pico-tracker': [ 'edit', 'remove', 'store' ] }, uci: [ 'pico-tracker' ] });
 	});
 });
 
@@ -750,6 +860,83 @@ describe('backend', () => {
 			}
 		}
 		assert.equal(router.read('/etc/shadow'), 'root:secret\n');
+	}));
+
+	test('only .torrent files of the directory are read, stored and removed', () => withRouter(section('main', "option whitelist '/etc/pico-tracker/torrents'"), async router => {
+		const directory = '/etc/pico-tracker/torrents';
+		mkdirSync(router.path(directory));
+		router.write('/etc/pico-tracker/secret', 'topsecret\n');
+		router.write('/etc/pico-tracker/outside.torrent', 'x');
+		symlinkSync(router.path('/etc/pico-tracker/secret'), router.path(directory + '/link.torrent'));
+		mkdirSync(router.path(directory + '/sub.torrent'));
+		const evil = `'; touch '${router.path('/marker')}'; '.torrent`.replaceAll('/', '_');
+		const names = [ evil, '-version.torrent', '$(reboot).torrent', 'two\nlines.torrent', 'ü "q" \\.torrent' ];
+		for (const name of names)
+			writeFileSync(router.path(directory + '/' + name), file(torrent('of ' + name.length, v1)));
+		const call = load(router);
+		const ask = (method, args) => call('luci.pico-tracker', method, { section: 'main', ...args }).reply;
+		const { files } = ask('directory', { offset: 0 });
+		assert.deepEqual(files.map(f => f.file).sort(), [ ...names ].sort());
+		const { torrents } = ask('torrents', { files: [ ...names, 'link.torrent', 'sub.torrent', '../outside.torrent', '../secret', '', '.torrent', 7 ] });
+		for (const [ i, t ] of torrents.entries())
+			if (i < names.length)
+				assert.deepEqual(t.lines.map(l => l.slice(0, 40)), [ digest('sha1', torrent('of ' + names[i].length, v1)) ], names[i]);
+			else
+				assert.deepEqual([ t.lines, t.error ], [ [], 'missing' ]);
+		assert.deepEqual(readdirSync(router.root).filter(n => /marker/.test(n)), []);
+
+		const stored = file(torrent('stored', v1));
+		const store = more => ask('store', { file: 'new.torrent', size: stored.length, offset: 0, data: stored.toString('base64'), ...more });
+		for (const [ more, error ] of [
+			[ { file: '../new.torrent' }, 'file' ], [ { file: '.new.torrent' }, 'file' ], [ { file: 'new.txt' }, 'file' ], [ { file: 'a\nb.torrent' }, 'file' ],
+			[ { file: 'link.torrent' }, 'exists' ], [ { file: names[0] }, 'exists' ], [ { file: 'x'.repeat(300) + '.torrent' }, 'file' ],
+			[ { size: 4194305 }, 'large' ], [ { size: 5 }, 'busy' ], [ { offset: 10, size: 5000 }, 'busy' ], [ { offset: -1 }, 'busy' ], [ { data: '*' }, 'busy' ], [ { data: '' }, 'busy' ],
+			[ { size: 4, data: 'YWJjZA==' }, 'torrent' ]
+		])
+			assert.equal(store(more).error, error, JSON.stringify(more).slice(0, 80));
+		assert.deepEqual(store({}), { stored: true });
+		assert.deepEqual(readFileSync(router.path(directory + '/new.torrent')), stored);
+		assert.deepEqual(readdirSync(router.path('/var/run/pico-tracker')), [], 'nothing is left');
+
+		for (const [ name, error ] of [ [ '../secret', 'file' ], [ '../outside.torrent', 'file' ], [ 'link.torrent', 'changed' ], [ 'sub.torrent', 'changed' ], [ 'none.torrent', 'changed' ], [ 'new.torrent', 'changed' ] ])
+			assert.equal(ask('remove', { file: name, version: '' }).error, error, name);
+		const { version } = files.find(f => f.file === evil);
+		assert.deepEqual(ask('remove', { file: evil, version }), { removed: true });
+		assert.equal(existsSync(router.path(directory + '/' + evil)), false);
+		assert.equal(router.read('/etc/pico-tracker/secret'), 'topsecret\n');
+
+		// A section with a list file has no directory.
+		router.write('/etc/config/pico-tracker', whitelisted);
+		for (const [ method, args ] of [ [ 'directory', { offset: 0 } ], [ 'torrents', { files: [ 'a.torrent' ] } ], [ 'remove', { file: 'a.torrent', version: '' } ] ])
+			assert.equal(ask(method, args).error, 'file', method);
+		assert.equal(store({}).error, 'file');
+	}));
+
+	test('one call reads a limited number of files and bytes', () => withRouter(section('main', "option whitelist '/etc/pico-tracker/torrents'"), async router => {
+		mkdirSync(router.path('/etc/pico-tracker/torrents'));
+		const write = (name, bytes) => writeFileSync(router.path('/etc/pico-tracker/torrents/' + name), bytes);
+		const call = load(router);
+		const read = files => call('luci.pico-tracker', 'torrents', { section: 'main', files }).reply.torrents;
+		const small = Array.from({ length: 60 }, (_, i) => `s${i}.torrent`);
+		small.forEach(n => write(n, file(torrent(n, v1))));
+		assert.equal(read(small).length, 50);
+		const big = [ 'a', 'b', 'c' ].map(n => n + '.torrent');
+		big.forEach(n => write(n, file(torrent(n, { length: 5, 'piece length': 16384, pieces: Buffer.alloc(1000000) }))));
+		assert.deepEqual(read(big).map(t => t.file), big.slice(0, 2));
+		write('huge.torrent', Buffer.alloc(8388609));
+		write('alone.torrent', file(torrent('alone', { length: 5, 'piece length': 16384, pieces: Buffer.alloc(3000000) })));
+		assert.deepEqual(read([ 'huge.torrent', 'alone.torrent', 'a.torrent' ]).map(t => [ t.file, t.error, t.lines.length ]), [ [ 'huge.torrent', 'large', 0 ], [ 'alone.torrent', '', 1 ] ]);
+		// Each line about a file is cut.
+		write('long.torrent', bencode({ 'announce-list': Array.from({ length: 100 }, (_, i) => [ 'udp://' + 'x'.repeat(900) + i ]), info: torrent('long', v1) }));
+		assert.equal(read([ 'long.torrent' ])[0].lines[0].length, 1024);
+		// The files of a directory come in parts.
+		for (let i = 0; i < 520; i++)
+			write(`t${i}.torrent`, 'x');
+		const first = call('luci.pico-tracker', 'directory', { section: 'main', offset: 0 }).reply;
+		const second = call('luci.pico-tracker', 'directory', { section: 'main', offset: first.next }).reply;
+		assert.equal(first.files.length, 500);
+		assert.equal(second.next, 0);
+		assert.equal(new Set(first.files.concat(second.files).map(f => f.file)).size, 520 + 60 + 3 + 3);
 	}));
 
 	test('a line is a line', () => withRouter(whitelisted, async router => {

@@ -31,7 +31,7 @@ function quietly(f) {
 // loadBackend reads the backend. options: root, program (of the tracker),
 // services() as procd answers it, signal(instance, number).
 export function loadBackend(file, options) {
-	const path = p => options.root + p;
+	const path = p => Buffer.from(options.root + p, 'latin1');
 
 	function describe(st) {
 		const kinds = { isFile: 'file', isDirectory: 'directory', isSymbolicLink: 'link', isFIFO: 'fifo' };
@@ -49,20 +49,28 @@ export function loadBackend(file, options) {
 
 	const ucode = {
 		chmod: (p, mode) => quietly(() => (fs.chmodSync(path(p), mode), true)),
-		lsdir: p => quietly(() => fs.readdirSync(path(p))),
+		lsdir: p => quietly(() => fs.readdirSync(path(p), 'latin1')),
 		lstat: p => quietly(() => describe(fs.lstatSync(path(p)))),
 		stat: p => quietly(() => describe(fs.statSync(path(p)))),
 		readfile: (p, limit) => quietly(() => fs.readFileSync(path(p), 'latin1').slice(0, limit)),
 		writefile: (p, text) => quietly(() => (fs.writeFileSync(path(p), text, 'latin1'), text.length)),
 		rename: (a, b) => quietly(() => (fs.renameSync(path(a), path(b)), true)),
 		unlink: p => quietly(() => (fs.unlinkSync(path(p)), true)),
-		open: () => null,
+		mkdir: (p, mode) => quietly(() => (fs.mkdirSync(path(p), mode), true)),
+
+		open: (p, how, mode) => quietly(() => {
+			const file = fs.openSync(path(p), how, mode);
+			return {
+				write: text => quietly(() => fs.writeSync(file, text, null, 'latin1')),
+				close: () => fs.closeSync(file) === undefined
+			};
+		}),
 
 		popen(command) {
-			const run = spawnSync('/bin/sh', [ '-c', command
+			const run = spawnSync('/bin/sh', [ '-s' ], { input: Buffer.from(command
 				.replaceAll('/usr/bin/pico-tracker', options.program)
 				.replaceAll('/sbin/logread -e pico-tracker', `cat '${options.root}/log'`)
-				.replaceAll(' /etc/pico-tracker/', ` ${options.root}/etc/pico-tracker/`) ], { encoding: 'latin1' });
+				.replace(/( '?)\/(etc|var\/run)\/pico-tracker\//g, `$1${options.root}/$2/pico-tracker/`), 'latin1'), encoding: 'latin1' });
 			let rest = run.stdout;
 			return {
 				read(what) {
@@ -93,11 +101,14 @@ export function loadBackend(file, options) {
 			};
 		},
 
+		b64dec: text => /^[A-Za-z0-9+/]*=*$/.test(text) ? Buffer.from(text, 'base64').toString('latin1') : null,
+		filter: (array, f) => array.filter(v => f(v)),
 		index: (where, what) => where.indexOf(what),
 		rindex: (where, what) => where.lastIndexOf(what),
 		int: value => parseInt(value, 10),
 		join: (separator, array) => array.join(separator),
 		keys: object => Object.keys(object),
+		lc: text => text.replace(/[A-Z]/g, c => c.toLowerCase()),
 		length: value => value === null || value === undefined ? null : typeof value === 'object' && !Array.isArray(value) ? Object.keys(value).length : value.length,
 		match: (text, expression) => text.match(expression),
 		max: Math.max,
@@ -109,7 +120,7 @@ export function loadBackend(file, options) {
 		shift: array => array.shift(),
 		sort: array => array.sort(),
 		split: (text, separator) => text.split(separator),
-		substr: (text, offset, count) => text.slice(offset, offset + count),
+		substr: (text, offset, count) => count === undefined ? text.slice(offset) : text.slice(offset, offset + count),
 		time: () => Math.floor(Date.now() / 1000),
 		trim: text => text.trim(),
 		type: value => value === null || value === undefined ? null : Array.isArray(value) ? 'array' : typeof value

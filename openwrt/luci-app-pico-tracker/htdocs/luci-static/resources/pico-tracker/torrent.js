@@ -75,6 +75,20 @@ function parseLine(line) {
 	return { hashes: [ found[1].toLowerCase() ], name: cleanName((found[2] ?? '').replace(/^[\s#,;:|-]+/, '')) };
 }
 
+// parseDescription reads a line that pico-tracker -hash prints: an info hash, the
+// name, and behind it the size, the files and the trackers. A name that could
+// mislead a terminal is quoted as in Go.
+function parseDescription(line) {
+	const found = String(line).match(/^([0-9a-f]{64}|[0-9a-f]{40}) # (.*)$/);
+	if (!found)
+		return null;
+	const quoted = found[2].match(/^"((?:[^"\\]|\\.)*)"/);
+	const name = quoted
+		? quoted[1].replace(/\\(x[0-9a-f]{2}|u[0-9a-f]{4}|U[0-9a-f]{8}|.)/g, (all, c) => c === '"' || c === '\\' ? c : ' ')
+		: found[2].replace(/, [0-9]+[kMGTP]?B, [0-9]+ files?(, private)?(, .*)?$/, '');
+	return { hash: found[1], name: name === 'no name' ? '' : cleanName(name) };
+}
+
 // formatLine returns the line of an info hash for the list.
 function formatLine(hash, name) {
 	const clean = cleanName(name);
@@ -184,6 +198,7 @@ return baseclass.extend({
 	cleanName,
 	formatLine,
 	identity,
+	parseDescription,
 	parseLine,
 	parseMagnet,
 	parseTorrent

@@ -3,6 +3,7 @@
 'require dom';
 'require rpc';
 'require ui';
+'require pico-tracker.directory as directory';
 'require pico-tracker.torrent as torrent';
 
 const callStatus = rpc.declare({
@@ -25,8 +26,24 @@ const callEdit = rpc.declare({
 	expect: { '': {} }
 });
 
+const callRemove = rpc.declare({
+	object: 'luci.pico-tracker',
+	method: 'remove',
+	params: [ 'section', 'file', 'version' ],
+	expect: { '': {} }
+});
+
+const callStore = rpc.declare({
+	object: 'luci.pico-tracker',
+	method: 'store',
+	params: [ 'section', 'file', 'size', 'offset', 'data' ],
+	expect: { '': {} }
+});
+
 const SHOWN = 200;              // rows at once
 const MAX_TORRENT = 32 << 20;   // bytes of a .torrent file
+const MAX_STORED = 4 << 20;     // bytes of a .torrent file that is stored on the router
+const PART = 36 << 10;          // bytes of such a file in one request, before base64
 const MAX_REQUEST = 24 << 10;   // bytes of the lines of one request: uhttpd takes 64 KB
 
 const ERRORS = {
@@ -36,6 +53,9 @@ const ERRORS = {
 	large: _('The file is larger than 2 MB. Edit it on the router.'),
 	invalid: _('The file is not a text file.'),
 	line: _('A line is too long.'),
+	exists: _('The directory has a file of this name already.'),
+	memory: _('The router has too little memory for the file.'),
+	torrent: _('The router does not accept the file as a .torrent file.'),
 	file: _('The settings name another access list now. Load the page again.'),
 	section: _('This section is no longer in the settings. Load the page again.')
 };
@@ -44,7 +64,18 @@ function errorText(error) {
 	return Object.hasOwn(ERRORS, error) ? ERRORS[error] : _('The request failed: %s').format(error);
 }
 
-// Editor shows the files of the access list of one section.
+// fileName returns the name of a new .torrent file, which is not taken.
+function fileName(original, taken) {
+	const stem = torrent.cleanName(original.replace(/\.torrent$/i, '').replace(/[/\\]/g, '_')).replace(/^\.+/, '').slice(0, 60).trim() || 'torrent';
+	for (let i = 1; ; i++) {
+		const name = stem + (i > 1 ? ' (%d)'.format(i) : '') + '.torrent';
+		if (!taken.has(name))
+			return name;
+	}
+}
+
+// Editor shows the access list of one section: a list file, or a directory with
+// .torrent files and list files.
 function Editor(section, readonly, wanted) {
 	const list = section.list;
 	let file = list.files[0];
@@ -52,6 +83,10 @@ function Editor(section, readonly, wanted) {
 	let lines = [];             // { text, entry } in the order of the file
 	let changes = {};           // number of a line: null to remove, or its new text
 	let added = [];             // { hash, name }
+	let stored = [];            // the .torrent files of the directory
+	let gone = new Set();       // the names of those to remove
+	let uploads = [];           // those to add: { file, bytes, hashes, name }
+	let reads = 0;              // how often the directory was read
 	let all = false;            // show all rows
 
 	const message = E('div', { 'role': 'status', 'aria-live': 'polite' });
@@ -78,10 +113,12 @@ function Editor(section, readonly, wanted) {
 	function forget() {
 		changes = {};
 		added = [];
+		gone = new Set();
+		uploads = [];
 	}
 
 	function changed() {
-		return added.length + Object.keys(changes).length;
+		return added.length + Object.keys(changes).length + gone.size + uploads.length;
 	}
 
 	// known returns the hashes that the list will have.
@@ -91,6 +128,8 @@ function Editor(section, readonly, wanted) {
 			if (changes[i] !== null)
 				(line.entry.hashes ?? []).forEach(h => hashes.add(torrent.identity(h)));
 		});
+		for (const f of stored.filter(f => !gone.has(f.file)).concat(uploads))
+			(f.hashes ?? []).forEach(h => hashes.add(torrent.identity(h)));
 		return hashes;
 	}
 
@@ -128,8 +167,17 @@ function Editor(section, readonly, wanted) {
 				throw new Error(_('The file is larger than 32 MB.'));
 			return f.arrayBuffer();
 		}).then(buffer => {
-			const entry = torrent.parseTorrent(new Uint8Array(buffer));
-			addEntry(entry, have) ? count++ : twice++;
+			const bytes = new Uint8Array(buffer);
+			const entry = torrent.parseTorrent(bytes);
+			// In a directory the file itself is stored, unless it is large.
+			if (!list.folder || f.size > MAX_STORED)
+				return addEntry(entry, have) ? count++ : twice++;
+			if (entry.hashes.every(h => have.has(torrent.identity(h))))
+				return twice++;
+			entry.hashes.forEach(h => have.add(torrent.identity(h)));
+			const taken = new Set(stored.concat(uploads).map(s => s.file));
+			uploads.push({ ...entry, bytes, file: fileName(f.name, taken) });
+			return count++;
 		}).catch(error => {
 			problems.push(f.name + ': ' + error.message);
 		}), Promise.resolve()).then(() => report(count, twice, problems.join(' ')));
@@ -145,8 +193,31 @@ function Editor(section, readonly, wanted) {
 		tell(words.join(' '), problem !== '');
 	}
 
-	// load reads the file, part by part.
+	// load reads the list file and the directory.
 	function load() {
+		return loadFile().then(loadDirectory);
+	}
+
+	// loadDirectory reads the .torrent files. It does not wait until all of them
+	// were read.
+	function loadDirectory() {
+		const turn = ++reads;
+		if (!list.folder)
+			return Promise.resolve();
+		return new Promise((resolve, reject) => {
+			directory.read(section.name, files => {
+				if (turn !== reads)
+					return false;
+				stored = files.sort((a, b) => (a.name || a.file).localeCompare(b.name || b.file));
+				showTable();
+				resolve();
+				return true;
+			}).catch(reject);
+		});
+	}
+
+	// loadFile reads the list file, part by part.
+	function loadFile() {
 		let text = '', first = null;
 		const part = offset => callList(section.name, file, offset).then(reply => {
 			if (reply.error || !reply.list?.editable)
@@ -171,13 +242,52 @@ function Editor(section, readonly, wanted) {
 	function reload() {
 		return load().then(() => {
 			changes = {};
+			gone = new Set();
 			const kept = added;
 			added = [];
 			const have = known();
 			kept.forEach(a => addEntry({ hashes: [ a.hash ], name: a.name }, have));
+			const taken = new Set(stored.map(f => f.file));
+			uploads.forEach(u => {
+				u.file = fileName(u.file, taken);
+				taken.add(u.file);
+			});
 			showTable();
 			tell(_('The file was loaded again.'));
 		}, error => tell(error.message, true));
+	}
+
+	function checkReply(reply, field) {
+		if (reply.error || !(field in reply))
+			throw new Error(errorText(reply.error ?? reply));
+	}
+
+	// store sends a .torrent file to the router, part by part.
+	function store({ file, bytes }, offset) {
+		const part = bytes.subarray(offset, offset + PART);
+		return callStore(section.name, file, bytes.length, offset, btoa(String.fromCharCode(...part))).then(reply => {
+			checkReply(reply, 'stored');
+			return offset + part.length < bytes.length ? store({ file, bytes }, offset + part.length) : null;
+		});
+	}
+
+	// saveFiles removes and adds .torrent files, one after the other. What is done
+	// is no change any more.
+	function saveFiles() {
+		reads++; // what is still being read would bring back what was removed
+		const steps = stored.filter(f => gone.has(f.file)).map(f => () => callRemove(section.name, f.file, f.version).then(reply => {
+			checkReply(reply, 'removed');
+			gone.delete(f.file);
+			stored = stored.filter(s => s !== f);
+		})).concat(uploads.map(u => () => store(u, 0).then(() => {
+			uploads = uploads.filter(w => w !== u);
+			stored = stored.concat({ file: u.file, version: '', hashes: u.hashes, name: u.name, error: '' });
+		})));
+		return steps.reduce((before, step, i) => before.then(() => {
+			if (steps.length > 1)
+				tell(_('File %d of %d…').format(i + 1, steps.length));
+			return step();
+		}), Promise.resolve());
 	}
 
 	// saveChanges sends the changes in requests that are small enough. The
@@ -199,7 +309,9 @@ function Editor(section, readonly, wanted) {
 			}
 			batches[batches.length - 1].push(line);
 		}
-		save.disabled = true;
+		if (!remove.length && !Object.keys(replace).length && !added.length)
+			batches.length = 0;
+		save.disabled = reset.disabled = true;
 		let saved = 0;
 		return batches.reduce((before, lines, i) => before.then(() =>
 			callEdit(section.name, file, version, i ? [] : remove, i ? {} : replace, lines).then(reply => {
@@ -209,7 +321,7 @@ function Editor(section, readonly, wanted) {
 				saved += lines.length;
 				changes = {};
 			})
-		), Promise.resolve()).then(() => {
+		), saveFiles()).then(() => {
 			added = [];
 			return load().then(() => {
 				showTable();
@@ -251,10 +363,10 @@ function Editor(section, readonly, wanted) {
 		lines.forEach((line, i) => {
 			if (!line.entry.hashes)
 				return;
-			const gone = changes[i] === null;
+			const removed = changes[i] === null;
 			const entry = changes[i] ? torrent.parseLine(changes[i]) : line.entry;
 			const title = entry.name || entry.hashes[0];
-			const state = gone ? _('will be removed') : changes[i] ? _('will be changed') : '';
+			const state = removed ? _('will be removed') : changes[i] ? _('will be changed') : '';
 			const actions = () => state
 				? [ button(_('Undo'), _('Undo the change of %s').format(title), () => { delete changes[i]; showTable(); }) ]
 				: [
@@ -262,8 +374,24 @@ function Editor(section, readonly, wanted) {
 					' ',
 					button(_('Remove'), _('Remove %s').format(title), () => { changes[i] = null; showTable(); })
 				];
-			found.push({ entry, actions, state, gone });
+			found.push({ entry, actions, state, removed });
 		});
+		for (const f of stored) {
+			const removed = gone.has(f.file);
+			const title = f.name || f.file;
+			// A name that is not UTF-8 does not survive the way to the browser.
+			const fixed = f.file.includes('\ufffd');
+			const actions = () => fixed ? []
+				: removed ? [ button(_('Undo'), _('Undo the change of %s').format(title), () => { gone.delete(f.file); showTable(); }) ]
+				: [ button(_('Remove'), _('Remove %s').format(title), () => { gone.add(f.file); showTable(); }) ];
+			const note = f.error === 'large' ? _('The file is larger than 8 MB, so this page does not show what is in it.')
+				: f.error ? _('The tracker cannot use this file: %s').format(f.error) : '';
+			found.push({ entry: { hashes: f.hashes ?? [], name: f.name, file: f.file }, actions, note, state: removed ? _('will be removed') : '', removed });
+		}
+		uploads.forEach(u => found.push({
+			entry: u, state: _('will be added'),
+			actions: () => [ button(_('Remove'), _('Remove %s').format(u.name || u.file), () => { uploads = uploads.filter(w => w !== u); showTable(); }) ]
+		}));
 		added.forEach((a, i) => found.push({
 			entry: { hashes: [ a.hash ], name: a.name }, state: _('will be added'),
 			actions: () => [ button(_('Remove'), _('Remove %s').format(a.name || a.hash), () => { added.splice(i, 1); showTable(); }) ]
@@ -274,17 +402,22 @@ function Editor(section, readonly, wanted) {
 	function showTable() {
 		const wanted = filter.value.trim().toLowerCase();
 		// What will be added comes first, because it is what the user is looking at.
-		const found = rows().filter(r => !wanted || r.entry.name.toLowerCase().includes(wanted) || r.entry.hashes.some(h => h.includes(wanted)));
+		const found = rows().filter(r => !wanted || [ r.entry.name, r.entry.file ?? '' ].some(n => n.toLowerCase().includes(wanted)) || r.entry.hashes.some(h => h.includes(wanted)));
 		found.sort((a, b) => (b.state !== '') - (a.state !== ''));
 		const shown = all ? found : found.slice(0, SHOWN);
 		const titles = [ _('Name'), _('Info hash'), _('Change') ].concat(readonly ? [] : [ _('Actions') ]);
 		const node = E('table', { 'class': 'table' }, [
 			E('tr', { 'class': 'tr table-titles' }, titles.map(t => E('th', { 'class': 'th', 'scope': 'col' }, [ t ])))
 		]);
-		for (const { entry, actions, state, gone } of shown) {
+		for (const { entry, actions, note, state, removed } of shown) {
+			const name = [ E('span', removed ? { 'style': 'text-decoration:line-through' } : {}, [ entry.name || (entry.file ? '' : '–') ]) ];
+			if (entry.file)
+				name.push(entry.name ? E('br') : '', E('small', { 'style': 'overflow-wrap:anywhere' }, [ entry.file ]));
+			if (note)
+				name.push(E('br'), E('em', {}, [ note ]));
 			const cells = [
-				E('span', gone ? { 'style': 'text-decoration:line-through' } : {}, [ entry.name || '–' ]),
-				E('code', { 'style': 'overflow-wrap:anywhere' }, [ entry.hashes.join(' ') ]),
+				E('span', {}, name),
+				E('code', { 'style': 'overflow-wrap:anywhere' }, [ entry.hashes.join(' ') || '–' ]),
 				state ? E('em', {}, [ state ]) : '–'
 			];
 			if (!readonly)
@@ -296,6 +429,9 @@ function Editor(section, readonly, wanted) {
 				E('td', { 'class': 'td', 'colspan': titles.length }, [ E('em', {}, [ wanted ? _('No torrent matches.') : _('The list is empty.') ]) ])
 			]));
 		const content = [ node ];
+		const unread = stored.filter(f => !f.hashes).length;
+		if (unread)
+			content.push(E('p', {}, [ E('em', {}, [ _('Reading the .torrent files: %d of %d…').format(stored.length - unread, stored.length) ]) ]));
 		if (shown.length < found.length)
 			content.push(E('p', {}, [
 				_('%d of %d torrents are shown.').format(shown.length, found.length), ' ',
@@ -320,7 +456,8 @@ function Editor(section, readonly, wanted) {
 			return addFiles(ev.dataTransfer.files);
 		}
 	}, [
-		E('label', { 'for': picker.id }, [ _('Drop .torrent files here, or choose them:') ]), ' ', picker
+		E('label', { 'for': picker.id }, [ _('Drop .torrent files here, or choose them:') ]), ' ', picker,
+		list.folder ? E('div', {}, [ _('The files are stored in %s.').format(list.directory) ]) : ''
 	]);
 
 	const kind = list.kind === 'whitelist'
@@ -330,24 +467,24 @@ function Editor(section, readonly, wanted) {
 		E('h3', {}, [ section.name ]),
 		E('p', {}, [ kind ])
 	]);
-	if (list.torrents)
-		node.append(E('p', {}, [ N_(list.torrents, 'The directory has %d .torrent file too. It counts, but it is not shown here.',
-			'The directory has %d .torrent files too. They count, but they are not shown here.').format(list.torrents) ]));
+	if (list.folder)
+		node.append(E('p', {}, [ _('Directory'), ' ', E('code', {}, [ list.directory ]) ]));
 	if (list.files.length > 1)
 		node.append(E('p', {}, [
-			E('label', { 'for': 'file-' + section.name }, [ _('File') ]), ' ',
+			E('label', { 'for': 'file-' + section.name }, [ _('List file') ]), ' ',
 			E('select', { 'id': 'file-' + section.name, 'class': 'cbi-input-select', 'change': ev => {
 				file = ev.target.value;
 				forget();
 				return load().then(() => { showTable(); tell(''); }, error => tell(error.message, true));
 			} }, list.files.map(f => E('option', { 'value': f }, [ f ])))
 		]));
-	else
-		node.append(E('p', {}, [ _('File'), ' ', E('code', {}, [ list.directory + '/' + file ]) ]));
+	else if (!list.folder)
+		node.append(E('p', {}, [ _('List file'), ' ', E('code', {}, [ list.directory + '/' + file ]) ]));
 	if (!readonly)
 		dom.append(node, [
 			E('p', {}, [
-				E('label', { 'for': paste.id }, [ _('Paste info hashes or magnet links, one on each line:') ]),
+				E('label', { 'for': paste.id }, [ _('Paste info hashes or magnet links, one on each line:') ]), ' ',
+				list.folder && list.files.length === 1 ? E('span', {}, [ _('They go to the list file %s.').format(file) ]) : '',
 				paste,
 				E('button', { 'class': 'btn cbi-button cbi-button-add', 'type': 'button', 'click': addPasted }, [ _('Add') ])
 			]),
@@ -374,7 +511,7 @@ function explain(section) {
 	const settings = E('a', { 'href': L.url('admin/services/pico-tracker/settings') }, [ _('Settings') ]);
 	const text = !list.kind
 		? _('This tracker has no access list: it tracks every torrent. To change that, set a whitelist or a blacklist.')
-		: _('This page edits files in /etc/pico-tracker whose names end in .txt or .list. Edit %s on the router, or choose another file.').format(list.path);
+		: _('This page edits directories in /etc/pico-tracker, and files there whose names end in .txt or .list. Edit %s on the router, or choose another path in the settings.').format(list.path);
 	return E('div', { 'class': 'cbi-section', 'data-section': section.name }, [
 		E('h3', {}, [ section.name ]), E('p', {}, [ text, ' ', settings ])
 	]);

@@ -3,6 +3,7 @@
 'require dom';
 'require poll';
 'require rpc';
+'require pico-tracker.directory as directory';
 'require pico-tracker.metrics as metrics';
 'require pico-tracker.options as options';
 'require pico-tracker.torrent as torrent';
@@ -40,6 +41,7 @@ const HISTORY_SAMPLES = 120;
 const HISTORY_SECONDS = 300; // that the curve shows, or at least HISTORY_LEAST samples
 const HISTORY_LEAST = 20;
 const NAMES_EVERY = 20; // updates between two looks at the access list
+const NAMES_FILES = 1000; // .torrent files that one look reads
 
 // What the curve shows, with a color and a line style each: a color alone is
 // not enough for everybody.
@@ -332,7 +334,9 @@ function Panel(name) {
 		figures: E('div', {})
 	};
 	let shownURLs = '';
+	let shown = null;   // what the figures were made of
 	let names = {};
+	let naming = false; // names are being read
 	let updates = 0;
 
 	const node = E('div', { 'class': 'cbi-section', 'data-section': name }, [
@@ -387,11 +391,22 @@ function Panel(name) {
 		return (reply.output || _('No answer.')) + hint;
 	}
 
-	function loadNames(section) {
+	// loadNames reads names from the list files, and then from the .torrent files
+	// until all wanted hashes have a name. show gets the names.
+	function loadNames(section, wanted, show) {
 		const list = section.list || {};
 		if (!list.editable)
 			return Promise.resolve();
 		const found = {};
+		const fromDirectory = files => {
+			for (const f of files)
+				for (const hash of f.hashes ?? [])
+					if (f.name)
+						found[torrent.identity(hash)] ??= f.name;
+			names = found;
+			show();
+			return !document.hidden && !wanted.every(hash => Object.hasOwn(found, hash));
+		};
 		const part = (file, offset) => callList(name, file, offset).then(reply => {
 			for (const line of String(reply.text ?? '').split('\n')) {
 				const entry = torrent.parseLine(line);
@@ -402,7 +417,8 @@ function Panel(name) {
 			return reply.next > 0 ? part(file, reply.next) : null;
 		});
 		return list.files.reduce((before, file) => before.then(() => part(file, 0)), Promise.resolve())
-			.then(() => { names = found; }, () => {});
+			.then(() => list.torrents ? directory.read(name, fromDirectory, NAMES_FILES) : null)
+			.then(() => { names = found; show(); });
 	}
 
 	function torrentCell(hash) {
@@ -495,16 +511,23 @@ function Panel(name) {
 				content.push(E('br'), E('em', {}, [ problem ]));
 			dom.content(parts.state, content);
 			showAddresses(section, section.running ? announceURLs(section, wan, hosts) : []);
+			shown = null;
 			if (!section.running || section.stats_error) {
 				dom.content(parts.figures, []);
 				return Promise.resolve(DEFAULT_INTERVAL);
 			}
 			const samples = History.add(name, report);
-			const wantsNames = (report.has('top_torrent_peers') || report.has('refused_torrent_age_seconds')) && updates++ % NAMES_EVERY === 0;
-			return (wantsNames ? loadNames(section) : Promise.resolve()).then(() => {
-				showFigures(section, report, samples);
-				return every;
-			});
+			const wanted = report.topTorrents().concat(report.refusedTorrents()).map(t => t.hash);
+			shown = { section, report, samples };
+			showFigures(section, report, samples);
+			// The figures do not wait for names. The names may come after the next
+			// figures.
+			if (wanted.length && !naming && updates++ % NAMES_EVERY === 0) {
+				naming = true;
+				loadNames(section, wanted, () => { if (shown) showFigures(shown.section, shown.report, shown.samples); })
+					.catch(() => {}).finally(() => { naming = false; });
+			}
+			return Promise.resolve(every);
 		}
 	};
 }

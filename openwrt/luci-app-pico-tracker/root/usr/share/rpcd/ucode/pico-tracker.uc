@@ -8,7 +8,7 @@
 
 'use strict';
 
-import { chmod, lsdir, lstat, open, popen, readfile, rename, stat, unlink, writefile } from 'fs';
+import { chmod, lsdir, lstat, mkdir, open, popen, readfile, rename, stat, unlink, writefile } from 'fs';
 import { connect } from 'ubus';
 import { cursor } from 'uci';
 
@@ -28,6 +28,15 @@ const MAX_LIST = 2097152; // bytes of a list file
 const CHUNK = 131072;     // bytes of a list file in one reply: ubus takes 1 MB
 const MAX_LINE = 1024;    // bytes of a line that edit adds
 const MAX_LOG = 500;      // lines
+
+// The .torrent files of a directory.
+const UPLOAD = RUN + '/upload';  // a file that store gets, in memory
+const MAX_STORED = 4194304;      // bytes of a file that store writes
+const MAX_TORRENT = 8388608;     // bytes of a file that torrents reads
+const MAX_READ = 2097152;        // bytes that torrents reads in one call, except for one larger file
+const MAX_FILES = 50;            // files that torrents reads in one call
+const MAX_TEXT = 1024;           // bytes of a line about a file
+const ENTRIES = 500;             // files in one reply of directory
 
 const SIGHUP = 1;
 
@@ -156,6 +165,13 @@ function is_list_name(name) {
 	return match(name, /^[A-Za-z0-9][A-Za-z0-9._-]*\.(txt|list)$/) != null;
 }
 
+// is_torrent_name reports whether the tracker reads a file of this name in a
+// directory as a .torrent file. Hidden files are incomplete ones.
+function is_torrent_name(name) {
+	return type(name) == 'string' && length(name) > 8 && length(name) <= 255 && lc(substr(name, -8)) == '.torrent' &&
+		ord(name, 0) != 46 /* . */ && index(name, '/') < 0 && index(name, '\x00') < 0;
+}
+
 // locate_list describes the access list of a section: which files it has, and
 // whether this page may edit them.
 function locate_list(section) {
@@ -163,7 +179,7 @@ function locate_list(section) {
 	if (!kind)
 		return { kind: '' };
 	const path = rtrim(section[kind], '/');
-	const list = { kind: kind, path: path, editable: false, directory: '', files: [], torrents: 0 };
+	const list = { kind: kind, path: path, editable: false, folder: false, directory: '', files: [], torrents: 0 };
 	const name = match(path, /^\/etc\/pico-tracker\/([A-Za-z0-9][A-Za-z0-9._-]*)$/)?.[1];
 	if (!name)
 		return list;
@@ -171,7 +187,7 @@ function locate_list(section) {
 	if (st?.type == 'directory') {
 		const names = sort(lsdir(path) ?? []);
 		for (let i = 0; i < length(names); i++) {
-			if (match(names[i], /\.torrent$/))
+			if (is_torrent_name(names[i]))
 				list.torrents++;
 			else if (is_list_name(names[i]) && lstat(path + '/' + names[i])?.type == 'file')
 				push(list.files, names[i]);
@@ -179,6 +195,7 @@ function locate_list(section) {
 		if (!length(list.files))
 			push(list.files, 'list.txt');
 		list.directory = path;
+		list.folder = true;
 		list.editable = true;
 	} else if (is_list_name(name) && (!st || st.type == 'file')) {
 		list.files = [ name ];
@@ -233,7 +250,8 @@ function load_list(path) {
 function save_list(path, text) {
 	const temporary = path + '.new';
 	unlink(temporary);
-	if (writefile(temporary, text) != length(text) || !chmod(temporary, 420 /* 0644 */) || !rename(temporary, path)) {
+	if (writefile(temporary, text) != length(text) || lstat(temporary)?.size != length(text) ||
+		!chmod(temporary, 420 /* 0644 */) || !rename(temporary, path)) {
 		unlink(temporary);
 		return false;
 	}
@@ -265,6 +283,48 @@ function is_line(line) {
 // quote makes one word for a shell.
 function quote(word) {
 	return "'" + join("'\\''", split(word, "'")) + "'";
+}
+
+// torrent_directory returns the directory with .torrent files of a section.
+function torrent_directory(name) {
+	const section = find_section(name ?? '');
+	const list = section ? locate_list(section) : null;
+	return list?.folder ? list.directory : null;
+}
+
+// version_of_torrent is what a .torrent file has until it changes.
+function version_of_torrent(st) {
+	return st.size + '-' + st.mtime;
+}
+
+// describe_torrents returns what the tracker says of files: the lines with their
+// info hashes, or an error. One process reads all files. A magnet link behind
+// each file marks the end of its lines: no file has such an info hash.
+function describe_torrents(paths) {
+	const mark = '0000000000000000000000000000000000000';
+	const found = [];
+	let command = 'ulimit -t 30; ' + PROGRAM + ' -hash';
+	for (let i = 0; i < length(paths); i++) {
+		push(found, { lines: [], error: '' });
+		command = command + ' ' + quote(paths[i]) + " 'magnet:?xt=urn:btih:" + mark + substr('000' + i, -3) + "'";
+	}
+	const process = length(paths) ? popen(command + ' 2>&1', 'r') : null;
+	if (!process)
+		return found;
+	let at = 0;
+	for (let line = process.read('line'); length(line) && at < length(found); line = process.read('line')) {
+		if (index(line, mark + substr('000' + at, -3) + ' ') == 0)
+			at++;
+		else if (match(line, /^([0-9a-f]{40}|[0-9a-f]{64}) # /))
+			push(found[at].lines, substr(rtrim(line, '\n'), 0, MAX_TEXT));
+		else if (index(line, '[ERROR] ') == 0)
+			found[at].error = substr(rtrim(line, '\n'), 8, MAX_TEXT);
+	}
+	process.close();
+	for (let i = 0; i < length(found); i++)
+		if (!length(found[i].lines) && !found[i].error)
+			found[i].error = 'failed';
+	return found;
 }
 
 return {
@@ -429,6 +489,132 @@ return {
 					return fail('write');
 				reload_users(rtrim(section.whitelist ?? section.blacklist ?? '', '/'));
 				return { version: version_of(path), lines: length(result) };
+			}
+		},
+
+		// directory returns a part of the .torrent files in the directory of
+		// an access list, without reading them. next is 0 at the end.
+		directory: {
+			args: { section: '', offset: 0 },
+			call: function(request) {
+				const directory = torrent_directory(request.args?.section);
+				if (!directory)
+					return fail('file');
+				const all = sort(filter(lsdir(directory) ?? [], is_torrent_name));
+				const files = [];
+				let i = max(request.args.offset ?? 0, 0);
+				for (; i < length(all) && length(files) < ENTRIES; i++) {
+					const st = lstat(directory + '/' + all[i]);
+					if (st?.type == 'file')
+						push(files, { file: all[i], version: version_of_torrent(st) });
+				}
+				return { files: files, next: i < length(all) ? i : 0 };
+			}
+		},
+
+		// torrents tells the info hashes and names of some of these files. It
+		// reads as many as one call may, and at least one.
+		torrents: {
+			args: { section: '', files: [] },
+			call: function(request) {
+				const directory = torrent_directory(request.args?.section);
+				if (!directory)
+					return fail('file');
+				const files = request.args.files ?? [];
+				const result = [];
+				const wanted = [];
+				const paths = [];
+				let size = 0;
+				for (let i = 0; i < length(files) && length(result) < MAX_FILES; i++) {
+					const st = is_torrent_name(files[i]) ? lstat(directory + '/' + files[i]) : null;
+					const entry = { file: files[i], version: '', lines: [], error: '' };
+					if (st?.type != 'file') {
+						entry.error = 'missing';
+					} else if (st.size > MAX_TORRENT) {
+						entry.error = 'large';
+					} else {
+						if (size > 0 && size + st.size > MAX_READ)
+							break;
+						size += st.size;
+						push(wanted, entry);
+						push(paths, directory + '/' + files[i]);
+					}
+					if (st)
+						entry.version = version_of_torrent(st);
+					push(result, entry);
+				}
+				const found = describe_torrents(paths);
+				for (let i = 0; i < length(wanted); i++) {
+					wanted[i].lines = found[i].lines;
+					wanted[i].error = found[i].error;
+				}
+				return { torrents: result };
+			}
+		},
+
+		// remove deletes a .torrent file, if it still is the version that the
+		// user saw.
+		remove: {
+			args: { section: '', file: '', version: '' },
+			call: function(request) {
+				const directory = torrent_directory(request.args?.section);
+				const file = request.args?.file;
+				if (!directory || !is_torrent_name(file))
+					return fail('file');
+				const st = lstat(directory + '/' + file);
+				if (st?.type != 'file' || version_of_torrent(st) != request.args.version)
+					return fail('changed');
+				if (!unlink(directory + '/' + file))
+					return fail('write');
+				reload_users(directory);
+				return { removed: true };
+			}
+		},
+
+		// store gets a new .torrent file in parts, in base64. The whole file is
+		// checked before it comes to the flash.
+		store: {
+			args: { section: '', file: '', size: 0, offset: 0, data: '' },
+			call: function(request) {
+				const args = request.args ?? {};
+				const directory = torrent_directory(args.section);
+				if (!directory || !is_torrent_name(args.file) || !is_line(args.file))
+					return fail('file');
+				const path = directory + '/' + args.file;
+				if (lstat(path))
+					return fail('exists');
+				const data = b64dec(args.data ?? '') ?? '';
+				const size = args.size ?? 0;
+				const offset = args.offset ?? 0;
+				if (size > MAX_STORED)
+					return fail('large');
+				if (!length(data) || offset < 0 || offset + length(data) > size)
+					return fail('busy');
+				mkdir(RUN, 493 /* 0755 */);
+				if (offset == 0)
+					unlink(UPLOAD);
+				else if (lstat(UPLOAD)?.size !== offset)
+					return fail('busy');
+				const upload = open(UPLOAD, offset ? 'a' : 'w', 384 /* 0600 */);
+				if (upload) {
+					upload.write(data);
+					upload.close();
+				}
+				if (lstat(UPLOAD)?.size !== offset + length(data)) {
+					unlink(UPLOAD);
+					return fail('memory');
+				}
+				if (offset + length(data) < size)
+					return { stored: false };
+				const error = describe_torrents([ UPLOAD ])[0].error;
+				const text = readfile(UPLOAD, MAX_STORED) ?? '';
+				unlink(UPLOAD);
+				if (error)
+					return fail('torrent');
+				if (length(text) != size || !save_list(path, text))
+					return fail('write');
+				reload_users(directory);
+				return { stored: true };
 			}
 		}
 	}
