@@ -119,6 +119,7 @@ func execute(signals chan os.Signal, ended chan<- int, log *logger.Logger, args,
 		case c.plan:
 			var l memoryPlan
 			if l, err = c.memoryPlan(); err == nil {
+				warnMemory(c, &l, log)
 				err = printPlan(c, &l, stdout)
 			}
 		case c.hash:
@@ -199,6 +200,7 @@ func start(signals chan os.Signal, c *config, manager *sdnotify.Notifier, log *l
 	if err != nil {
 		return err
 	}
+	warnMemory(c, &l, log)
 	t, list, err := makeTracker(c, &l, log)
 	if err != nil {
 		return err
@@ -417,6 +419,13 @@ func makeTracker(c *config, l *memoryPlan, log *logger.Logger) (*tracker, *acces
 	}
 	s.admit = list.admits
 	return t, list, nil
+}
+
+// warnMemory logs a warning if the system allows less memory than the plan uses.
+func warnMemory(c *config, l *memoryPlan, log *logger.Logger) {
+	if text := c.limitWarning(l, sys.MemoryLimit()); text != "" {
+		log.Warn(text)
+	}
 }
 
 func noMemory(c *config, l *memoryPlan, err error) error {

@@ -32,6 +32,8 @@ const (
 	runtimeBytes = 4<<20 + 384<<10
 	// minPages is the size of the smallest useful pool.
 	minPages = 64
+	// minMemory is the smallest useful -memory in MiB, with one socket.
+	minMemory = 5
 	// socketStack is the memory of a worker's stacks and of its thread.
 	socketStack = 48 << 10
 
@@ -42,6 +44,11 @@ const (
 	// limits.
 	minAuto = 8 << 20
 	maxAuto = 256 << 20
+
+	// kernelReserve is what the kernel counts for a process besides its resident
+	// memory, mostly page tables and datagrams in queues. TestFloodInMemoryLimit
+	// has no more.
+	kernelReserve = 2 << 20
 )
 
 // planMemory divides total bytes for this number of sockets and an access list
@@ -120,6 +127,25 @@ func (c *config) memoryPlan() (memoryPlan, error) {
 		err = usageError(origin + " " + strconv.Quote(shown) + ": too small" + hint + "; " + string(tooSmall))
 	}
 	return l, err
+}
+
+// limitWarning returns a warning if the process may use only allowed bytes, and
+// this is too little. 0 means unknown.
+func (c *config) limitWarning(l *memoryPlan, allowed uint64) string {
+	need := uint64(l.total) + kernelReserve
+	if allowed == 0 || allowed >= need {
+		return ""
+	}
+	origin := "-memory auto"
+	if c.memory != 0 {
+		origin = c.origins["memory"] + " " + strconv.Quote(c.memoryText)
+	}
+	text := origin + ": this process may use only " + sizeText(int(allowed)) + " (its control group, or the machine), so the kernel may end it; allow " +
+		sizeText(int(need))
+	if fits := (int(allowed) - kernelReserve) >> 20; fits >= minMemory {
+		text += ", or set " + strconv.Itoa(fits) + "M"
+	}
+	return text
 }
 
 // quota returns how many granules one source may take: 5 % of the pool.

@@ -113,3 +113,47 @@ func planOf(t *testing.T, args ...string) string {
 	}
 	return stdout
 }
+
+// TestLimitWarning checks when the log has a warning because the system allows less
+// memory than the plan uses, and which sizes it names.
+func TestLimitWarning(t *testing.T) {
+	const reason = ": this process may use only "
+	for _, c := range []struct {
+		name    string
+		memory  string // "": auto
+		total   int
+		allowed uint64
+		want    []string // parts; nil: no warning
+	}{
+		{name: "unknown", memory: "16M", total: 16 << 20, allowed: 0},
+		{name: "much more", memory: "16M", total: 16 << 20, allowed: 1 << 30},
+		{name: "enough", memory: "16M", total: 16 << 20, allowed: 18 << 20},
+		{name: "a little less", memory: "16M", total: 16 << 20, allowed: 18<<20 - 1,
+			want: []string{`-memory "16M"` + reason + "17M (", "so the kernel may end it; allow 18M, or set 15M"}},
+		{name: "half", memory: "16M", total: 16 << 20, allowed: 8 << 20, want: []string{reason + "8M (", "; allow 18M, or set 6M"}},
+		{name: "the smallest", memory: "16M", total: 16 << 20, allowed: 7 << 20, want: []string{"; allow 18M, or set 5M"}},
+		{name: "too little for any", memory: "16M", total: 16 << 20, allowed: 7<<20 - 1, want: []string{reason + "7167K (", "; allow 18M"}},
+		{name: "next to nothing", memory: "16M", total: 16 << 20, allowed: 4096, want: []string{reason + "4K (", "; allow 18M"}},
+		{name: "auto", total: 8 << 20, allowed: 8 << 20, want: []string{"-memory auto" + reason + "8M (", "; allow 10M, or set 6M"}},
+		{name: "the largest", memory: "1G", total: 1 << 30, allowed: 1 << 30, want: []string{"; allow 1026M, or set 1022M"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			conf := &config{origins: map[string]string{"memory": "-memory"}}
+			if c.memory != "" {
+				conf.memory, conf.memoryText = c.total, c.memory
+			}
+			got := conf.limitWarning(&memoryPlan{total: c.total}, c.allowed)
+			if c.want == nil && got != "" {
+				t.Errorf("got %q, want no warning", got)
+			}
+			for _, part := range c.want {
+				if !strings.Contains(got, part) {
+					t.Errorf("got %q, want %q in it", got, part)
+				}
+			}
+			if n := len(c.want); n > 0 && !strings.HasSuffix(got, c.want[n-1]) {
+				t.Errorf("got %q, want %q at its end", got, c.want[n-1])
+			}
+		})
+	}
+}

@@ -327,6 +327,50 @@ func TestBareLittleMemory(t *testing.T) {
 	}
 }
 
+// TestBareMemoryLimit checks that a control group that allows less than -memory gets
+// a warning, and that the sizes in it are right.
+func TestBareMemoryLimit(t *testing.T) {
+	if os.Geteuid() != 0 {
+		skip(t, "only root can make control groups")
+	}
+	group, _, err := memoryGroup(32 << 20)
+	if err != nil {
+		skip(t, "no control group of limited memory: "+err.Error())
+	}
+	t.Cleanup(func() {
+		if err := os.Remove(group); err != nil {
+			t.Error(err)
+		}
+	})
+	for _, c := range []struct{ name, memory, want string }{
+		{name: "more than the group", memory: "64M",
+			want: `[WARN] -memory "64M": this process may use only 32M (its control group, or the machine), so the kernel may end it; allow 66M, or set 30M`},
+		{name: "the whole group", memory: "32M", want: "; allow 34M, or set 30M"},
+		{name: "what the warning says", memory: "30M"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			cmd := bare(t, "memory")
+			cmd.Env = append(cmd.Env, "PICO_BOARDS_CGROUP="+group)
+			cmd.Args = append(cmd.Args, "-memory", c.memory)
+			tracker, err := launch(cmd)
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(tracker.kill)
+			log := tracker.log()
+			if warns := strings.Contains(log, "this process may use only"); warns != (c.want != "") || !strings.Contains(log, c.want) {
+				t.Errorf("got the log\n%s\nwant %q in it", log, c.want)
+			}
+			if err := converse(pair4, tracker.port, randomHash()); err != nil {
+				t.Error(err)
+			}
+			if err := tracker.stop(); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
 // memoryGroup makes a control group, version 1 or 2, with this memory limit. It
 // returns the name of the file that has the peak.
 func memoryGroup(limit int) (group, peak string, err error) {

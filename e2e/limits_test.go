@@ -3,10 +3,12 @@
 package e2e
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"syscall"
 	"testing"
 )
@@ -63,6 +65,79 @@ func TestFewThreads(t *testing.T) {
 	}
 	probe()
 	tr.stop(syscall.SIGTERM)
+}
+
+// -memory holds while the memory is full and addresses and default routes change
+// thousands of times. The log has few lines about it.
+func TestAddressChangesInMemory(t *testing.T) {
+	t.Parallel()
+	needLab(t)
+	const limit, changes = 5 << 20, 4000 // the smallest -memory: little is left over
+	l := newLab(t)
+	h := l.host("tracker", dual)
+	stats := filepath.Join(l.dir, "tracker.prom")
+	tr := h.tracker("-memory", strconv.Itoa(limit), "-workers", "1", "-listen", "0.0.0.0", "-external-ip", "auto", "-stats", stats, "-stats-interval", "1s")
+	flood := h.flood("announces", 90)
+	tr.awaitLog("[WARN] full:")
+	flood.kill()
+
+	h.plug("wan", firstSegment)
+	var batch strings.Builder
+	for i := range changes / 4 {
+		address := fmt.Sprintf("11.%d.%d.1", i/250, i%250)
+		fmt.Fprintf(&batch, "addr add %s/24 dev wan\nroute replace default dev wan src %s\n", address, address)
+		fmt.Fprintf(&batch, "route del default\naddr del %s/24 dev wan\n", address)
+	}
+	// The last change must be noticed.
+	const last = "12.0.0.1"
+	fmt.Fprintf(&batch, "addr add %s/24 dev wan\nroute replace default dev wan src %s\n", last, last)
+	file := filepath.Join(l.dir, "changes")
+	if err := os.WriteFile(file, []byte(batch.String()), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	lines := strings.Count(tr.read(tr.log), "\n")
+	p := h.start("ip", "-batch", file)
+	p.wanted.Store(true)
+	most, measured := 0, 0
+	for running := true; running; measured++ {
+		select {
+		case <-p.ended:
+			running = false
+		default:
+		}
+		most = max(most, tr.resident())
+	}
+	if p.err != nil {
+		t.Fatalf("ip -batch: %v\n%s", p.err, p.read(p.log))
+	}
+	l.await("the last address", func() error {
+		if !strings.Contains(tr.read(stats), `external_info{family="ipv4",address="`+last) {
+			return errors.New("not in the statistics")
+		}
+		return nil
+	})
+	most = max(most, tr.resident())
+	t.Logf("at most %d KiB of %d are resident, measured %d times", most>>10, limit>>10, measured)
+	if most > limit {
+		t.Errorf("got %d bytes resident, want at most %d", most, limit)
+	}
+	if n := strings.Count(tr.read(tr.log), "\n") - lines; n > 100 {
+		t.Errorf("got %d lines for %d changes, want at most 100", n, changes)
+	}
+	h.run(trackerBinary, "-probe", tr.address(ipv4).String())
+	tr.stop(syscall.SIGTERM)
+}
+
+// resident returns the resident memory of the process in bytes. The kernel counts
+// it now, because VmRSS in /proc/PID/status may be behind.
+func (p *process) resident() (bytes int) {
+	p.Helper()
+	text := p.read(fmt.Sprintf("/proc/%d/smaps_rollup", p.cmd.Process.Pid))
+	_, rest, _ := strings.Cut(text, "\nRss:")
+	if _, err := fmt.Sscanf(rest, "%d kB", &bytes); err != nil {
+		p.Fatalf("no Rss in %s", text)
+	}
+	return bytes << 10
 }
 
 // A host whose IPv6 is off from the start, as net.ipv6.conf.all.disable_ipv6 has

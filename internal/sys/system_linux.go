@@ -20,38 +20,40 @@ import (
 // limits of its control groups (v1 or v2) and the machine's memory. 0 means
 // unknown.
 func MemoryLimit() uint64 {
-	limit := uint64(0)
-	least := func(n uint64) {
-		if n > 0 && (limit == 0 || n < limit) {
-			limit = n
-		}
-	}
+	machine := uint64(0)
 	var si unix.Sysinfo_t
 	if unix.Sysinfo(&si) == nil {
-		least(uint64(si.Totalram) * uint64(max(si.Unit, 1)))
+		machine = uint64(si.Totalram) * uint64(max(si.Unit, 1))
 	}
 	groups, err := ReadFile("/proc/self/cgroup")
 	if err != nil {
-		return limit
+		return machine
 	}
-	for _, line := range strings.Split(string(groups), "\n") {
+	return leastLimit(machine, string(groups), "/sys/fs/cgroup")
+}
+
+// leastLimit returns the smallest of limit, if it is known, and the limits of the
+// control groups that a text like /proc/self/cgroup names, and of the groups that
+// these are in. The hierarchies are mounted at root.
+func leastLimit(limit uint64, groups, root string) uint64 {
+	for _, line := range strings.Split(groups, "\n") {
 		// hierarchy:controllers:path; v2 has no controllers here
 		f := strings.SplitN(line, ":", 3)
 		if len(f) != 3 {
 			continue
 		}
-		root, file := "/sys/fs/cgroup", "/memory.max"
+		at, file := root, "/memory.max"
 		if f[1] != "" {
 			if !strings.Contains(","+f[1]+",", ",memory,") {
 				continue
 			}
-			root, file = "/sys/fs/cgroup/memory", "/memory.limit_in_bytes"
+			at, file = root+"/memory", "/memory.limit_in_bytes"
 		}
 		for path := f[2]; ; path = path[:strings.LastIndexByte(path, '/')] {
-			if b, err := ReadFile(root + path + file); err == nil {
+			if b, err := ReadFile(at + path + file); err == nil {
 				n, err := strconv.ParseUint(string(bytes.TrimSpace(b)), 10, 64)
-				if err == nil { // "max" means no limit
-					least(n)
+				if err == nil && n > 0 && (limit == 0 || n < limit) { // "max" means no limit
+					limit = n
 				}
 			}
 			if !strings.Contains(path, "/") {
