@@ -14,15 +14,28 @@ import (
 
 var buildSystem = map[string]string{
 	"rules.mk": `INCLUDE_DIR:=$(TOPDIR)/include
+BUILD_DIR:=$(TOPDIR)/build_dir
+HOST_TAR:=tar
+TAR_OPTIONS:=-xf -
+TAR_CMD=$(HOST_TAR) -C $(1)/.. $(TAR_OPTIONS)
 INSTALL_DIR:=install -d -m0755
 INSTALL_BIN:=install -m0755
 INSTALL_DATA:=install -m0644
 INSTALL_CONF:=install -m0600
 `,
-	"include/package.mk": `PKG_BUILD_DIR:=$(TOPDIR)/build
+	"include/package.mk": `PKG_BUILD_DIR?=$(TOPDIR)/build
 define BuildPackage
 prepare:
 	$$(call Build/Prepare)
+unpack:
+	mkdir -p $(PKG_BUILD_DIR)
+	gzip -dc $(TOPDIR)/dl/$(PKG_SOURCE) | $$(call TAR_CMD,$(PKG_BUILD_DIR))
+# As golang-build.sh: from a directory below PKG_BUILD_DIR, in which Go finds the
+# module. GOARCH is that of this machine.
+compile:
+	mkdir -p $(PKG_BUILD_DIR)/.go_work/build
+	cd $(PKG_BUILD_DIR)/.go_work/build && GOTOOLCHAIN=local CGO_ENABLED=0 GOBIN=$(TOPDIR) GOWORK= \
+		go install -buildvcs=false -trimpath -ldflags "$$(GO_PKG_LDFLAGS) $$(patsubst %,-X %,$$(GO_PKG_LDFLAGS_X))" -tags "$$(GO_PKG_TAGS)" $$(GO_PKG_BUILD_PKG)
 install:
 	$$(call Package/$(1)/install,$(TOPDIR)/root)
 show:
