@@ -41,6 +41,7 @@ type config struct {
 	external6                  [16]byte
 	connectLimit               uint32
 	scrapeLimit                int
+	sandbox                    bool // drop the rights that are not needed
 	debug                      bool
 	files                      []string // for -hash and -add-tracker
 	hash                       bool     // print info hashes
@@ -158,6 +159,14 @@ var options = []option{
 			n, err := parseNumber(v, 1, maxScrapeHashes)
 			c.scrapeLimit = int(n)
 			return err
+		}},
+	{name: "sandbox", value: "MODE", group: groupServe, defaultText: "auto",
+		help:     "auto: drop the rights that the tracker does not need (Linux); off: keep them",
+		expected: "auto or off", set: func(c *config, v string) error {
+			if c.sandbox = v == "auto"; !c.sandbox && v != "off" {
+				return errValue
+			}
+			return nil
 		}},
 	{name: "whitelist", short: "w", value: "FILE", group: groupAccess,
 		help:     "track only these torrents: a list of info hashes and magnet links, a .torrent file, or a directory of both",
@@ -551,6 +560,7 @@ func parseConfig(args, env []string) (*config, error) {
 		interval:      15 * 60,
 		workers:       min(runtime.GOMAXPROCS(0), maxWorkers),
 		scopes:        true,
+		sandbox:       true,
 		connectLimit:  defaultConnects,
 		scrapeLimit:   maxScrapeHashes,
 		statsInterval: 15,

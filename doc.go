@@ -37,6 +37,7 @@
 //	status_torrents  the torrents that -status shows
 //	probe            -probe: which addresses to ask, and the output
 //	memory_plan      how -memory is divided
+//	sandbox          -sandbox: what the tracker needs while it serves
 //	help             what -help prints
 //	config           flags and environment
 //	maintenance      the loop that sweeps, reloads and reports
@@ -85,6 +86,7 @@
 //	rtnetlink  interfaces, addresses and routes
 //	sdnotify   the state for a service manager
 //	udp        batches of datagrams
+//	sandbox    takes rights away that the process does not need
 //
 // # Memory
 //

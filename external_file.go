@@ -12,6 +12,7 @@ import (
 	"github.com/fabricionaweb/pico-tracker/internal/filewatch"
 	"github.com/fabricionaweb/pico-tracker/internal/ipaddr"
 	"github.com/fabricionaweb/pico-tracker/internal/logger"
+	"github.com/fabricionaweb/pico-tracker/internal/sandbox"
 	"github.com/fabricionaweb/pico-tracker/internal/sys"
 )
 
@@ -71,7 +72,7 @@ func (f *externalFile) load() {
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		if f.failed != err.Error() {
 			f.failed = err.Error()
-			f.log.Warn("-external-ip ", f.path, ": ", f.failed, "; the last addresses are kept")
+			f.log.Warn("-external-ip ", f.path, ": ", f.failed, "; the last addresses are kept", sandbox.Hint(err))
 		}
 		return
 	}

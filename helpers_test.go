@@ -30,11 +30,15 @@ import (
 // processArgs is the environment variable with the arguments of the program.
 const processArgs = "PICO_TEST_ARGS"
 
+// beforeMain runs before the program in such a process.
+var beforeMain = func() {}
+
 // TestMain runs the program instead of the tests in a process that startProcess
 // has started.
 func TestMain(m *testing.M) {
 	if args := os.Getenv(processArgs); args != "" {
 		os.Args = append(os.Args[:1], strings.Split(args, "\n")...)
+		beforeMain()
 		main()
 	}
 	os.Exit(m.Run())

@@ -214,15 +214,6 @@ func start(signals chan os.Signal, c *config, manager *sdnotify.Notifier, log *l
 		return err
 	}
 	now := clk.now()
-	wakeup := make(alarm, 1)
-	if list != nil {
-		list.wakeup = wakeup
-		list.start(now.mono, now.wall)
-		if sig := await(signals, list.firstLoad); sig != nil {
-			log.Info("stopping: ", sig.String())
-			return nil
-		}
-	}
 	workers := make([]*worker, len(socks))
 	for i, s := range socks {
 		h, err := newHandler(t, c, &l, key, now)
@@ -235,28 +226,43 @@ func start(signals chan os.Signal, c *config, manager *sdnotify.Notifier, log *l
 	t.store.isolated = c.isolated
 	t.setExternal(c.external4, c.external6)
 	ln := newLinkMonitor(socks, t, c.externalAuto, log)
-	var external *externalFile
-	if c.externalFile != "" && c.scopes {
-		if sig := await(signals, func() { external = newExternalFile(c.externalFile, t, log) }); sig != nil {
-			log.Info("stopping: ", sig.String())
-			return nil
-		}
-		defer external.close()
-	}
 	if c.externalAuto && ln == nil {
 		return usageError(c.origins["external-ip"] + " \"auto\": not supported on this system; want addresses")
 	}
-	log.Info("memory ", sizeText(l.total), ": up to ", strconv.Itoa(t.store.maxTorrents()), " torrents or ",
-		strconv.Itoa(t.store.maxPeers()), " peers; ", textutil.Count(uint64(c.workers), "worker"), ", interval ",
-		ageText(c.interval))
-
-	m := &maintenance{tracker: t, list: list, external: external, port: c.port, workers: workers, clock: clk, log: log, manager: manager,
-		wakeup: peerAlarm{alarm: wakeup}, limit: l.total, statsInterval: c.statsInterval, metrics: metricsWriter{text: make([]byte, reportBytes+c.top*topBytes)}}
+	m := &maintenance{tracker: t, list: list, port: c.port, workers: workers, clock: clk, log: log, manager: manager,
+		wakeup: peerAlarm{alarm: make(alarm, 1)}, limit: l.total, statsInterval: c.statsInterval, metrics: metricsWriter{text: make([]byte, reportBytes+c.top*topBytes)}}
 	m.kernel = procfs.Open(m.metrics.text)
 	for _, w := range workers {
 		w.newPeers = &m.wakeup
 	}
 	m.report.version = version
+	// From here on only the files of the list, of the external addresses and of
+	// the statistics are opened, and the sockets are bound.
+	if c.sandbox && ownsProcess {
+		if sig := await(signals, func() { m.report.sandbox = enterSandbox(c, log) }); sig != nil {
+			log.Info("stopping: ", sig.String())
+			return nil
+		}
+	}
+
+	if list != nil {
+		list.wakeup = m.wakeup.alarm
+		list.start(now.mono, now.wall)
+		if sig := await(signals, list.firstLoad); sig != nil {
+			log.Info("stopping: ", sig.String())
+			return nil
+		}
+	}
+	if c.externalFile != "" && c.scopes {
+		if sig := await(signals, func() { m.external = newExternalFile(c.externalFile, t, log) }); sig != nil {
+			log.Info("stopping: ", sig.String())
+			return nil
+		}
+		defer m.external.close()
+	}
+	log.Info("memory ", sizeText(l.total), ": up to ", strconv.Itoa(t.store.maxTorrents()), " torrents or ",
+		strconv.Itoa(t.store.maxPeers()), " peers; ", textutil.Count(uint64(c.workers), "worker"), ", interval ",
+		ageText(c.interval))
 
 	if ownsProcess {
 		// Packets allocate nothing from here on. The collector has work only

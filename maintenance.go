@@ -10,6 +10,7 @@ import (
 	"github.com/fabricionaweb/pico-tracker/internal/ipaddr"
 	"github.com/fabricionaweb/pico-tracker/internal/logger"
 	"github.com/fabricionaweb/pico-tracker/internal/procfs"
+	"github.com/fabricionaweb/pico-tracker/internal/sandbox"
 	"github.com/fabricionaweb/pico-tracker/internal/sdnotify"
 	"github.com/fabricionaweb/pico-tracker/internal/sys"
 	"github.com/fabricionaweb/pico-tracker/internal/textutil"
@@ -409,7 +410,7 @@ func (m *maintenance) writeReport(now timestamp) {
 	case err != nil:
 		m.report.writeFailures++
 		if !m.writeFailed {
-			m.log.Warn("-stats ", m.stats.Name(), ": ", err.Error(), "; trying again every ", ageText(m.statsInterval))
+			m.log.Warn("-stats ", m.stats.Name(), ": ", err.Error(), "; trying again every ", ageText(m.statsInterval), sandbox.Hint(err))
 		}
 		m.writeFailed = true
 	case m.writeFailed:

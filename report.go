@@ -6,6 +6,7 @@ import (
 	"unsafe"
 
 	"github.com/fabricionaweb/pico-tracker/internal/bep15"
+	"github.com/fabricionaweb/pico-tracker/internal/sandbox"
 	"github.com/fabricionaweb/pico-tracker/internal/textutil"
 )
 
@@ -27,6 +28,7 @@ type report struct {
 	families [2]familyReport
 	torrents int
 	external [2]string // public address and port of IPv4 and IPv6; "": not known
+	sandbox  sandbox.Part
 
 	poolSize, poolUsed, poolPeak, poolResident int // bytes
 	resident                                   int // bytes of the process; 0: unknown
@@ -92,6 +94,10 @@ func (p *metricsWriter) render(r *report) {
 	p.writeSingle("uptime_seconds", typeGauge, "Seconds since the start, by the monotonic clock.", uint64(r.uptime))
 	p.writeSingle("stats_interval_seconds", typeGauge, "Seconds between two reports (-stats-interval).", uint64(r.every))
 
+	p.beginMetric("sandbox", typeGauge, "1 if the tracker has dropped these rights (-sandbox).")
+	for i, name := range sandbox.Names {
+		p.writeSample(uint64(r.sandbox>>i&1), "part", name)
+	}
 	if r.external[0]+r.external[1] != "" {
 		p.beginMetric("external_info", typeGauge, "Public address and port of the tracker (-external-ip).")
 		for i, a := range r.external {
@@ -456,6 +462,14 @@ func summaryText(report string) string {
 		a, _, _ := strings.Cut(rest, `"`)
 		w.add("; external ")
 		w.add(a)
+	}
+	before := "; sandbox: "
+	for _, name := range sandbox.Names {
+		if sumSamples(report, "sandbox", name) > 0 {
+			w.add(before)
+			w.add(name)
+			before = ", "
+		}
 	}
 	if sumSamples(report, "full") > 0 {
 		w.add("; FULL: new peers are not stored")

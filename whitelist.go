@@ -13,6 +13,7 @@ import (
 	"github.com/fabricionaweb/pico-tracker/internal/bep15"
 	"github.com/fabricionaweb/pico-tracker/internal/filewatch"
 	"github.com/fabricionaweb/pico-tracker/internal/logger"
+	"github.com/fabricionaweb/pico-tracker/internal/sandbox"
 	"github.com/fabricionaweb/pico-tracker/internal/sys"
 	"github.com/fabricionaweb/pico-tracker/internal/textutil"
 )
@@ -325,7 +326,7 @@ func (l *accessList) load(r listRequest) listResult {
 	name := l.kind() + " " + l.path
 	none := listResult{read: -1}
 	fail := func(err error) listResult {
-		l.log.Error(name, ": ", err.Error(), l.meanwhile())
+		l.log.Error(name, ": ", err.Error(), l.meanwhile(), sandbox.Hint(err))
 		d.started, d.complete = true, true
 		d.read = fingerprint{file: sys.FileState{Size: -1}} // try again at the next check
 		return listResult{read: readFailed}

@@ -426,6 +426,10 @@ func TestListFaults(t *testing.T) {
 	}
 
 	const kept = "the list that was read before stays in force"
+	unreadable := "input/output error"
+	if strings.Contains(tr.read(tr.log), "sandbox: system calls, files") {
+		unreadable = "permission denied" // the link leads out of the sandbox
+	}
 	for _, c := range []struct {
 		name string
 		do   func()
@@ -453,7 +457,7 @@ func TestListFaults(t *testing.T) {
 			if err := os.Symlink("/proc/self/mem", path); err != nil {
 				t.Fatal(err)
 			}
-		}, "input/output error; " + kept},
+		}, unreadable + "; " + kept},
 		{"a loop", func() {
 			remove()
 			if err := os.Symlink(path, path); err != nil {

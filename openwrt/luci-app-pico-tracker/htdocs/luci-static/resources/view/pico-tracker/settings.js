@@ -184,6 +184,13 @@ return view.extend({
 			_('How many of the busiest torrents the status page shows, from 0 to 100.')), options.top);
 		o.placeholder = '20';
 
+		o = s.taboption('advanced', form.ListValue, 'sandbox', _('Sandbox'),
+			_('auto drops the rights that the tracker does not need while it serves.'));
+		o.optional = true;
+		o.value('', _('Default (auto)'));
+		o.value('auto');
+		o.value('off');
+
 		s.taboption('advanced', form.Flag, 'debug', _('Log every packet'),
 			_('Only to find a problem, because it fills the log.'));
 

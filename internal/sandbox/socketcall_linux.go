@@ -1,0 +1,9 @@
+//go:build linux && !portable && (386 || s390x)
+
+package sandbox
+
+// This file has the calls for sockets of processors on which they share a number.
+
+// socketCalls are the first arguments of socketcall: SYS_SOCKET, SYS_BIND,
+// SYS_SENDTO, SYS_SETSOCKOPT, SYS_GETSOCKOPT, SYS_SENDMSG, SYS_RECVMSG.
+var socketCalls = []uint32{1, 2, 11, 14, 15, 16, 17}
