@@ -91,6 +91,8 @@ func TestNetlinkMessages(t *testing.T) {
 		{netlinkMessage(route, 0, 0, routeHead(new4, 0, 254, 1), netlinkAttribute(unix.RTA_GATEWAY, []byte{192, 168, 1, 1}), oif),
 			"IPv4 route by 3 at 0 via 192.168.1.1, sign"},
 		{netlinkMessage(route, 0, 0, routeHead(unix.AF_INET6, 0, 254, 1), oif), "IPv6 route by 3 at 0, sign"},
+		{netlinkMessage(route, 0, 0, routeHead(new4, 0, 254, 1), netlinkAttribute(unix.RTA_PREFSRC, []byte{1}), oif), "IPv4 route by 3 at 0, sign"},
+		{netlinkMessage(route, 0, 0, routeHead(new4, 0, 254, 1), netlinkAttribute(unix.RTA_PREFSRC, []byte{1, 2, 3}), oif), "IPv4 route by 3 at 0, sign"},
 		{netlinkMessage(route, 0, 0, routeHead(new4, 24, 254, 1), oif), ""},
 		{netlinkMessage(route, 0, 0, routeHead(new4, 0, 253, 1), oif), "sign"},
 		{netlinkMessage(route, 0, 0, routeHead(new4, 0, 254, 7), oif), "sign"}, // unreachable
@@ -123,9 +125,12 @@ func TestNetlinkMessages(t *testing.T) {
 		if got := strings.Join(told(c.message), ", "); got != c.want {
 			t.Errorf("%x: %s, want %s", c.message, got, c.want)
 		}
-		// The messages that follow are parsed too.
-		if got := strings.Join(told(slices.Concat(netlinkMessage(unix.RTM_DELLINK, 0, 0), c.message)), ", "); strings.TrimPrefix(got, "sign") != strings.TrimSuffix(", "+c.want, ", ") {
-			t.Errorf("%x: %s behind another, want %s", c.message, got, c.want)
+		// The messages that follow are parsed too, whatever padding is before them.
+		for n := range 5 {
+			first := netlinkMessage(unix.RTM_DELLINK, 0, 0, make([]byte, n))
+			if got := strings.Join(told(slices.Concat(first, c.message)), ", "); strings.TrimPrefix(got, "sign") != strings.TrimSuffix(", "+c.want, ", ") {
+				t.Errorf("%x: %s behind another with %d bytes, want %s", c.message, got, n, c.want)
+			}
 		}
 		for n := range c.message {
 			if got := told(c.message[:n]); len(got) > 0 {
@@ -241,6 +246,96 @@ func defaultRoutes(t *testing.T) (n int) {
 		}
 	}
 	return n
+}
+
+// dumpOf returns the result of a dump of default routes if the kernel answers with
+// these messages.
+func dumpOf(t *testing.T, messages ...[]byte) (indexes []uint32, changed Changes, err error) {
+	t.Helper()
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(fds[0])
+	defer unix.Close(fds[1])
+	for _, b := range messages {
+		if _, err := unix.Write(fds[1], b); err != nil {
+			t.Fatal(err)
+		}
+	}
+	n := &Conn{fd: fds[0]}
+	err = n.DefaultRoutes(false, func(index, _ uint32, _ []byte) { indexes = append(indexes, index) })
+	return indexes, n.changed, err
+}
+
+// TestDump checks what is taken for the reply to a request: only messages with
+// its number, up to the end or to an error. A table that changed during the dump
+// is read again.
+func TestDump(t *testing.T) {
+	route := func(flags uint16, seq, index uint32) []byte {
+		return netlinkMessage(unix.RTM_NEWROUTE, flags, seq, routeHead(unix.AF_INET, 0, 254, 1), netlinkAttribute(unix.RTA_OIF, native(index)))
+	}
+	const multi = unix.NLM_F_MULTI
+	failure := func(seq uint32, err unix.Errno) []byte {
+		return netlinkMessage(unix.NLMSG_ERROR, 0, seq, native(-uint32(err)))
+	}
+	done := func(seq uint32) []byte { return netlinkMessage(unix.NLMSG_DONE, multi, seq, native(0)) }
+	for _, c := range []struct {
+		name    string
+		kernel  [][]byte
+		indexes []uint32
+		changed Changes
+		err     error
+	}{
+		{"reply", [][]byte{route(multi, 1, 3), route(multi, 1, 4), done(1)}, []uint32{3, 4}, 0, nil},
+		{"one datagram", [][]byte{slices.Concat(route(multi, 1, 3), route(multi, 1, 4), done(1))}, []uint32{3, 4}, 0, nil},
+		{"rest of an earlier reply", [][]byte{route(multi, 0, 9), done(0), route(multi, 1, 3), done(1)}, []uint32{3}, allChanged, nil},
+		{"error of an earlier request", [][]byte{failure(0, unix.EBUSY), route(multi, 1, 3), done(1)}, []uint32{3}, allChanged, nil},
+		{"notification", [][]byte{route(0, 0, 9), route(multi, 1, 3), done(1)}, []uint32{3}, RoutesChanged, nil},
+		{"notification with the number", [][]byte{route(0, 1, 9), route(multi, 1, 3), done(1)}, []uint32{3}, RoutesChanged, nil},
+		{"interrupted", [][]byte{route(multi|unix.NLM_F_DUMP_INTR, 1, 3), done(1)}, []uint32{3}, allChanged, nil},
+		{"error", [][]byte{route(multi, 1, 3), failure(1, unix.EBUSY)}, []uint32{3}, 0, unix.EBUSY},
+		{"no such table", [][]byte{failure(1, unix.ENOENT)}, nil, 0, nil},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			indexes, changed, err := dumpOf(t, c.kernel...)
+			if !slices.Equal(indexes, c.indexes) || changed != c.changed || err != c.err {
+				t.Errorf("got %d, changed %b, %v, want %d, %b, %v", indexes, changed, err, c.indexes, c.changed, c.err)
+			}
+		})
+	}
+}
+
+// TestDumpWaits checks that a reply that comes late is awaited, and that without
+// a reply there is an error instead of an endless wait.
+func TestDumpWaits(t *testing.T) {
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(fds[1])
+	n := &Conn{fd: fds[0]}
+	defer unix.Close(n.fd)
+	go func() {
+		request := make([]byte, 64)
+		for {
+			if _, err := unix.Read(fds[1], request); err != unix.EAGAIN {
+				break
+			}
+			_, _ = unix.Poll([]unix.PollFd{{Fd: int32(fds[1]), Events: unix.POLLIN}}, 20_000)
+		}
+		_, _ = unix.Write(fds[1], netlinkMessage(unix.NLMSG_DONE, unix.NLM_F_MULTI, 1, native(0)))
+	}()
+	if err := n.DefaultRoutes(false, func(uint32, uint32, []byte) {}); err != nil {
+		t.Errorf("late reply: %v", err)
+	}
+	start := time.Now()
+	if err := n.DefaultRoutes(false, func(uint32, uint32, []byte) {}); err != unix.EAGAIN {
+		t.Errorf("no reply: got %v, want %v", err, unix.EAGAIN)
+	}
+	if took := time.Since(start); took < replyTimeout {
+		t.Errorf("no reply: gave up after %v, want %v", took, replyTimeout)
+	}
 }
 
 // TestNetlinkSameNumber checks that a notification with our number is not

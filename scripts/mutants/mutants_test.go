@@ -1,0 +1,94 @@
+//go:build linux
+
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// TestAcceptedList checks that the list can be read, and that each mutant in it
+// changes a line that is still there.
+func TestAcceptedList(t *testing.T) {
+	if err := os.Chdir("../.."); err != nil {
+		t.Fatal(err)
+	}
+	accepted, err := readAccepted(acceptedPath)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for key, reason := range accepted {
+		lines := strings.Split(key, "\n")
+		file := strings.Fields(lines[0])[0]
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Error(err)
+			continue
+		}
+		if from := strings.TrimPrefix(lines[1], "- "); !strings.Contains(string(text), "\t"+from+"\n") {
+			t.Errorf("%s has no line %q, which may be changed because: %s", file, from, reason)
+		}
+	}
+}
+
+// TestAcceptedErrors checks that an entry without a reason is refused.
+func TestAcceptedErrors(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "list")
+	for text, want := range map[string]string{
+		"a.go f\n- x\n+ y\n  because\n":                              "",
+		"# comment\n\na.go f 2\n- x\n+ y\n  because\n":               "",
+		"a.go f\n- x\n+ y\n  because\n\na.go f\n- x\n+ y\n  again\n": "twice",
+		"a.go f\n- x\n+ y\n":                                         "reason",
+		"a.go\n- x\n+ y\n  because\n":                                "reason",
+		"a.go f\n+ x\n- y\n  because\n":                              "begin with",
+	} {
+		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		_, err := readAccepted(path)
+		if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
+			t.Errorf("%q: got %v, want an error with %q", text, err, want)
+		}
+	}
+}
+
+// TestChange checks that a mutant is known by its function and line, wherever
+// they are in the file. The layout of the changed file does not matter.
+func TestChange(t *testing.T) {
+	const before = "package p\n\nfunc f(a int) bool {\n\tif a > 1 {\n\t\treturn true\n\t}\n\tif a > 1 {\n\t\treturn true\n\t}\n\treturn false\n}\n"
+	second := strings.Replace(strings.Replace(strings.Replace(before, "> 1", ">= 1", 2), ">= 1", "> 1", 1), "\t", "  ", 1)
+	pristine, tree := t.TempDir(), t.TempDir()
+	for path, text := range map[string]string{
+		pristine + "/a.go": before, pristine + "/b.go": "package p\n",
+		tree + "/a.go": second, tree + "/b.go": "package p\n",
+	} {
+		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	got, line, err := changeIn(pristine, tree, ".")
+	want := result{File: "a.go", Function: "f", From: "if a > 1 {", To: "if a >= 1 {", Nth: 2}
+	if err != nil || got != want || line != 7 {
+		t.Errorf("got %+v in line %d, %v, want %+v in line 7", got, line, err, want)
+	}
+	if _, _, err := changeIn(pristine, pristine, "."); err == nil {
+		t.Error("nothing is changed: got no error")
+	}
+}
+
+// TestCovered checks which lines a profile covers. A line that no profile has is
+// tried.
+func TestCovered(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "profile")
+	profile := "mode: set\nexample.org/m/a.go:3.5,6.2 2 0\nexample.org/m/a.go:5.5,5.9 1 1\nexample.org/m/b/a.go:3.5,9.2 1 1\n"
+	if err := os.WriteFile(path, []byte(profile), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for line, want := range map[int]bool{2: true, 3: false, 4: false, 5: true, 6: false, 7: true} {
+		if got := covered(path, "m/a.go", line); got != want {
+			t.Errorf("line %d: got %v, want %v", line, got, want)
+		}
+	}
+}
