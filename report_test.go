@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"math"
+	"net"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -319,6 +320,41 @@ func TestReportWarnsOnce(t *testing.T) {
 	k.writeReport(timestamp{})
 	if left, err := os.ReadDir(dir); err != nil || len(left) != 0 {
 		t.Errorf("left behind: %v, %v", left, err)
+	}
+}
+
+// TestOverflowOfAnotherProgram checks that datagrams which the kernel dropped for
+// another program are not counted. The kernel counts full receive buffers for all
+// programs together.
+func TestOverflowOfAnotherProgram(t *testing.T) {
+	k, _ := showKeeper(t, filepath.Join(t.TempDir(), "tracker.prom"))
+	k.updateReport(timestamp{})
+	buf := make([]byte, reportBytes)
+	kernel := procfs.Open(buf)
+	if kernel != nil {
+		defer kernel.Close()
+	}
+	conn, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if err := conn.SetReadBuffer(1); err != nil {
+		t.Fatal(err)
+	}
+	for range 500 {
+		if _, err := conn.WriteTo(make([]byte, 1000), conn.LocalAddr()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if kernel != nil {
+		if n, ok := kernel.Overflowed(false, buf); ok && n == 0 {
+			t.Fatal("no receive buffer was full")
+		}
+	}
+	k.updateReport(timestamp{})
+	if f := &k.report.families[0]; f.overflowed != 0 || f.filtered != 0 {
+		t.Errorf("got %d overflowed and %d filtered datagrams, want 0 and 0", f.overflowed, f.filtered)
 	}
 }
 

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"encoding/binary"
 	"fmt"
 	"math"
@@ -311,6 +312,12 @@ func TestExternal(t *testing.T) {
 			peers(global, netip.AddrPortFrom(other, private.Port()), netip.AddrPortFrom(other, local.Port()))
 			s.setExternal([4]byte{192, 168, 1, 1}, [16]byte{0xfd})
 			peers(global)
+			if v6 { // an address of the other family only
+				s.setExternal([4]byte{203, 0, 113, 200}, [16]byte{})
+			} else {
+				s.setExternal([4]byte{}, other6.As16())
+			}
+			peers(global)
 			s.setExternal([4]byte{}, [16]byte{})
 			peers(global)
 		}
@@ -364,6 +371,42 @@ func TestFewAmongMany(t *testing.T) {
 	for k, n := range few {
 		if n < 600 {
 			t.Errorf("%x was given %d times in 600", k, n)
+		}
+	}
+}
+
+// TestSearchIsLimited checks that a reply does not search a large swarm for the
+// few peers on the requester's link, because it holds the lock of the shard. In
+// a swarm that it can search completely it finds them.
+func TestSearchIsLimited(t *testing.T) {
+	for _, c := range []struct{ others, least, most int }{
+		{100, 200, 200},
+		{20_000, 0, 40},
+	} {
+		s := newTestStore(t, 2000, 1)
+		var rng splitMix64
+		put := func(link byte, i int) {
+			key := key4{0xe0, link, byte(i >> 8), byte(i), 1, 1}
+			if _, _, o := announce(s, &announceParams{hash: testHash(0)}, &key, &rng, nil); o != resultAdded {
+				t.Fatalf("peer %d: outcome %d", i, o)
+			}
+		}
+		for i := range c.others {
+			put(3, i)
+		}
+		put(4, 0)
+		requester, dst := key4{0xe0, 4, 9, 9, 1, 1}, make([]byte, 0, 2000)
+		found := 0
+		for range 200 {
+			got, _, _ := announce(s, &announceParams{hash: testHash(0), want: 50, visibility: visibilityLink}, &requester, &rng, dst)
+			if want := []byte{169, 254, 0, 0, 1, 1}; len(got) > 0 && !bytes.Equal(got, want) {
+				t.Fatalf("got %x, want %x or nothing", got, want)
+			}
+			found += len(got) / len(requester)
+			announce(s, &announceParams{hash: testHash(0), stopped: true}, &requester, &rng, nil)
+		}
+		if found < c.least || found > c.most {
+			t.Errorf("%d peers of another link: found the only peer in %d of 200 replies, want %d to %d", c.others, found, c.least, c.most)
 		}
 	}
 }

@@ -1057,6 +1057,80 @@ func TestPurgeLetsIn(t *testing.T) {
 	}
 }
 
+// TestPurgeInSteps checks that an operation that waits for a shard gets the lock
+// while a purge removes a large swarm.
+func TestPurgeInSteps(t *testing.T) {
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(2))
+	const n = 20_000
+	for try := 1; ; try++ {
+		s := newTestStore(t, 400, 1)
+		var rng splitMix64
+		for i := range n {
+			announce(s, &announceParams{hash: testHash(0)}, testKey4(i), &rng, nil)
+		}
+		removed := make(chan uint64, 1)
+		s.compactionPaused.Store(true)
+		for i := uint32(1); i < s.pool.highWater(); i++ {
+			s.purge(i, 0, func(*bep15.InfoHash) bool {
+				go func() {
+					sh := &s.shards[0]
+					sh.mu.Lock()
+					defer sh.mu.Unlock()
+					removed <- s.purged[0]
+				}()
+				// After a millisecond of waiting it is the waiter's turn.
+				for start := time.Now(); time.Since(start) < 2*time.Millisecond; {
+					runtime.Gosched()
+				}
+				return false
+			})
+		}
+		if s.purged[0] != n {
+			t.Fatalf("%d peers are removed, want %d", s.purged[0], n)
+		}
+		// It takes some luck, because the waiter must wake up in time.
+		if got := <-removed; got < n {
+			return
+		}
+		if try == 20 {
+			t.Fatalf("the waiter got in after all %d peers in each of %d purges", n, try)
+		}
+	}
+}
+
+// TestFreeLeaves checks that a step of a purge removes a limited number of peers,
+// and that all steps together remove all peers of both families.
+func TestFreeLeaves(t *testing.T) {
+	s := newTestStore(t, 400, 1)
+	var rng splitMix64
+	const n = 3000
+	for i := range n {
+		announce(s, &announceParams{hash: testHash(0), flags: meta(i & 1)}, testKey4(i), &rng, nil)
+		announce(s, &announceParams{hash: testHash(0), flags: meta(i & 1)}, testKey6(i), &rng, nil)
+	}
+	sh := &s.shards[0]
+	w := s.swarmOf(sh, sh.findTorrent(s.hash.sum(testHash(0)[:]), testHash(0)), 0)
+	removed := 0
+	gone4 := func(*peer[key4]) bool { removed++; return true }
+	gone6 := func(*peer[key6]) bool { removed++; return true }
+	for steps := 1; ; steps++ {
+		before := removed
+		done := w.freeLeaves(3, gone4, gone6)
+		if removed-before > 3*maxLeafPeers {
+			t.Fatalf("step %d removed %d peers, want at most %d", steps, removed-before, 3*maxLeafPeers)
+		}
+		if left := w.counts(); done != (left == [numSets]uint32{}) || removed-before == 0 && !done {
+			t.Fatalf("step %d removed %d peers and reports done %v; %v are left", steps, removed-before, done, left)
+		}
+		if done {
+			break
+		}
+	}
+	if removed != 2*n {
+		t.Errorf("%d peers are removed, want %d", removed, 2*n)
+	}
+}
+
 // TestSweepBehind checks a sweep whose clock is behind the clock of the
 // workers, after a long list for example. It must keep peers that announced in
 // the meantime and remove the expired ones.
