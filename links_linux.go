@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/fabricionaweb/pico-tracker/internal/ipaddr"
@@ -34,6 +35,7 @@ type linkMonitor struct {
 	best        [2]uint32      // the interface of the best default route: IPv4, IPv6
 	external    [2]ipaddr.Addr // the last address of this interface; IP "": none
 	initialized bool           // the first refresh is done
+	refreshes   atomic.Uint32  // how many there were; only tests ask
 	throttle    changeThrottle
 }
 
@@ -188,6 +190,7 @@ const allChanges = rtnetlink.LinksChanged | rtnetlink.AddressesChanged | rtnetli
 
 // refresh reads again everything that may have changed.
 func (l *linkMonitor) refresh(changes rtnetlink.Changes) {
+	l.refreshes.Add(1)
 	for i := range l.devices {
 		l.refreshInterface(&l.devices[i])
 	}

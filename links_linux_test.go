@@ -3,8 +3,10 @@
 package main
 
 import (
+	"net/netip"
 	"os"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -14,6 +16,7 @@ import (
 	"github.com/fabricionaweb/pico-tracker/internal/ipaddr"
 	"github.com/fabricionaweb/pico-tracker/internal/logger"
 	"github.com/fabricionaweb/pico-tracker/internal/rtnetlink"
+	"github.com/fabricionaweb/pico-tracker/internal/rtnetlink/rtnetlinktest"
 	"github.com/fabricionaweb/pico-tracker/internal/udp"
 	"golang.org/x/sys/unix"
 )
@@ -123,6 +126,144 @@ func TestLinksStop(t *testing.T) {
 			t.Fatalf("it still runs after %v", deadline)
 		}
 	}
+}
+
+// awaitRefreshes waits until the monitor has done n refreshes, and returns how long
+// it took.
+func awaitRefreshes(t *testing.T, l *linkMonitor, n uint32) time.Duration {
+	t.Helper()
+	start := time.Now()
+	for l.refreshes.Load() < n {
+		if time.Since(start) > deadline {
+			t.Fatalf("got %d refreshes in %v, want %d", l.refreshes.Load(), deadline, n)
+		}
+		time.Sleep(time.Millisecond)
+	}
+	return time.Since(start)
+}
+
+// TestLinksPoll checks that without netlink, and if netlink fails, interfaces are
+// checked at intervals.
+func TestLinksPoll(t *testing.T) {
+	for name, fail := range map[string]func(*linkMonitor){
+		"no netlink":    func(l *linkMonitor) { l.kernel.Close(); l.kernel = nil },
+		"netlink fails": func(l *linkMonitor) { l.kernel.Close() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			l := newLinkMonitor([]*udp.Socket{onLoopback(t)}, newService(t).tracker, false, &logger.Logger{Out: &strings.Builder{}})
+			if l.kernel == nil {
+				t.Fatal("got no netlink socket")
+			}
+			fail(l)
+			l.start()
+			defer l.stop()
+			if took := awaitRefreshes(t, l, l.refreshes.Load()+2); took < 2*pollInterval {
+				t.Errorf("2 refreshes took %v, want at least %v", took, 2*pollInterval)
+			}
+		})
+	}
+}
+
+// TestLinksRest checks that a network which changes all the time does not keep
+// the processor busy.
+func TestLinksRest(t *testing.T) {
+	rtnetlinktest.InNamespace(t, func() {
+		l := newLinkMonitor(nil, newService(t).tracker, true, &logger.Logger{Out: &strings.Builder{}})
+		if l.kernel == nil {
+			t.Fatal("got no netlink socket")
+		}
+		l.start()
+		defer l.stop()
+		start, first := time.Now(), l.refreshes.Load()
+		const n = 5
+		for up := true; l.refreshes.Load() < first+n; up = !up {
+			rtnetlinktest.SetUp(t, rtnetlinktest.Loopback, up)
+			if time.Since(start) > deadline {
+				t.Fatalf("got %d refreshes in %v, want %d", l.refreshes.Load()-first, deadline, n)
+			}
+			time.Sleep(time.Millisecond)
+		}
+		if took := time.Since(start); took < (n-1)*minPause {
+			t.Errorf("%d refreshes took %v, want at least %v", n, took, (n-1)*minPause)
+		}
+	})
+}
+
+// TestLinksFollow checks what the tracker is told when addresses and routes come
+// and go: the addresses of the interface with the best default route, and the
+// gateway. An address that is not public counts as none.
+func TestLinksFollow(t *testing.T) {
+	rtnetlinktest.InNamespace(t, func() {
+		var log logLines
+		tr := newService(t).tracker
+		near := rtnetlinktest.AddInterface(t, "near")
+		far := rtnetlinktest.AddInterface(t, "far")
+		both := []uint32{min(near, far), max(near, far)}
+		l := newLinkMonitor(nil, tr, true, &logger.Logger{Out: &log})
+		if l.kernel == nil {
+			t.Fatal("got no netlink socket")
+		}
+		defer l.kernel.Close()
+		log.expectLines(t, "[INFO] external IPv4 address: none", "[INFO] external IPv6 address: none")
+		expect := func(what string, changes rtnetlink.Changes, ip4, ip6, gateway string, uplinks4, uplinks6 []uint32, lines ...string) {
+			t.Helper()
+			l.throttle = changeThrottle{} // has a test of its own
+			l.refresh(changes)
+			var got, want externalAddrs
+			if e := tr.external.Load(); e != nil {
+				got = *e
+			}
+			for _, a := range []struct {
+				text string
+				to   []byte
+			}{{ip4, want.v4[:]}, {ip6, want.v6[:]}, {gateway, want.gateway[:]}} {
+				if a.text != "" {
+					copy(a.to, netip.MustParseAddr(a.text).AsSlice())
+				}
+			}
+			if got != want {
+				t.Errorf("%s: got %v, want %v", what, got, want)
+			}
+			for family, want := range [][]uint32{uplinks4, uplinks6} {
+				var got []uint32
+				for i := range l.uplinks[family] {
+					if index := l.uplinks[family][i].Load(); index != 0 {
+						got = append(got, index)
+					}
+				}
+				slices.Sort(got)
+				if !slices.Equal(got, want) {
+					t.Errorf("%s: got the uplinks %d, want %d", what, got, want)
+				}
+			}
+			log.expectLines(t, lines...)
+		}
+		only := func(i uint32) []uint32 { return []uint32{i} }
+		rtnetlinktest.SetAddress(t, near, "192.168.7.2/24", true)
+		expect("an address without a route", allChanges, "", "", "", nil, nil)
+		rtnetlinktest.SetRoute(t, near, false, 20, "192.168.7.1", true)
+		expect("a private address", allChanges, "", "", "192.168.7.1", only(near), nil,
+			"[WARN] external IPv4 address: none, because 192.168.7.2 is not a public one")
+		rtnetlinktest.SetAddress(t, near, "198.51.100.7/24", true)
+		expect("a public one behind it", rtnetlink.AddressesChanged, "198.51.100.7", "", "192.168.7.1", only(near), nil,
+			"[INFO] external IPv4 address: 198.51.100.7")
+		expect("nothing new", allChanges, "198.51.100.7", "", "192.168.7.1", only(near), nil)
+		rtnetlinktest.SetAddress(t, far, "203.0.113.5/24", true)
+		rtnetlinktest.SetRoute(t, far, false, 30, "203.0.113.1", true)
+		expect("a route that is worse", allChanges, "198.51.100.7", "", "192.168.7.1", both, nil)
+		rtnetlinktest.SetRoute(t, far, false, 10, "203.0.113.1", true)
+		expect("not asked for routes", rtnetlink.AddressesChanged, "198.51.100.7", "", "192.168.7.1", both, nil)
+		expect("a route that is better", rtnetlink.RoutesChanged, "203.0.113.5", "", "", both, nil,
+			"[INFO] external IPv4 address: 203.0.113.5")
+		rtnetlinktest.SetAddress(t, far, "2001:db8:5::5/64", true)
+		rtnetlinktest.SetRoute(t, far, true, 10, "", true)
+		expect("IPv6 too", allChanges, "203.0.113.5", "2001:db8:5::5", "", both, only(far),
+			"[INFO] external IPv6 address: 2001:db8:5::5")
+		rtnetlinktest.Remove(t, far)
+		expect("its interface is gone", allChanges, "198.51.100.7", "", "192.168.7.1", only(near), nil,
+			"[INFO] external IPv4 address: 198.51.100.7", "[INFO] external IPv6 address: none")
+	})
 }
 
 // TestZones checks that an interface is found by name or number, and that an

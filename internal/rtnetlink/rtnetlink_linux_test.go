@@ -14,27 +14,17 @@ import (
 	"time"
 
 	"github.com/fabricionaweb/pico-tracker/internal/ipaddr"
+	"github.com/fabricionaweb/pico-tracker/internal/rtnetlink/rtnetlinktest"
 	"golang.org/x/sys/unix"
 )
 
-// pad extends b to a multiple of four bytes, as netlink does after each part.
-func pad(b []byte) []byte { return append(b, make([]byte, -len(b)&3)...) }
-
 func netlinkMessage(kind, flags uint16, seq uint32, body ...[]byte) []byte {
-	b := slices.Concat(body...)
-	head := binary.NativeEndian.AppendUint32(nil, uint32(unix.NLMSG_HDRLEN+len(b)))
-	head = binary.NativeEndian.AppendUint16(head, kind)
-	head = binary.NativeEndian.AppendUint16(head, flags)
-	head = binary.NativeEndian.AppendUint32(head, seq)
-	return pad(slices.Concat(head, make([]byte, 4), b))
+	return rtnetlinktest.Message(kind, flags, seq, body...)
 }
 
-func netlinkAttribute(kind uint16, value []byte) []byte {
-	b := binary.NativeEndian.AppendUint16(nil, uint16(4+len(value)))
-	return pad(append(binary.NativeEndian.AppendUint16(b, kind), value...))
-}
+func netlinkAttribute(kind uint16, value []byte) []byte { return rtnetlinktest.Attribute(kind, value) }
 
-func native(n uint32) []byte { return binary.NativeEndian.AppendUint32(nil, n) }
+func native(n uint32) []byte { return rtnetlinktest.Number(n) }
 
 // routeHead is a struct rtmsg.
 func routeHead(family, bits, table, kind byte) []byte {
@@ -75,7 +65,8 @@ func told(b []byte) (all []string) {
 func TestNetlinkMessages(t *testing.T) {
 	const new4, route = unix.AF_INET, unix.RTM_NEWROUTE
 	hop := func(index uint32, more ...byte) []byte {
-		return pad(slices.Concat(binary.NativeEndian.AppendUint16(nil, uint16(8+len(more))), make([]byte, 2), native(index), more))
+		b := slices.Concat(binary.NativeEndian.AppendUint16(nil, uint16(8+len(more))), make([]byte, 2), native(index), more)
+		return append(b, make([]byte, -len(b)&3)...)
 	}
 	oif := netlinkAttribute(unix.RTA_OIF, native(3))
 	local, peer := netlinkAttribute(unix.IFA_LOCAL, []byte{192, 0, 2, 1}), netlinkAttribute(unix.IFA_ADDRESS, []byte{192, 0, 2, 2})
