@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"io"
 	"strings"
 	"testing"
 
@@ -218,5 +219,54 @@ func TestNewPeersWakeMaintenance(t *testing.T) {
 	asleep(1)
 	if !stored(0) {
 		t.Error("a peer that is not stored because the memory is full: got no ring, want one")
+	}
+}
+
+// TestFullExpiresEarlier checks that the loop removes peers after 1.25 to 2.25
+// intervals while the memory is full, and only after 2.25 intervals otherwise.
+func TestFullExpiresEarlier(t *testing.T) {
+	const pages = 64
+	for _, c := range []struct {
+		name        string
+		torrents    int
+		least, most int // torrents that are left after 1.9 intervals
+	}{
+		{"full", (pages - 2) * pageTorrents, pages * pageTorrents / 2, pages * pageTorrents * 8 / 10},
+		{"half full", pages * pageTorrents / 2, pages * pageTorrents / 2, pages * pageTorrents / 2},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s := newServiceOf(t, pages, "secret")
+			var rng splitMix64
+			for i := range c.torrents {
+				if _, _, o := announce(s.store, &announceParams{hash: testHash(i), now: s.now.mono}, testKey4(i), &rng, nil); o != resultAdded {
+					t.Fatalf("torrent %d: outcome %d", i, o)
+				}
+			}
+			m := &maintenance{tracker: s.tracker, log: &logger.Logger{Out: io.Discard}, statsInterval: 15, noHugePages: true, lastTick: s.now.mono, lastSweep: s.now.mono}
+			ticks := func(until seconds) {
+				for ; s.now.mono < until; m.tick(s.now) {
+					s.pass(5)
+				}
+			}
+			start := s.now.mono
+			ticks(start + testInterval*5/4)
+			if n, _ := s.store.totals(); n != c.torrents {
+				t.Errorf("after 1.25 intervals %d torrents are left, want %d", n, c.torrents)
+			}
+			ticks(start + testInterval*19/10)
+			if n, _ := s.store.totals(); n < c.least || n > c.most {
+				t.Errorf("after 1.9 intervals %d torrents are left, want %d to %d", n, c.least, c.most)
+			}
+			ticks(start + testInterval*10/4)
+			if n, _ := s.store.totals(); n != 0 {
+				t.Errorf("after 2.5 intervals %d torrents are left, want 0", n)
+			}
+			// The memory returns to the system after minutes.
+			ticks(s.now.mono + 2*idleBefore)
+			if _, _, resident := s.store.pool.usage(); resident > sys.PageSize/pageSize {
+				t.Errorf("%d pages are resident, want 0", resident)
+			}
+			checkInvariants(t, s.store)
+		})
 	}
 }
