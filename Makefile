@@ -29,6 +29,7 @@ REPRODUCED := linux-amd64 linux-armv5 linux-mips
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 ACTIONLINT  := github.com/rhysd/actionlint/cmd/actionlint@v1.7.12
 GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@v1.9.0
+GREMLINS    := github.com/go-gremlins/gremlins/cmd/gremlins@v0.6.0
 
 # The Go of OpenWrt 24.10, 25.12 and main. go.mod and GO_NEEDED agree.
 GO_NEEDED  := 1.23
@@ -38,6 +39,9 @@ NEWEST_GO  := go1.27.2
 
 # The packages whose tests need nothing but Go.
 UNIT_TESTS := . ./internal/...
+
+# The packages and files in which make mutants changes something.
+MUTANTS ?= . $(wildcard internal/*)
 
 PREFIX   ?= /usr/local
 FUZZTIME ?= 1m
@@ -254,6 +258,10 @@ test-race: ## the unit tests under the race detector
 .PHONY: fuzz
 fuzz: ## every fuzz target for a while (FUZZTIME=1m)
 	@scripts/fuzz $(FUZZTIME)
+
+.PHONY: mutants
+mutants: ## small changes of the program, one by one: which does no test notice? (MUTANTS="internal/udp pool.go" ARGS="-every 10")
+	@go run ./scripts/mutants -gremlins $(GREMLINS) $(ARGS) $(MUTANTS)
 
 .PHONY: test-clients
 test-clients: ## every BitTorrent client that the package registries have, with a table of results

@@ -16,9 +16,9 @@ import (
 	"time"
 	"unsafe"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/fabricionaweb/pico-tracker/internal/rtnetlink"
+	"github.com/fabricionaweb/pico-tracker/internal/rtnetlink/rtnetlinktest"
+	"golang.org/x/sys/unix"
 )
 
 // testSocket opens a socket on a port that is free.
@@ -162,6 +162,76 @@ func TestSource(t *testing.T) {
 			}
 		}
 	}
+}
+
+// TestSourceLink checks that the link of a link-local source is reported, also by
+// a socket for all addresses, and that other sources have none.
+func TestSourceLink(t *testing.T) {
+	const port, lo = 6969, rtnetlinktest.Loopback
+	rtnetlinktest.InNamespace(t, func() {
+		rtnetlinktest.SetUp(t, lo, true)
+		for _, address := range []string{"169.254.1.1/16", "192.0.2.1/24", "fe80::1/64", "2001:db8::1/64"} {
+			rtnetlinktest.SetAddress(t, lo, address, true)
+		}
+		for _, c := range []struct {
+			addr, wildcard string
+			link           uint32
+		}{
+			{"169.254.1.1", "0.0.0.0", lo}, {"192.0.2.1", "0.0.0.0", 0}, {"fe80::1", "::", lo}, {"2001:db8::1", "::", 0},
+		} {
+			for _, ip := range []string{c.addr, c.wildcard} {
+				config := testConfig(ip, port, 2)
+				if ip == "fe80::1" {
+					config.Interface, config.Index = "lo", lo
+				}
+				s, err := Open(config)
+				if err != nil {
+					t.Fatal(err)
+				}
+				to := net.UDPAddr{IP: net.ParseIP(c.addr), Port: port}
+				if c.addr == "fe80::1" {
+					to.Zone = "lo"
+				}
+				conn, err := net.DialUDP("udp", &net.UDPAddr{IP: to.IP, Zone: to.Zone}, &to)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if _, err := conn.Write(numbered(1)); err != nil {
+					t.Fatal(err)
+				}
+				receive(t, s)
+				key := make([]byte, len(s.IP())+2)
+				link := s.Source(0, key)
+				want := netip.MustParseAddr(c.addr).AsSlice()
+				if link != c.link || !bytes.Equal(key[:len(want)], want) {
+					t.Errorf("%s at %s: got %x by link %d, want %x by %d", c.addr, ip, key, link, want, c.link)
+				}
+				conn.Close()
+				s.Close()
+			}
+		}
+	})
+}
+
+// TestSameInterface checks that a socket which is told the number that its
+// interface has already is not bound again, and goes on.
+func TestSameInterface(t *testing.T) {
+	s, port := onLoopback(t)
+	c := dialClient(t, "127.0.0.1", port)
+	c.ask(numbered(1))
+	s.mu.Lock()
+	before := s.kernel
+	s.mu.Unlock()
+	for i := range 100 {
+		s.SetInterface(s.Index())
+		s.mu.Lock()
+		kernel, interrupted := s.kernel, s.interrupted.Load()
+		s.mu.Unlock()
+		if kernel != before || interrupted {
+			t.Fatalf("after %d times: bound again: %v, interrupted: %v", i+1, kernel != before, interrupted)
+		}
+	}
+	c.ask(numbered(2))
 }
 
 // batchOf has n datagrams sent, in order, and receives them at once. A signal
