@@ -74,7 +74,7 @@ func run() (int, error) {
 	gremlins := flag.String("gremlins", "", "package and version of gremlins")
 	flag.Parse()
 	if *every < 1 || flag.NArg() == 0 {
-		return 2, errors.New("usage: mutants [-every N] [-results FILE] [-selected] NAME...")
+		return 2, errors.New("want names of packages or files, and -every of at least 1")
 	}
 	scratch, err := os.MkdirTemp("", "mutants-")
 	if err != nil {
