@@ -151,7 +151,10 @@ func try(s *settings) (int, error) {
 		}
 	}
 	r.Seconds = time.Since(start).Round(100 * time.Millisecond).Seconds()
-	fmt.Fprintf(os.Stderr, "%-11s %5.1f s  %s:%d: %s  ->  %s\n", r.Status, r.Seconds, r.File, line, r.From, r.To)
+	if f, err := os.OpenFile(s.Progress, os.O_WRONLY|os.O_APPEND, 0); err == nil {
+		fmt.Fprintf(f, "%-11s %5.1f s  %s:%d: %s  ->  %s\n", r.Status, r.Seconds, r.File, line, r.From, r.To)
+		f.Close()
+	}
 	text, err := json.Marshal(r)
 	if err != nil {
 		return 1, err

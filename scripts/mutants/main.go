@@ -54,6 +54,7 @@ type settings struct {
 	Pristine string // the tree without a change
 	Scratch  string
 	Results  string
+	Progress string // where to write a line for each mutant: gremlins hides it
 	Every    uint32
 	Selected bool            // run only the tests of related.go
 	Noticed  map[string]bool // by an earlier run
@@ -91,7 +92,7 @@ func run() (int, error) {
 		return 1, err
 	}
 	s := settings{Go: goCommand, Pristine: scratch + "/tree", Scratch: scratch, Results: *results,
-		Every: uint32(*every), Selected: *selected, Noticed: map[string]bool{}}
+		Progress: fmt.Sprintf("/proc/%d/fd/2", os.Getpid()), Every: uint32(*every), Selected: *selected, Noticed: map[string]bool{}}
 	if s.Results == "" {
 		s.Results = scratch + "/results"
 	}
