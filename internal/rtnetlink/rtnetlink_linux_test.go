@@ -259,7 +259,7 @@ func dumpOf(t *testing.T, messages ...[]byte) (indexes []uint32, changed Changes
 	return indexes, n.changed, err
 }
 
-// TestDump checks what is taken for the reply to a request: only messages with
+// TestDump checks which messages count as the reply to a request: only those with
 // its number, up to the end or to an error. A table that changed during the dump
 // is read again.
 func TestDump(t *testing.T) {

@@ -196,8 +196,15 @@ func TestSourceLink(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				if _, err := conn.Write(numbered(1)); err != nil {
-					t.Fatal(err)
+				// The kernel makes the route of a new address some time later.
+				poll := []unix.PollFd{{Fd: int32(s.kernel.fd), Events: unix.POLLIN}}
+				for end := time.Now().Add(deadline); poll[0].Revents == 0 && time.Now().Before(end); {
+					if _, err := conn.Write(numbered(1)); err != nil {
+						t.Fatal(err)
+					}
+					if _, err := unix.Poll(poll, 100); err != nil && err != unix.EINTR {
+						t.Fatal(err)
+					}
 				}
 				receive(t, s)
 				key := make([]byte, len(s.IP())+2)

@@ -6,12 +6,16 @@ package rtnetlinktest
 
 import (
 	"encoding/binary"
+	"encoding/hex"
 	"net"
 	"net/netip"
 	"os"
 	"runtime"
 	"slices"
+	"strconv"
+	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -138,10 +142,38 @@ func SetAddress(t testing.TB, index uint32, address string, add bool) {
 	// struct ifaddrmsg: family, bits of the prefix, flags, scope, interface.
 	head := append([]byte{family, byte(p.Bits()), unix.IFA_F_NODAD, 0}, Number(index)...)
 	body := [][]byte{head, Attribute(unix.IFA_LOCAL, ip), Attribute(unix.IFA_ADDRESS, ip)}
-	if add {
-		change(t, unix.RTM_NEWADDR, create, body...)
-	} else {
+	if !add {
 		change(t, unix.RTM_DELADDR, 0, body...)
+		return
+	}
+	change(t, unix.RTM_NEWADDR, create, body...)
+	if p.Addr().Is6() {
+		awaitUsable(t, p.Addr())
+	}
+}
+
+// awaitUsable waits until an IPv6 address is not tentative any more. The kernel
+// does that later, although it need not look for another host with the address.
+func awaitUsable(t testing.TB, ip netip.Addr) {
+	t.Helper()
+	for end := time.Now().Add(20 * time.Second); ; time.Sleep(time.Millisecond) {
+		text, err := os.ReadFile("/proc/thread-self/net/if_inet6")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, line := range strings.Split(string(text), "\n") {
+			// Address, interface, bits of the prefix, scope, flags, name.
+			f := strings.Fields(line)
+			if len(f) != 6 || f[0] != hex.EncodeToString(ip.AsSlice()) {
+				continue
+			}
+			if flags, err := strconv.ParseUint(f[4], 16, 32); err == nil && flags&unix.IFA_F_TENTATIVE == 0 {
+				return
+			}
+		}
+		if time.Now().After(end) {
+			t.Fatalf("%s is not usable", ip)
+		}
 	}
 }
 
