@@ -129,6 +129,24 @@ func TestOverflowed(t *testing.T) {
 	}
 }
 
+// TestClose checks that no file stays open.
+func TestClose(t *testing.T) {
+	descriptors := func() int {
+		all, err := os.ReadDir("/proc/self/fd")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(all)
+	}
+	before := descriptors()
+	for range 20 {
+		Open(make([]byte, 8<<10)).Close()
+	}
+	if after := descriptors(); after > before+10 { // the runtime may open some
+		t.Errorf("%d files are open, want %d", after, before)
+	}
+}
+
 // TestWithoutProc checks what is said of files that could not be opened.
 func TestWithoutProc(t *testing.T) {
 	k := &Stats{statm: -1, snmp: -1, snmp6: -1}

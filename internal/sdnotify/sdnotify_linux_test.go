@@ -3,6 +3,7 @@
 package sdnotify
 
 import (
+	"net"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -58,5 +59,29 @@ func TestWatchdogIsWanted(t *testing.T) {
 		}
 		n.Watchdog() // to a manager that is gone: nothing happens
 		unix.Close(n.fd)
+	}
+}
+
+// TestWatchdogDoesNotWait checks that a service manager which reads nothing cannot
+// stop the program.
+func TestWatchdogDoesNotWait(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "notify")
+	manager, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path, Net: "unixgram"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer manager.Close()
+	n := New([]string{"NOTIFY_SOCKET=" + path, "WATCHDOG_USEC=1000000"})
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for range 10_000 { // far more than a queue has room for
+			n.Watchdog()
+		}
+	}()
+	select {
+	case <-done:
+	case <-time.After(20 * time.Second):
+		t.Error("it waits for the manager")
 	}
 }

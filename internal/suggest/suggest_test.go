@@ -20,6 +20,9 @@ func TestNearest(t *testing.T) {
 		{name: "additional character", typed: "porrt", want: "port"},
 		{name: "wrong character", typed: "pork", want: "port"},
 		{name: "changed places", typed: "prot", want: "port"},
+		{name: "one of two in the other's place", typed: "prxt", want: ""},
+		{name: "the other in its place", typed: "pxot", want: ""},
+		{name: "changed places and an additional character", typed: "protx", want: ""},
 		{name: "two mistakes in a short name", typed: "prk", want: ""},
 		{name: "two mistakes in a long name", typed: "whitleits", want: "whitelist"},
 		{name: "three mistakes", typed: "whtleits", want: ""},
@@ -38,6 +41,15 @@ func TestNearest(t *testing.T) {
 				t.Errorf("%q: got %q, want %q", c.typed, got, c.want)
 			}
 		})
+	}
+}
+
+// TestNearestAtTheEnd checks names of which one character is left to compare.
+func TestNearestAtTheEnd(t *testing.T) {
+	for _, c := range []struct{ typed, known string }{{"pot", "portz"}, {"portz", "pot"}} {
+		if i := Nearest(c.typed, []string{c.known}); i != -1 {
+			t.Errorf("%q: got %q, want none", c.typed, c.known)
+		}
 	}
 }
 

@@ -25,7 +25,7 @@ import (
 
 const (
 	// minTime is what the tests of a mutant may take at least.
-	minTime = 30 * time.Second
+	minTime = 15 * time.Second
 	// slowness is how many times longer than without a change they may take.
 	slowness = 5
 	// maxData is how much memory they may take.

@@ -146,7 +146,7 @@ func run() (int, error) {
 				exclude = append(exclude, "^"+regexp.QuoteMeta(file)+"$")
 			}
 		}
-		args := []string{"unleash", "--workers", "1", "--timeout-coefficient", "1000"}
+		args := []string{"unleash", "--workers", "1", "--timeout-coefficient", "1000", "--invert-negatives=false"}
 		for _, kind := range kinds {
 			args = append(args, "--"+kind)
 		}
