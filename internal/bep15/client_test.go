@@ -133,3 +133,12 @@ func TestParseReplyHeader(t *testing.T) {
 		t.Errorf("got error text %q, want %q", got, "denied")
 	}
 }
+
+// TestErrorText checks that only zero bytes at the end are cut off.
+func TestErrorText(t *testing.T) {
+	for text, want := range map[string]string{"": "", "\x00": "", "\x00\x00\x00": "", "no\x00": "no", "n\x00o\x00\x00": "n\x00o", "no": "no"} {
+		if got := ErrorText([]byte("\x00\x00\x00\x03abcd" + text)); got != want {
+			t.Errorf("%q: got %q, want %q", text, got, want)
+		}
+	}
+}

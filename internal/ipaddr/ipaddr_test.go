@@ -2,6 +2,7 @@ package ipaddr
 
 import (
 	"net/netip"
+	"strings"
 	"testing"
 )
 
@@ -84,4 +85,21 @@ func FuzzAddress(f *testing.F) {
 			checkLiteral(t, asNetip(t, Addr{IP: s[:16]}).String())
 		}
 	})
+}
+
+// TestIsLinkLocal6 checks that fe80::/10 is link-local, and nothing else.
+func TestIsLinkLocal6(t *testing.T) {
+	for ip, want := range map[string]bool{
+		"\xfe\x80": true, "\xfe\xbf": true, "\xfe\x7f": false, "\xfe\xc0": false, "\xff\x80": false, "\xfd\x80": false, "\x00\x80": false,
+	} {
+		if got := (Addr{IP: ip + strings.Repeat("\x01", 14)}).IsLinkLocal6(); got != want {
+			t.Errorf("%x: got %v, want %v", ip, got, want)
+		}
+		if (Addr{IP: ip + "\x01\x01"}).IsLinkLocal6() {
+			t.Errorf("the IPv4 address %x0101: got true, want false", ip)
+		}
+	}
+	if (Addr{}).IsLinkLocal6() {
+		t.Error("no address: got true, want false")
+	}
 }

@@ -356,6 +356,78 @@ func TestNetlinkSameNumber(t *testing.T) {
 	}
 }
 
+// TestWaitAddsUp checks that Wait reports all changes of a datagram, waits on after
+// what changes nothing, and reports what came during a dump.
+func TestWaitAddsUp(t *testing.T) {
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(fds[1])
+	n := &Conn{fd: fds[0], file: os.NewFile(uintptr(fds[0]), "test")}
+	defer n.Close()
+	if n.waiting, err = n.file.SyscallConn(); err != nil {
+		t.Fatal(err)
+	}
+	if err := n.file.SetReadDeadline(time.Now().Add(20 * time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	send := func(messages ...[]byte) {
+		t.Helper()
+		if _, err := unix.Write(fds[1], slices.Concat(messages...)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	expect := func(what string, want Changes) {
+		t.Helper()
+		if got, err := n.Wait(); got != want || err != nil {
+			t.Errorf("%s: got %b, %v, want %b", what, got, err, want)
+		}
+	}
+	link, address := netlinkMessage(unix.RTM_NEWLINK, 0, 0), netlinkMessage(unix.RTM_NEWADDR, 0, 0)
+	other := netlinkMessage(unix.RTM_NEWROUTE, 0, 0, routeHead(unix.AF_INET, 24, 254, 1))
+	send(link, address)
+	expect("two changes", LinksChanged|AddressesChanged)
+	send(link, other)
+	expect("a change and another message", LinksChanged)
+	send(other)
+	send(address)
+	expect("after another message", AddressesChanged)
+	n.changed = RoutesChanged
+	expect("during a dump", RoutesChanged)
+	if n.changed != 0 {
+		t.Errorf("%b is reported again", n.changed)
+	}
+}
+
+// TestAddressRequest checks the request for the addresses of one interface against
+// struct nlmsghdr and struct ifaddrmsg. With another number the kernel would list
+// the addresses of all interfaces.
+func TestAddressRequest(t *testing.T) {
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(fds[0])
+	defer unix.Close(fds[1])
+	if _, err := unix.Write(fds[1], netlinkMessage(unix.NLMSG_DONE, unix.NLM_F_MULTI, 1, native(0))); err != nil {
+		t.Fatal(err)
+	}
+	n := &Conn{fd: fds[0]}
+	if err := n.Addresses(true, 7, func([]byte) {}); err != nil {
+		t.Fatal(err)
+	}
+	got := make([]byte, 100)
+	size, err := unix.Read(fds[1], got)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := netlinkMessage(unix.RTM_GETADDR, unix.NLM_F_REQUEST|unix.NLM_F_DUMP, 1, []byte{unix.AF_INET6, 0, 0, 0}, native(7))
+	if got = got[:size]; !bytes.Equal(got, want) {
+		t.Errorf("got %x, want %x", got, want)
+	}
+}
+
 // TestChanges checks what may have changed by each notification. After a lost
 // notification, anything may have changed.
 func TestChanges(t *testing.T) {

@@ -26,8 +26,9 @@ import (
 const (
 	// minTime is what the tests of a mutant may take at least.
 	minTime = 15 * time.Second
-	// slowness is how many times longer than without a change they may take.
-	slowness = 5
+	// slowness is how many times longer they may take than a build and the tests
+	// without a change.
+	slowness = 3
 	// maxData is how much memory they may take.
 	maxData = 8 << 30
 )
@@ -62,16 +63,9 @@ func insteadOfGo(args []string) int {
 func cover(s *settings, args []string) (int, error) {
 	profile := args[slices.Index(args, "-coverprofile")+1]
 	dir := strings.TrimSuffix(args[len(args)-1], "/...")
-	c := command("", s.Go, "test", "-short", "-count=1", "-coverprofile", profile, dir)
-	if err := c.Run(); err != nil {
-		return 1, err
-	}
-	binary := s.Scratch + "/unchanged.test"
-	if err := command("", s.Go, "test", "-c", "-o", binary, dir).Run(); err != nil {
-		return 1, err
-	}
 	start := time.Now()
-	if ok, err := runTests(dir, binary, "", time.Hour); err != nil || !ok {
+	c := command("", s.Go, "test", "-short", "-count=1", "-skip", s.Skip, "-coverprofile", profile, dir)
+	if err := c.Run(); err != nil {
 		return 1, fmt.Errorf("the tests of %s fail without a change: %w", dir, err)
 	}
 	took := time.Since(start)
@@ -135,10 +129,10 @@ func try(s *settings) (int, error) {
 	default:
 		r.Status, r.Tests, code = survived, "selected", codeLived
 		pattern := relatedTests(".", filepath.Base(r.File))
-		ok, err := runTests(".", binary, pattern, allowed(s))
+		ok, err := runTests(binary, pattern, s.Skip, allowed(s))
 		if ok && pattern != "" && !s.Selected {
 			r.Tests = "all"
-			ok, err = runTests(".", binary, "", allowed(s))
+			ok, err = runTests(binary, "", s.Skip, allowed(s))
 		}
 		if err != nil {
 			return 1, err
@@ -175,13 +169,12 @@ func allowed(s *settings) time.Duration {
 }
 
 // runTests runs a test binary, and reports whether the tests passed in time.
-func runTests(dir, binary, pattern string, limit time.Duration) (bool, error) {
-	args := []string{"-test.short", "-test.failfast"}
+func runTests(binary, pattern, skip string, limit time.Duration) (bool, error) {
+	args := []string{"-test.short", "-test.failfast", "-test.skip", skip}
 	if pattern != "" {
 		args = append(args, "-test.run", pattern)
 	}
 	c := exec.Command(binary, args...)
-	c.Dir = dir
 	// The group and the death signal: no process of a mutant stays.
 	c.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 	data := syscall.Rlimit{Cur: maxData, Max: maxData}

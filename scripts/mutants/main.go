@@ -4,7 +4,7 @@
 // which makes one small change after another: a mutant. It runs the tests of the
 // package for each mutant. A mutant survives if they pass.
 //
-//	mutants [-every N] [-results FILE] [-selected] NAME...
+//	mutants [-every N] [-results FILE] [-selected] [-skip PATTERN] NAME...
 //
 // A NAME is a directory with a package, or a file. The program fails if a
 // survivor is not in accepted.txt, which has the reason for each.
@@ -57,6 +57,7 @@ type settings struct {
 	Progress string // where to write a line for each mutant: gremlins hides it
 	Every    uint32
 	Selected bool            // run only the tests of related.go
+	Skip     string          // a pattern of tests that do not run
 	Noticed  map[string]bool // by an earlier run
 }
 
@@ -72,6 +73,7 @@ func run() (int, error) {
 	every := flag.Uint("every", 1, "try every n-th mutant")
 	results := flag.String("results", "", "add the results to this file, and do not try again what was noticed there")
 	selected := flag.Bool("selected", false, "run only the tests that are most likely to fail")
+	skip := flag.String("skip", "", "do not run the tests that match this pattern")
 	gremlins := flag.String("gremlins", "", "package and version of gremlins")
 	flag.Parse()
 	if *every < 1 || flag.NArg() == 0 {
@@ -92,7 +94,7 @@ func run() (int, error) {
 		return 1, err
 	}
 	s := settings{Go: goCommand, Pristine: scratch + "/tree", Scratch: scratch, Results: *results,
-		Progress: fmt.Sprintf("/proc/%d/fd/2", os.Getpid()), Every: uint32(*every), Selected: *selected, Noticed: map[string]bool{}}
+		Progress: fmt.Sprintf("/proc/%d/fd/2", os.Getpid()), Every: uint32(*every), Selected: *selected, Skip: *skip, Noticed: map[string]bool{}}
 	if s.Results == "" {
 		s.Results = scratch + "/results"
 	}
@@ -130,17 +132,24 @@ func run() (int, error) {
 		return 1, err
 	}
 
-	files := map[string]bool{}
+	// The files of one package are tried together: its tests without a change
+	// run once.
+	only, dirs := map[string][]string{}, []string{}
 	for _, name := range flag.Args() {
-		name = filepath.Clean(name)
-		dir, only := name, ""
+		dir, file := filepath.Clean(name), ""
 		if strings.HasSuffix(name, ".go") {
-			dir, only = filepath.Split(name)
-			dir = filepath.Clean(dir)
+			dir, file = filepath.Dir(dir), filepath.Base(dir)
 		}
+		if _, known := only[dir]; !known {
+			dirs = append(dirs, dir)
+		}
+		only[dir] = append(only[dir], file)
+	}
+	files := map[string]bool{}
+	for _, dir := range dirs {
 		exclude := []string{"/"} // other packages
 		for _, file := range sources(filepath.Join(s.Pristine, dir)) {
-			if only == "" || only == file {
+			if slices.Contains(only[dir], file) || slices.Contains(only[dir], "") {
 				files[filepath.Join(dir, file)] = true
 			} else {
 				exclude = append(exclude, "^"+regexp.QuoteMeta(file)+"$")
@@ -157,7 +166,7 @@ func run() (int, error) {
 		c.Stdout = nil // it calls what does not compile "KILLED"
 		c.Env = append(c.Environ(), settingsVariable+"="+scratch+"/settings", "PATH="+scratch+"/bin:"+os.Getenv("PATH"))
 		if err := c.Run(); err != nil {
-			return 1, fmt.Errorf("gremlins %s: %w", name, err)
+			return 1, fmt.Errorf("gremlins %s: %w", dir, err)
 		}
 	}
 
