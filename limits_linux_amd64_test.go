@@ -17,6 +17,16 @@ import (
 // limited starts the program with a limit of the shell's ulimit, such as "-n 8".
 func limited(t *testing.T, limit string, args ...string) *process {
 	t.Helper()
+	// Files that this process got from its parent would count in the limit.
+	open, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range open {
+		if fd, err := strconv.Atoi(f.Name()); err == nil && fd > 2 {
+			syscall.CloseOnExec(fd)
+		}
+	}
 	cmd := exec.Command("sh", "-c", "ulimit "+limit+" && exec \"$0\"", os.Args[0])
 	cmd.Env = append(os.Environ(), processArgs+"="+strings.Join(args, "\n"))
 	return startCommand(t, cmd)
