@@ -71,7 +71,7 @@ export function loadBackend(file, options) {
 				.replaceAll('/usr/bin/pico-tracker', options.program)
 				.replaceAll('/sbin/logread -e pico-tracker', `cat '${options.root}/log'`)
 				.replace(/( '?)\/(etc|var\/run)\/pico-tracker\//g, `$1${options.root}/$2/pico-tracker/`), 'latin1'), encoding: 'latin1' });
-			let rest = run.stdout;
+			let rest = run.stdout.replaceAll(options.root + '/etc/', '/etc/');
 			return {
 				read(what) {
 					const end = what === 'line' ? rest.indexOf('\n') + 1 || rest.length : rest.length;

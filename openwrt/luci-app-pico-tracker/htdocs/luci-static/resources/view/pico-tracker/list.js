@@ -155,8 +155,8 @@ function Editor(section, readonly, wanted) {
 				addEntry(entry, have) ? count++ : twice++;
 		}
 		paste.value = bad.join('\n');
-		report(count, twice, bad.length ? N_(bad.length, '%d line is no info hash and no magnet link. It is still in the box.',
-			'%d lines are no info hash and no magnet link. They are still in the box.').format(bad.length) : '');
+		report(count, twice, bad.length ? N_(bad.length, '%d line is neither an info hash nor a magnet link. It is still in the box.',
+			'%d lines are neither info hashes nor magnet links. They are still in the box.').format(bad.length) : '');
 	}
 
 	function addFiles(files) {
@@ -336,17 +336,28 @@ function Editor(section, readonly, wanted) {
 	}
 
 	function rename(i, entry) {
-		const input = E('input', { 'type': 'text', 'class': 'cbi-input-text', 'value': entry.name, 'aria-label': _('Name'), 'maxlength': 200 });
+		const change = () => {
+			changes[i] = torrent.formatLine(entry.hashes[0], input.value);
+			ui.hideModal();
+			showTable();
+			table.querySelector('[data-key="line %d"] button'.format(i))?.focus();
+		};
+		const input = E('input', {
+			'type': 'text', 'class': 'cbi-input-text', 'value': entry.name, 'aria-label': _('Name'), 'maxlength': 200,
+			'keydown': ev => {
+				if (ev.key === 'Enter') {
+					ev.preventDefault(); // or it would press the button that gets the focus
+					change();
+				} else if (ev.key === 'Escape')
+					ui.hideModal();
+			}
+		});
 		ui.showModal(_('Change the name'), [
 			E('p', {}, [ E('code', {}, entry.hashes) ]),
 			E('p', {}, [ input ]),
 			E('div', { 'class': 'right' }, [
 				E('button', { 'class': 'btn', 'type': 'button', 'click': ui.hideModal }, [ _('Cancel') ]), ' ',
-				E('button', { 'class': 'btn cbi-button-action important', 'type': 'button', 'click': () => {
-					changes[i] = torrent.formatLine(entry.hashes[0], input.value);
-					ui.hideModal();
-					showTable();
-				} }, [ _('Change') ])
+				E('button', { 'class': 'btn cbi-button-action important', 'type': 'button', 'click': change }, [ _('Change') ])
 			])
 		]);
 		input.focus();
@@ -374,7 +385,7 @@ function Editor(section, readonly, wanted) {
 					' ',
 					button(_('Remove'), _('Remove %s').format(title), () => { changes[i] = null; showTable(); })
 				];
-			found.push({ entry, actions, state, removed });
+			found.push({ key: 'line ' + i, entry, actions, state, removed });
 		});
 		for (const f of stored) {
 			const removed = gone.has(f.file);
@@ -386,14 +397,14 @@ function Editor(section, readonly, wanted) {
 				: [ button(_('Remove'), _('Remove %s').format(title), () => { gone.add(f.file); showTable(); }) ];
 			const note = f.error === 'large' ? _('The file is larger than 8 MB, so this page does not show what is in it.')
 				: f.error ? _('The tracker cannot use this file: %s').format(f.error) : '';
-			found.push({ entry: { hashes: f.hashes ?? [], name: f.name, file: f.file }, actions, note, state: removed ? _('will be removed') : '', removed });
+			found.push({ key: 'file ' + f.file, entry: { hashes: f.hashes ?? [], name: f.name, file: f.file }, actions, note, state: removed ? _('will be removed') : '', removed });
 		}
 		uploads.forEach(u => found.push({
-			entry: u, state: _('will be added'),
+			key: 'upload ' + u.file, entry: u, state: _('will be added'),
 			actions: () => [ button(_('Remove'), _('Remove %s').format(u.name || u.file), () => { uploads = uploads.filter(w => w !== u); showTable(); }) ]
 		}));
 		added.forEach((a, i) => found.push({
-			entry: { hashes: [ a.hash ], name: a.name }, state: _('will be added'),
+			key: 'hash ' + a.hash, entry: { hashes: [ a.hash ], name: a.name }, state: _('will be added'),
 			actions: () => [ button(_('Remove'), _('Remove %s').format(a.name || a.hash), () => { added.splice(i, 1); showTable(); }) ]
 		}));
 		return found;
@@ -405,24 +416,25 @@ function Editor(section, readonly, wanted) {
 		const found = rows().filter(r => !wanted || [ r.entry.name, r.entry.file ?? '' ].some(n => n.toLowerCase().includes(wanted)) || r.entry.hashes.some(h => h.includes(wanted)));
 		found.sort((a, b) => (b.state !== '') - (a.state !== ''));
 		const shown = all ? found : found.slice(0, SHOWN);
-		const titles = [ _('Name'), _('Info hash'), _('Change') ].concat(readonly ? [] : [ _('Actions') ]);
+		const titles = [ _('Name'), _('Info hash') ].concat(readonly ? [] : [ _('Actions') ]);
 		const node = E('table', { 'class': 'table' }, [
 			E('tr', { 'class': 'tr table-titles' }, titles.map(t => E('th', { 'class': 'th', 'scope': 'col' }, [ t ])))
 		]);
-		for (const { entry, actions, note, state, removed } of shown) {
+		for (const { key, entry, actions, note, state, removed } of shown) {
 			const name = [ E('span', removed ? { 'style': 'text-decoration:line-through' } : {}, [ entry.name || (entry.file ? '' : '–') ]) ];
 			if (entry.file)
 				name.push(entry.name ? E('br') : '', E('small', { 'style': 'overflow-wrap:anywhere' }, [ entry.file ]));
-			if (note)
-				name.push(E('br'), E('em', {}, [ note ]));
+			for (const text of [ note, state ])
+				if (text)
+					name.push(E('br'), E('em', {}, [ text ]));
 			const cells = [
 				E('span', {}, name),
-				E('code', { 'style': 'overflow-wrap:anywhere' }, [ entry.hashes.join(' ') || '–' ]),
-				state ? E('em', {}, [ state ]) : '–'
+				E('code', { 'style': 'overflow-wrap:anywhere' }, [ entry.hashes.join(' ') || '–' ])
 			];
 			if (!readonly)
 				cells.push(E('span', {}, actions()));
-			node.append(E('tr', { 'class': 'tr' }, cells.map((c, i) => E('td', { 'class': 'td', 'data-title': titles[i] }, [ c ]))));
+			node.append(E('tr', { 'class': 'tr', 'data-key': key }, cells.map((c, i) =>
+				E('td', { 'class': 'td', 'data-title': titles[i], 'style': i ? null : 'flex-basis:100%' }, [ c ]))));
 		}
 		if (!shown.length)
 			node.append(E('tr', { 'class': 'tr placeholder' }, [
@@ -441,7 +453,11 @@ function Editor(section, readonly, wanted) {
 		if (bad)
 			content.push(E('p', {}, [ E('em', {}, [ N_(bad, '%d line of the file is neither a torrent nor a comment. The tracker skips it, and this page keeps it.',
 				'%d lines of the file are neither a torrent nor a comment. The tracker skips them, and this page keeps them.').format(bad) ]) ]));
+		// The keyboard stays where it was, although all rows are new.
+		const focused = table.contains(document.activeElement) ? document.activeElement.closest('[data-key]')?.dataset.key ?? '' : null;
 		dom.content(table, content);
+		if (focused !== null)
+			(Array.from(table.querySelectorAll('[data-key]')).find(row => row.dataset.key === focused)?.querySelector('button') ?? filter).focus();
 		save.disabled = reset.disabled = readonly || !changed();
 	}
 
@@ -483,10 +499,10 @@ function Editor(section, readonly, wanted) {
 	if (!readonly)
 		dom.append(node, [
 			E('p', {}, [
-				E('label', { 'for': paste.id }, [ _('Paste info hashes or magnet links, one on each line:') ]), ' ',
-				list.folder && list.files.length === 1 ? E('span', {}, [ _('They go to the list file %s.').format(file) ]) : '',
+				E('label', { 'for': paste.id }, [ _('Paste info hashes or magnet links, one on each line:') ]),
 				paste,
-				E('button', { 'class': 'btn cbi-button cbi-button-add', 'type': 'button', 'click': addPasted }, [ _('Add') ])
+				E('button', { 'class': 'btn cbi-button cbi-button-add', 'type': 'button', 'click': addPasted }, [ _('Add') ]), ' ',
+				list.folder && list.files.length === 1 ? E('span', {}, [ _('They go to the list file %s.').format(file) ]) : ''
 			]),
 			drop
 		]);
@@ -496,7 +512,7 @@ function Editor(section, readonly, wanted) {
 		table
 	]);
 	if (!readonly)
-		node.append(E('div', { 'class': 'right' }, [ save, ' ', reset ]));
+		node.append(E('div', { 'class': 'right', 'style': 'margin-top:.7em' }, [ save, ' ', reset ]));
 
 	return load().then(() => {
 		if (wanted && !readonly)

@@ -74,7 +74,7 @@ return view.extend({
 		o.placeholder = 'auto';
 
 		o = check(s.taboption('general', form.Value, 'interval', _('Announce interval'),
-			_('How often clients come back, from 1m to 2h.')), options.interval);
+			_('The time between two announces of a client, from 1m to 2h.')), options.interval);
 		o.placeholder = '15m';
 
 		o = check(s.taboption('network', form.DynamicList, 'listen', _('Listen addresses'),
@@ -97,7 +97,7 @@ return view.extend({
 		o.value('off', _('off: all peers to everybody'));
 
 		o = check(s.taboption('network', form.DynamicList, 'external_ip', _('Public address'),
-			_('Peers with private addresses are given to the internet with this address. auto uses the public address of the router.')),
+			_('Clients on the internet get the peers of your LAN with this address. auto uses the public address of this router.')),
 		function(value, section_id) {
 			return options.externalIP(value, listWith(this, section_id, value), other(this, section_id, 'scope'));
 		});
@@ -140,8 +140,8 @@ return view.extend({
 		function(value, section_id) {
 			return options.accessList(value, other(this, section_id, 'blacklist'));
 		});
-		o.value('/etc/pico-tracker/whitelist.txt');
 		o.value('/etc/pico-tracker/torrents');
+		o.value('/etc/pico-tracker/whitelist.txt');
 
 		o = check(s.taboption('access', form.Value, 'blacklist', _('Blacklist'),
 			_('Refuse the torrents in this file or directory, and track all others.')),
@@ -171,9 +171,10 @@ return view.extend({
 			return options.stats(value, statsPaths(section_id));
 		});
 		o.value('off');
-		o.load = function(section_id) {
-			this.placeholder = '/var/run/pico-tracker-stats/%s.prom'.format(section_id);
-			return this.super('load', [ section_id ]);
+		// LuCI loads all sections before it shows the first one.
+		o.renderWidget = function(...args) {
+			this.placeholder = '/var/run/pico-tracker-stats/%s.prom'.format(args[0]);
+			return this.super('renderWidget', args);
 		};
 
 		o = check(s.taboption('advanced', form.Value, 'stats_interval', _('Statistics interval'),

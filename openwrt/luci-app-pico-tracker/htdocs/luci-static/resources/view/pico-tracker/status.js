@@ -110,15 +110,15 @@ function svg(name, attributes, children) {
 	return node;
 }
 
-// table makes a table with a head row. On a phone LuCI shows the cells below
-// each other, with their data-title.
+// table makes a table with a head row. On a phone LuCI shows the cells side by
+// side, with their data-title; the first one gets a line of its own.
 function table(titles, rows, placeholder) {
 	const node = E('table', { 'class': 'table' }, [
 		E('tr', { 'class': 'tr table-titles' }, titles.map(t => E('th', { 'class': 'th', 'scope': 'col' }, [ t ])))
 	]);
 	for (const row of rows)
 		node.append(E('tr', { 'class': 'tr' }, row.map((cell, i) =>
-			E('td', { 'class': 'td', 'data-title': titles[i] }, [ cell ]))));
+			E('td', { 'class': 'td', 'data-title': titles[i], 'style': i ? null : 'flex-basis:100%' }, [ cell ]))));
 	if (!rows.length)
 		node.append(E('tr', { 'class': 'tr placeholder' }, [
 			E('td', { 'class': 'td', 'colspan': titles.length }, [ E('em', {}, [ placeholder ]) ])
@@ -284,30 +284,34 @@ function announceURLs(section, wan, names) {
 	// A name stays when the address changes. Behind a port mapping only the
 	// addresses have the right port.
 	if (!section.mapped)
-		names.forEach(name => add(name, section.port, _('For the internet')));
+		names.forEach(name => add(name, section.port, _('Address for the internet')));
 	const fixed = section.external.filter(e => e !== 'auto');
 	for (const value of fixed) {
 		const found = value.match(/^\[?([0-9A-Fa-f:.]+?)\]?(?::([0-9]{1,5}))?$/);
 		const plain = value.includes('[') || value.split(':').length === 2 ? found : [ value, value ];
 		if (plain)
-			add(plain[1], plain[2] ?? section.port, _('For the internet'));
+			add(plain[1], plain[2] ?? section.port, _('Address for the internet'));
 	}
 	if (!fixed.length)
 		wan.forEach(address => add(address, section.port,
-			options.isPublic(address) ? _('For the internet') : _('For the network of the WAN port')));
+			options.isPublic(address) ? _('Address for the internet') : _('Address for the network of the WAN port')));
 	const host = location.hostname.replace(/^\[|\]$/g, '');
 	if (host)
-		add(host, section.port, _('For this network'));
+		add(host, section.port, _('Address for this network'));
 	return urls;
+}
+
+function settingsLink() {
+	return E('a', { 'href': L.url('admin/services/pico-tracker/settings') }, [ _('Settings') ]);
 }
 
 function stateOf(section) {
 	if (section.running)
 		return { text: _('Running'), problem: false };
 	if (section.refused)
-		return { text: _('Not started, because the settings have a mistake'), problem: true };
+		return { text: _('Not started, because the settings have a mistake'), problem: true, settings: true };
 	if (!section.enabled)
-		return { text: _('Switched off in the settings'), problem: false };
+		return { text: _('Switched off in the settings'), problem: false, settings: true };
 	if (section.exit_code > 0)
 		return { text: _('Stopped with exit code %d; the log below says why').format(section.exit_code), problem: true };
 	return { text: _('Not running; the log below may say why'), problem: true };
@@ -377,7 +381,7 @@ function Panel(name) {
 				}).finally(() => { button.disabled = false; });
 			}
 		}, [ _('Test') ]);
-		rows.push([ _('Answers on this router'), [ test, ' ', told ] ]);
+		rows.push([ _('Connection test'), [ test, ' ', told ] ]);
 		dom.content(parts.addresses, facts(rows));
 	}
 
@@ -448,7 +452,7 @@ function Panel(name) {
 			rows.push([ _('Memory of the tracker'), [ bar(used, limit, text) ] ]);
 		}
 		rows.push([ _('Room for torrents and peers'), [ bar(poolUsed, pool, _('%s of %s').format(bytes(poolUsed), bytes(pool))) ] ]);
-		rows.push([ _('Full'), E('span', { 'data-figure': 'full' }, [ full
+		rows.push([ _('Memory full'), E('span', { 'data-figure': 'full' }, [ full
 			? _('Yes: new peers are not stored. Raise the memory limit in the settings.') : _('No') ]) ]);
 
 		const peers = Object.entries(FAMILIES).filter(([ family ]) => report.has('peers', { family })).map(([ family, title ]) =>
@@ -504,6 +508,8 @@ function Panel(name) {
 			const report = metrics.parse(section.stats);
 			const every = report.sum('stats_interval_seconds') || DEFAULT_INTERVAL;
 			const content = [ E(state.problem ? 'strong' : 'span', { 'data-figure': 'state' }, [ state.text ]) ];
+			if (state.settings)
+				content.push(' ', settingsLink());
 			if (!section.running && section.refused)
 				content.push(E('pre', { 'style': 'white-space:pre-wrap' }, [ section.refused ]));
 			const problem = section.running ? statsProblem(section, every) : '';
@@ -535,6 +541,7 @@ function Panel(name) {
 // LogPanel shows the last lines of the log.
 function LogPanel() {
 	let lines = [];
+	let shownTags = '';
 	const output = E('pre', {
 		'class': 'pico-tracker-log', 'tabindex': '0', 'role': 'log', 'aria-live': 'off', 'aria-label': _('Log lines'),
 		'style': 'max-height:24em; overflow:auto; white-space:pre-wrap; overflow-wrap:anywhere'
@@ -556,7 +563,7 @@ function LogPanel() {
 		const shown = lines.filter(l => l.toLowerCase().includes(wanted) && (level.value === '' || bad.test(l)) &&
 			(section.value === '' || l.includes(tag + '[') || l.includes(tag + ': ')));
 		const atEnd = output.scrollTop + output.clientHeight >= output.scrollHeight - 4;
-		output.textContent = shown.length ? shown.join('\n') : _('No such lines.');
+		output.textContent = shown.length ? shown.join('\n') : lines.length ? _('No such lines.') : _('The tracker has logged nothing yet.');
 		if (atEnd)
 			output.scrollTop = output.scrollHeight;
 	}
@@ -578,6 +585,9 @@ function LogPanel() {
 			lines = next;
 			const chosen = section.value;
 			const tags = [ [ '', _('All trackers') ], ...sections.map(s => [ s.tag, s.name ]) ];
+			if (JSON.stringify(tags) === shownTags) // it may be open
+				return show();
+			shownTags = JSON.stringify(tags);
 			dom.content(section, tags.map(([ tag, name ]) => E('option', { 'value': tag }, [ name ])));
 			section.value = tags.some(([ tag ]) => tag === chosen) ? chosen : '';
 			chooseSection.style.display = sections.length > 1 ? '' : 'none';
@@ -606,7 +616,9 @@ return view.extend({
 					delete panels[name];
 				}
 			if (!sections.length)
-				dom.content(list, [ E('p', {}, [ E('em', {}, [ _('There is no tracker in the settings.') ]) ]) ]);
+				dom.content(list, [ E('p', {}, [ E('em', {}, [ _('There is no tracker in the settings.') ]), ' ', settingsLink() ]) ]);
+			else if (!Object.keys(panels).length)
+				dom.content(list, []);
 			return Promise.all(sections.map(section => {
 				if (!panels[section.name]) {
 					panels[section.name] = Panel(section.name);

@@ -317,6 +317,8 @@ function describe_torrents(paths) {
 			at++;
 		else if (match(line, /^([0-9a-f]{40}|[0-9a-f]{64}) # /))
 			push(found[at].lines, substr(rtrim(line, '\n'), 0, MAX_TEXT));
+		else if (index(line, '[ERROR] ' + paths[at] + ': ') == 0)
+			found[at].error = substr(rtrim(line, '\n'), length(paths[at]) + 10, MAX_TEXT);
 		else if (index(line, '[ERROR] ') == 0)
 			found[at].error = substr(rtrim(line, '\n'), 8, MAX_TEXT);
 	}
