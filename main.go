@@ -138,16 +138,14 @@ func execute(signals chan os.Signal, ended chan<- int, log *logger.Logger, args,
 			err = start(signals, c, sdnotify.New(env), log)
 		}
 	}
-	var mistake usageError
-	switch {
-	case errors.As(err, &mistake):
-		log.Error(err.Error())
-		return exitUsage
-	case err != nil:
-		log.Error(err.Error())
-		return exitFailure
+	if err == nil {
+		return exitOK
 	}
-	return exitOK
+	log.Error(err.Error())
+	if _, mistake := err.(usageError); mistake {
+		return exitUsage
+	}
+	return exitFailure
 }
 
 // newLogger returns a logger to stderr, with levels for the journal if stderr goes

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"errors"
 	"strconv"
 
 	"github.com/fabricionaweb/pico-tracker/internal/sys"
@@ -113,8 +112,7 @@ func (c *config) memoryPlan() (memoryPlan, error) {
 		list = &e
 	}
 	l, err := planMemory(total, c.workers*len(c.listen), list)
-	var tooSmall usageError
-	if errors.As(err, &tooSmall) {
+	if tooSmall, ok := err.(usageError); ok {
 		origin, shown, hint := "-memory", "auto", ""
 		if c.memory == 0 {
 			hint = " (" + sizeText(total) + ")"

@@ -89,9 +89,12 @@ func (n *Conn) Wait() (Changes, error) {
 	changed := n.changed
 	n.changed = 0
 	if errors.Is(err, os.ErrDeadlineExceeded) {
-		return changed, nil
+		err = nil
 	}
-	return changed, errors.Join(err, failed)
+	if failed != nil {
+		err = failed
+	}
+	return changed, err
 }
 
 // Wake makes Wait return, now and from now on.
