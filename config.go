@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"errors"
 	"runtime"
 	"slices"
@@ -360,7 +359,7 @@ const vpnPrefixes = "100.64.0.0/10,fd7a:115c:a1e0::/48,200::/7"
 func setIsolate(c *config, v string) error {
 	c.isolated = newIsolation()
 	parts := strings.Split(v, ",")
-	if strings.TrimSpace(parts[0]) == "none" {
+	if textutil.TrimSpace(parts[0]) == "none" {
 		if parts = parts[1:]; len(parts) == 0 {
 			return nil
 		}
@@ -368,7 +367,7 @@ func setIsolate(c *config, v string) error {
 		parts = append(parts, strings.Split(vpnPrefixes, ",")...)
 	}
 	for _, part := range parts {
-		part = strings.TrimSpace(part)
+		part = textutil.TrimSpace(part)
 		ip, length, ok := strings.Cut(part, "/")
 		a, valid := ipaddr.Parse(ip)
 		if !ok || !valid || a.Zone != "" {
@@ -466,7 +465,7 @@ var errMemory = errors.New("more than " + strconv.Itoa(maxMemory>>30) + "G, the 
 func parseListen(v string) ([]ipaddr.Addr, error) {
 	var addrs []ipaddr.Addr
 	for _, part := range strings.Split(v, ",") {
-		s := strings.TrimSpace(part)
+		s := textutil.TrimSpace(part)
 		if inner, ok := strings.CutPrefix(s, "["); ok {
 			if s, ok = strings.CutSuffix(inner, "]"); !ok {
 				return nil, errValue
@@ -489,7 +488,7 @@ func parseListen(v string) ([]ipaddr.Addr, error) {
 // listenError says why v is no list of addresses, for the usual mistakes.
 func listenError(v string) error {
 	for _, part := range strings.Split(v, ",") {
-		s := strings.TrimSpace(part)
+		s := textutil.TrimSpace(part)
 		i := strings.LastIndexByte(s, ':')
 		switch {
 		case i > 0 && (s[i-1] == ']' || strings.IndexByte(s, ':') == i):
@@ -511,7 +510,7 @@ func parseInterfaces(v string) ([]string, error) {
 	}
 	var names []string
 	for _, part := range strings.Split(v, ",") {
-		name := strings.TrimSpace(part)
+		name := textutil.TrimSpace(part)
 		if name == "" || len(name) > 15 || strings.ContainsAny(name, "/ \t%") || strings.Trim(name, "0123456789") == "" {
 			return nil, errValue
 		}
@@ -888,8 +887,9 @@ func (c *config) readSecret() ([]byte, error) {
 	if err != nil {
 		return nil, errors.New(name + err.Error())
 	}
-	if b = bytes.TrimSpace(b); len(b) == 0 {
+	secret := textutil.TrimSpace(string(b))
+	if secret == "" {
 		return nil, errors.New(name + "the file is empty; want a secret in it")
 	}
-	return b, nil
+	return []byte(secret), nil
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/fabricionaweb/pico-tracker/internal/logger"
 	"github.com/fabricionaweb/pico-tracker/internal/sandbox"
 	"github.com/fabricionaweb/pico-tracker/internal/sys"
+	"github.com/fabricionaweb/pico-tracker/internal/textutil"
 )
 
 // This file follows the file of -external-ip PATH. Another program writes the
@@ -125,7 +126,7 @@ func (f *externalFile) parse(text string) {
 		var line string
 		line, text, _ = strings.Cut(text, "\n")
 		line, _, _ = strings.Cut(line, "#")
-		if line = strings.TrimSpace(line); line == "" {
+		if line = textutil.TrimSpace(line); line == "" {
 			continue
 		}
 		e, ok := parsePublic(line)

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"strings"
 	"unsafe"
 
 	"github.com/fabricionaweb/pico-tracker/internal/bep15"
@@ -214,11 +215,11 @@ func eachLine(r io.Reader, buf []byte, f func(number int, line []byte) error) er
 // parseLine reads a line of a list: nothing, a comment, an info hash with
 // perhaps a comment behind it, or a magnet link. The results refer to line.
 func parseLine(line []byte) (hashes []bep15.InfoHash, name string, err error) {
-	line = bytes.TrimSpace(bytes.TrimPrefix(line, []byte("\xef\xbb\xbf")))
-	if len(line) == 0 || line[0] == '#' {
+	const mark = "\ufeff" // some editors begin a file with it
+	text := textutil.TrimSpace(strings.TrimPrefix(unsafe.String(unsafe.SliceData(line), len(line)), mark))
+	if text == "" || text[0] == '#' {
 		return nil, "", nil
 	}
-	text := unsafe.String(&line[0], len(line))
 	if text[0]|0x20 == 'm' {
 		t, err := metainfo.ParseMagnet(text)
 		if err != nil {

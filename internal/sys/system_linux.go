@@ -3,7 +3,6 @@
 package sys
 
 import (
-	"bytes"
 	"errors"
 	"io"
 	"os"
@@ -51,7 +50,7 @@ func leastLimit(limit uint64, groups, root string) uint64 {
 		}
 		for path := f[2]; ; path = path[:strings.LastIndexByte(path, '/')] {
 			if b, err := ReadFile(at + path + file); err == nil {
-				n, err := strconv.ParseUint(string(bytes.TrimSpace(b)), 10, 64)
+				n, err := strconv.ParseUint(strings.TrimSuffix(string(b), "\n"), 10, 64)
 				if err == nil && n > 0 && (limit == 0 || n < limit) { // "max" means no limit
 					limit = n
 				}

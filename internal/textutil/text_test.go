@@ -4,6 +4,7 @@ import (
 	"math"
 	"strings"
 	"testing"
+	"unicode"
 )
 
 func TestUpper(t *testing.T) {
@@ -43,6 +44,22 @@ func TestCutPrefixFold(t *testing.T) {
 				t.Errorf("%q: got %q, %v, want %q, %v", c.text, rest, ok, c.rest, c.ok)
 			}
 		})
+	}
+}
+
+// TestTrimSpace compares with package strings, also for text that is not UTF-8.
+func TestTrimSpace(t *testing.T) {
+	check := func(text string) {
+		t.Helper()
+		if got, want := TrimSpace(text), strings.TrimSpace(text); got != want {
+			t.Errorf("%q: got %q, want %q", text, got, want)
+		}
+	}
+	for r := range rune(unicode.MaxRune + 2) {
+		check(string(r) + "a" + string(r))
+	}
+	for _, text := range []string{"", " \r\n", " a b ", "a\r", "a \u3000\u0085", "\u2003 a", "\xff", "\xffa ", " a\xc2", "\x85a\xa0", " \u200b a"} {
+		check(text)
 	}
 }
 
