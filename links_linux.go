@@ -5,7 +5,6 @@ package main
 import (
 	"slices"
 	"strconv"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -30,7 +29,7 @@ type linkMonitor struct {
 	auto    bool           // -external-ip auto: find the external addresses
 	log     *logger.Logger
 	quit    chan struct{} // closed by stop
-	done    sync.WaitGroup
+	done    chan struct{} // closed when the goroutine ends; nil: there is none
 
 	best        [2]uint32      // the interface of the best default route: IPv4, IPv6
 	external    [2]ipaddr.Addr // the last address of this interface; IP "": none
@@ -135,7 +134,7 @@ func (l *linkMonitor) logUnavailable(err error) {
 // start starts the goroutine, which runs until stop.
 func (l *linkMonitor) start() {
 	if l.kernel != nil || len(l.devices) > 0 {
-		l.done.Add(1)
+		l.done = make(chan struct{})
 		go l.run()
 	}
 }
@@ -145,14 +144,16 @@ func (l *linkMonitor) stop() {
 	if l.kernel != nil {
 		l.kernel.Wake()
 	}
-	l.done.Wait()
+	if l.done != nil {
+		<-l.done
+	}
 	if l.kernel != nil {
 		l.kernel.Close()
 	}
 }
 
 func (l *linkMonitor) run() {
-	defer l.done.Done()
+	defer close(l.done)
 	for {
 		changes, pause := allChanges, pollInterval
 		if l.kernel != nil {

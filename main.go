@@ -10,7 +10,6 @@ import (
 	"runtime/debug"
 	"strconv"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -312,15 +311,15 @@ func await(signals chan os.Signal, f func()) os.Signal {
 // serveAll runs the workers and the maintenance loop until a signal arrives or a
 // socket fails.
 func serveAll(signals <-chan os.Signal, m *maintenance, ln *linkMonitor, log *logger.Logger) error {
-	failed := make(chan error, len(m.workers))
-	var wg sync.WaitGroup
+	running := len(m.workers)
+	ended := make(chan error, running) // each worker sends when it ends
 	for _, w := range m.workers {
-		wg.Add(1)
 		go func() {
-			defer wg.Done()
-			if err := w.run(); err != nil {
-				failed <- errors.New("receive on " + ipaddr.Addr{IP: w.sock.IP(), Zone: w.sock.Interface()}.String() + ": " + err.Error())
+			err := w.run()
+			if err != nil {
+				err = errors.New("receive on " + ipaddr.Addr{IP: w.sock.IP(), Zone: w.sock.Interface()}.String() + ": " + err.Error())
 			}
+			ended <- err
 		}()
 	}
 	var quit, hup, ask atomic.Bool
@@ -346,7 +345,8 @@ func serveAll(signals <-chan os.Signal, m *maintenance, ln *linkMonitor, log *lo
 				log.Info("stopping: ", sig.String())
 				done = true
 			}
-		case err = <-failed:
+		case err = <-ended:
+			running--
 			done = true
 		}
 	}
@@ -358,7 +358,9 @@ func serveAll(signals <-chan os.Signal, m *maintenance, ln *linkMonitor, log *lo
 	for _, w := range m.workers {
 		w.sock.Stop()
 	}
-	wg.Wait()
+	for ; running > 0; running-- {
+		<-ended
+	}
 	var total counters
 	for _, w := range m.workers {
 		w.sock.Close()

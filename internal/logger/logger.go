@@ -67,9 +67,15 @@ func (l *Logger) infoWriter() io.Writer {
 	return l.Out
 }
 
-// Each method writes its parts as one line.
-func (l *Logger) Info(parts ...string)  { l.line(l.infoWriter(), levelInfo, parts) }
-func (l *Logger) Warn(parts ...string)  { l.line(l.Out, levelWarn, parts) }
+// Each method writes its parts as one line. Info and Warn have many callers: a
+// copy in each of them would take 1 KB of flash.
+
+//go:noinline
+func (l *Logger) Info(parts ...string) { l.line(l.infoWriter(), levelInfo, parts) }
+
+//go:noinline
+func (l *Logger) Warn(parts ...string) { l.line(l.Out, levelWarn, parts) }
+
 func (l *Logger) Error(parts ...string) { l.line(l.Out, levelError, parts) }
 
 func (l *Logger) Debug(parts ...string) {

@@ -4,6 +4,7 @@ package sys
 
 import (
 	"os"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -15,16 +16,17 @@ var PageSize = os.Getpagesize()
 // resident when they are used. Huge pages are declined, because the first byte
 // of a huge page would make two megabytes resident.
 func Reserve(n int) ([]byte, error) {
-	b, err := unix.Mmap(-1, 0, n, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_ANON|unix.MAP_PRIVATE|unix.MAP_NORESERVE)
+	p, err := unix.MmapPtr(-1, 0, nil, uintptr(n), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_ANON|unix.MAP_PRIVATE|unix.MAP_NORESERVE)
 	if err != nil {
 		return nil, err
 	}
+	b := unsafe.Slice((*byte)(p), n)
 	_ = unix.Madvise(b, unix.MADV_NOHUGEPAGE) // fails on a kernel without huge pages
 	return b, nil
 }
 
 // Release unmaps memory of Reserve.
-func Release(b []byte) { _ = unix.Munmap(b) }
+func Release(b []byte) { _ = unix.MunmapPtr(unsafe.Pointer(unsafe.SliceData(b)), uintptr(len(b))) }
 
 // HugePage is the size of a huge page in bytes, if system pages have 4 KiB.
 const HugePage = 2 << 20
