@@ -169,9 +169,25 @@ func TestCommands(t *testing.T) {
 	privateTracker = strings.Replace(privateTracker, "&\n", "&\nuntil [ -s stats.prom ]; do sleep 0.1; done\n", 1)
 	out = runCommands(t, scratch, home, "set -eux\nip link set lo up\ncd "+scratch+"/pico-tracker\n"+
 		"printf 'd4:infod6:lengthi5e4:name5:hello12:piece lengthi16384e6:pieces20:01234567890123456789ee' >my.torrent\n"+privateTracker)
-	for _, want := range []string{"whitelist torrents: 1 torrent\n", "healthy: "} {
+	for _, want := range []string{"whitelist torrents: 1 torrent\n", "external IPv4 address: 203.0.113.7", "healthy: "} {
 		if !strings.Contains(out, want) {
 			t.Errorf("got no %q from the commands for a private tracker:\n%s", want, out)
+		}
+	}
+}
+
+// TestPrivateTrackerForFriends: without a public address, the tracker does not
+// give a client on the LAN to friends on the internet.
+func TestPrivateTrackerForFriends(t *testing.T) {
+	_, section, _ := strings.Cut(documents(t)["../README.md"], "\n## A private tracker in five minutes\n")
+	section, _, ok := strings.Cut(section, "\n## ")
+	blocks := regexp.MustCompile("(?ms)^```(?:sh|console)\n(.*?)^```$").FindAllStringSubmatch(section, -1)
+	if !ok || len(blocks) != 3 {
+		t.Fatalf("%d blocks, want one for a PC, for Debian and for OpenWrt", len(blocks))
+	}
+	for _, b := range blocks {
+		if !regexp.MustCompile(`(?i)\bexternal.ip[ =]|__EXTERNAL_IP=`).MatchString(b[1]) {
+			t.Errorf("these commands set no public address:\n%s", b[1])
 		}
 	}
 }

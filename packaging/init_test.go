@@ -337,3 +337,60 @@ func compare(t *testing.T, path, got string) {
 		t.Errorf("differs from %s (go test ./packaging -update writes it):\n%s", path, got)
 	}
 }
+
+// TestDefaultsShowConfiguration to reload_config: it reports only files whose
+// checksum it has, and a package may be installed after its last run.
+func TestDefaultsShowConfiguration(t *testing.T) {
+	need(t, "busybox")
+	const other = "0123456789abcdef0123456789abcdef  /var/run/config.check/network\n"
+	for _, c := range []struct {
+		name, before string
+		changed      bool // the file is changed after the installation
+	}{
+		{name: "the first boot of an image"}, // reload_config was not run yet
+		{name: "installed", before: other},
+		{name: "installed, then changed", before: other, changed: true},
+		{name: "installed again", before: other + "00000000000000000000000000000000  /var/run/config.check/pico-tracker\n", changed: true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			dir := t.TempDir()
+			script := string(read(t, "../openwrt/pico-tracker/files/pico-tracker.defaults"))
+			for path, here := range map[string]string{"/var/run": dir, "/etc/init.d/pico-tracker": "init", "uci ": "fake_uci "} {
+				if !strings.Contains(script, path) {
+					t.Fatalf("the script has no %s", path)
+				}
+				script = strings.ReplaceAll(script, path, here)
+			}
+			if c.before != "" {
+				if err := os.WriteFile(dir+"/config.md5", []byte(strings.ReplaceAll(c.before, "/var/run", dir)), 0o600); err != nil {
+					t.Fatal(err)
+				}
+			}
+			// As functions.sh does, in a subshell. Afterwards, as reload_config does.
+			out, err := exec.Command("busybox", "ash", "-euc", `
+				cd "$1"
+				mkdir config.check
+				fake_uci() { echo "$*: port=1337"; }
+				init() { echo "$1"; }
+				( `+script+` )
+				fake_uci show pico-tracker >config.check/pico-tracker
+				[ "$2" = false ] || echo port=1338 >>config.check/pico-tracker
+				[ ! -e config.md5 ] || md5sum -c config.md5 2>/dev/null | grep /pico-tracker
+				`, "-", dir, strconv.FormatBool(c.changed)).CombinedOutput()
+			want := "make_secret\n"
+			switch {
+			case c.changed:
+				want += dir + "/config.check/pico-tracker: FAILED\n"
+			case c.before != "":
+				want += dir + "/config.check/pico-tracker: OK\n"
+			}
+			if err != nil || string(out) != want {
+				t.Errorf("%v: %q, want %q", err, out, want)
+			}
+			sums, _ := os.ReadFile(dir + "/config.md5")
+			if n := strings.Count(string(sums), "/pico-tracker\n"); c.before != "" && n != 1 {
+				t.Errorf("%d checksums: %s", n, sums)
+			}
+		})
+	}
+}
