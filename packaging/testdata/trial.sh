@@ -110,7 +110,8 @@ systemctl stop pico-tracker
 cd /root || exit
 printf 'd4:infod6:lengthi5e4:name5:hello12:piece lengthi16384e6:pieces20:01234567890123456789ee' >my.torrent
 try "makes a private tracker" sh -ex ./private.sh
-try "gives friends the public address" await logged 'external IPv4 address: 203.0.113.7'
+shows() { pico-tracker -status /run/pico-tracker/pico-tracker.prom | grep -q "$1"; }
+try "gives friends the public address" await shows '; external 203.0.113.7:1337'
 try "serves its torrent" await pico-tracker -probe 127.0.0.1 -probe-announce "$(pico-tracker -hash my.torrent | cut -c1-40)"
 ! pico-tracker -probe 127.0.0.1 -probe-announce 0123456789012345678901234567890123456789 ||
 	echo "FAILED it serves another torrent"
