@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/fabricionaweb/pico-tracker/internal/bep15"
@@ -43,7 +44,7 @@ func init() {
 }
 
 func guest() error {
-	for _, m := range [][2]string{{"proc", "/proc"}, {"devtmpfs", "/dev"}} {
+	for _, m := range [][2]string{{"proc", "/proc"}, {"sysfs", "/sys"}, {"devtmpfs", "/dev"}} {
 		if err := os.MkdirAll(m[1], 0o755); err != nil {
 			return err
 		}
@@ -95,6 +96,10 @@ func guest() error {
 		}
 	}
 	fmt.Println(verdict + "nobody minds when the clock is set")
+	if err := checkGroups(); err != nil {
+		return fmt.Errorf("control groups: %w", err)
+	}
+	fmt.Println(verdict + "control groups of version 2 limit it, and it says so")
 	if text, _, err = resident(t.cmd.Process.Pid); err != nil {
 		return err
 	}
@@ -205,6 +210,58 @@ func checkClock(args ...string) error {
 		}
 	}
 	return t.stop()
+}
+
+// checkGroups runs the tracker in control groups of version 2. A group that allows
+// less than -memory gets a warning. With the size in the warning it serves in the
+// group, which has the fewest threads that docs/boards.md names.
+func checkGroups() error {
+	const root = "/sys/fs/cgroup"
+	if err := os.MkdirAll(root, 0o755); err != nil {
+		return err
+	}
+	if err := unix.Mount("none", root, "cgroup2", 0, ""); err != nil {
+		return err
+	}
+	group := root + "/outer/inner"
+	if err := os.MkdirAll(group, 0o755); err != nil {
+		return err
+	}
+	for _, f := range []struct{ name, text string }{
+		{"/cgroup.subtree_control", "+memory +pids"}, {"/outer/cgroup.subtree_control", "+memory +pids"},
+		{"/outer/memory.max", strconv.Itoa(20 << 20)}, {"/outer/inner/pids.max", "10"},
+	} {
+		if err := os.WriteFile(root+f.name, []byte(f.text), 0); err != nil {
+			return err
+		}
+	}
+	dir, err := os.Open(group)
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	for _, c := range []struct{ memory, want string }{
+		{memory: "32M", want: "this process may use only 20M (its control group, or the machine), so the kernel may end it; allow 34M, or set 18M"},
+		{memory: "18M"},
+	} {
+		cmd := exec.Command("/pico-tracker", "-memory", c.memory)
+		cmd.SysProcAttr = &syscall.SysProcAttr{UseCgroupFD: true, CgroupFD: int(dir.Fd())}
+		t, err := launch(cmd)
+		if err != nil {
+			return err
+		}
+		log := t.log()
+		if warns := strings.Contains(log, "this process may use only"); warns != (c.want != "") || !strings.Contains(log, c.want) {
+			return fmt.Errorf("-memory %s: got the log\n%s\nwant %q in it", c.memory, log, c.want)
+		}
+		if err := converse(pair4, t.port, randomHash()); err != nil {
+			return err
+		}
+		if err := t.stop(); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func loopbackUp() error {
