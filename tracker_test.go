@@ -912,8 +912,8 @@ func TestFullTracker(t *testing.T) {
 			s.announce(b, f)
 		}
 		f.port = c.Port()
-		if got := s.announce(c, f); s.last == announcedFull && len(got.peers) == 0 {
-			t.Error("a new peer in a full store: got no peers")
+		if got := s.announce(c, f); s.last != announcedFull || len(got.peers) == 0 {
+			t.Errorf("a new peer of a known torrent: got %q and %d peers, want %q and some", verdictInfo[s.last].name, len(got.peers), verdictInfo[announcedFull].name)
 		}
 		// A stored peer is refreshed at the full interval.
 		g := leech(a)
