@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"os"
 	"strconv"
+	"strings"
 	"testing"
 
 	"github.com/fabricionaweb/pico-tracker/internal/bep15"
@@ -28,137 +29,154 @@ func BenchmarkHandle(b *testing.B) {
 			return netip.AddrPortFrom(netip.AddrFrom16(ip), uint16(1000+i%60000))
 		}
 	}
-	benchmarkHandle[key4](b, "v4", at4(198, 18), at4(10, 0))
-	benchmarkHandle[key6](b, "v6", at6(0x20), at6(0xfd))
+	(&handleBenchmark[key4]{family: "v4", global: at4(198, 18), inside: at4(10, 0)}).run(b)
+	(&handleBenchmark[key6]{family: "v6", global: at6(0x20), inside: at6(0xfd)}).run(b)
 }
 
-// benchmarkHandle has peers with global addresses, and some with private ones.
-func benchmarkHandle[K peerKey](b *testing.B, family string, global, inside func(int) host) {
-	peer := global
-	// swarm makes a service with one, and the announces of its peers.
-	swarm := func(b *testing.B, peers int) (s *service, d *handler, requests [][]byte, keys []K) {
-		s = newServiceOf(b, 1024, "secret")
-		d = s.handlerOf(peer(0))
-		requests, keys = make([][]byte, peers), make([]K, peers)
-		for i := range requests {
-			f := leech(peer(i))
-			if i%4 == 0 {
-				f = seed(peer(i))
-			}
-			f.id, f.want = s.id(peer(i)), 50
-			requests[i], keys[i] = f.bytes(), keyOf[K](peer(i))
-			s.ask(peer(i), requests[i])
-		}
-		d.connects = newLimiter(1<<12, 0, limitWindow, siphash.Key{})
-		d.networks = newLimiter(1<<12, 0, limitWindow, siphash.Key{})
-		return s, d, requests, keys
-	}
-	run := func(name string, peers int, f func(s *service, d *handler, requests [][]byte, keys []K) func(i int) verdict, want verdict) {
-		b.Run(name, func(b *testing.B) {
-			once := f(swarm(b, peers))
-			b.ReportAllocs()
-			b.ResetTimer()
-			// os.Getppid is a mark for who counts instructions: the loop is
-			// between two.
-			os.Getppid()
-			for i := 0; i < b.N; i++ {
-				if v := once(i); v != want {
-					b.Fatal(verdictInfo[v].name)
-				}
-			}
-			os.Getppid()
-		})
-	}
+// handleBenchmark has the benchmarks of a family.
+type handleBenchmark[K peerKey] struct {
+	family         string
+	global, inside func(i int) host // the i-th peer with a global address, and with a private one
+}
 
-	dst := make([]byte, 0, maxReply)
-	const one = 7 // a leecher
+// benchmarkSwarm is a service with one swarm, and the announces of its peers.
+type benchmarkSwarm[K peerKey] struct {
+	*service
+	handler  *handler
+	requests [][]byte
+	keys     []K
+	dst      []byte // for a reply
+}
+
+// swarm makes a swarm of peers. Every fourth is a seeder.
+func (h *handleBenchmark[K]) swarm(b *testing.B, peers int, peer func(int) host) *benchmarkSwarm[K] {
+	s := newServiceOf(b, 1024, "secret")
+	w := &benchmarkSwarm[K]{service: s, handler: s.handlerOf(peer(0)), requests: make([][]byte, peers), keys: make([]K, peers), dst: make([]byte, 0, maxReply)}
+	for i := range w.requests {
+		f := leech(peer(i))
+		if i%4 == 0 {
+			f = seed(peer(i))
+		}
+		f.id, f.want = s.id(peer(i)), 50
+		w.requests[i], w.keys[i] = f.bytes(), keyOf[K](peer(i))
+		s.ask(peer(i), w.requests[i])
+	}
+	w.handler.connects = newLimiter(1<<12, 0, limitWindow, siphash.Key{})
+	w.handler.networks = newLimiter(1<<12, 0, limitWindow, siphash.Key{})
+	return w
+}
+
+// handle handles a request of the i-th peer.
+func (w *benchmarkSwarm[K]) handle(request []byte, i int) verdict {
+	_, v := handle(w.handler, w.dst, request, &w.keys[i], 0, w.now)
+	return v
+}
+
+// announce returns a function that announces the i-th peer again, whose ID is
+// remembered.
+func (w *benchmarkSwarm[K]) announce(i int) func(int) verdict {
+	w.handler.cookies.remember(binary.BigEndian.Uint64(w.requests[i]), address(&w.keys[i]))
+	return func(int) verdict { return w.handle(w.requests[i], i) }
+}
+
+// measure runs a benchmark of what prepare returns, which gets the number of the
+// run and must return want.
+func (h *handleBenchmark[K]) measure(b *testing.B, name string, peers int, peer func(int) host, want verdict, prepare func(w *benchmarkSwarm[K]) func(i int) verdict) {
+	action, rest, _ := strings.Cut(name, "/")
+	b.Run(strings.TrimSuffix("action="+action+"/family="+h.family+"/"+rest, "/"), func(b *testing.B) {
+		once := prepare(h.swarm(b, peers, peer))
+		b.ReportAllocs()
+		b.ResetTimer()
+		// os.Getppid is a mark for who counts instructions: the loop is
+		// between two.
+		os.Getppid()
+		for i := 0; i < b.N; i++ {
+			if v := once(i); v != want {
+				b.Fatal(verdictInfo[v].name)
+			}
+		}
+		os.Getppid()
+	})
+}
+
+// leecher is a peer of a swarm that is none of the seeders.
+const leecher = 7
+
+// run runs all benchmarks.
+func (h *handleBenchmark[K]) run(b *testing.B) {
+	h.announces(b)
+	h.mixedAnnounces(b)
+	h.others(b)
+}
+
+// announces has the announces of peers with global addresses: a leecher, a seeder
+// in a swarm of both, and a seeder among seeders.
+func (h *handleBenchmark[K]) announces(b *testing.B) {
 	for _, peers := range []int{50, 1000, 50000} {
-		run("action=announce/family="+family+"/peers="+strconv.Itoa(peers), peers,
-			func(s *service, d *handler, requests [][]byte, keys []K) func(int) verdict {
-				d.cookies.remember(binary.BigEndian.Uint64(requests[one]), address(&keys[one]))
-				return func(int) verdict {
-					_, v := handle(d, dst, requests[one], &keys[one], 0, s.now)
-					return v
-				}
-			}, announcedRefreshed)
+		h.measure(b, "announce/peers="+strconv.Itoa(peers), peers, h.global, announcedRefreshed,
+			func(w *benchmarkSwarm[K]) func(int) verdict { return w.announce(leecher) })
 	}
-	// A seeder, in a swarm like those above, and in swarms of seeders.
 	for _, peers := range []int{3, 50, 50000} {
-		run("action=announce-seeder/family="+family+"/peers="+strconv.Itoa(peers), peers,
-			func(s *service, d *handler, requests [][]byte, keys []K) func(int) verdict {
-				d.cookies.remember(binary.BigEndian.Uint64(requests[0]), address(&keys[0]))
-				return func(int) verdict {
-					_, v := handle(d, dst, requests[0], &keys[0], 0, s.now)
-					return v
-				}
-			}, announcedRefreshed)
-		run("action=announce-seeder-of-seeders/family="+family+"/peers="+strconv.Itoa(peers), peers,
-			func(s *service, d *handler, requests [][]byte, keys []K) func(int) verdict {
-				d.cookies.remember(binary.BigEndian.Uint64(requests[0]), address(&keys[0]))
-				for i, req := range requests {
+		h.measure(b, "announce-seeder/peers="+strconv.Itoa(peers), peers, h.global, announcedRefreshed,
+			func(w *benchmarkSwarm[K]) func(int) verdict { return w.announce(0) })
+		h.measure(b, "announce-seeder-of-seeders/peers="+strconv.Itoa(peers), peers, h.global, announcedRefreshed,
+			func(w *benchmarkSwarm[K]) func(int) verdict {
+				for i, req := range w.requests {
 					clear(req[64:72]) // left
-					s.ask(peer(i), req)
+					w.ask(h.global(i), req)
 				}
-				return func(int) verdict {
-					_, v := handle(d, dst, requests[0], &keys[0], 0, s.now)
-					return v
-				}
-			}, announcedRefreshed)
+				return w.announce(0)
+			})
 	}
-	// One peer in sixteen is inside. The requester is the eighth of all peers or the
-	// first of those inside.
-	peer = func(i int) host {
+}
+
+// mixedAnnounces has the announces in a swarm in which one peer in sixteen is
+// inside. The requester is the eighth of all peers, or the first of those inside.
+func (h *handleBenchmark[K]) mixedAnnounces(b *testing.B) {
+	mixed := func(i int) host {
 		if i%16 == 15 {
-			return inside(i)
+			return h.inside(i)
 		}
-		return global(i)
+		return h.global(i)
 	}
-	for _, outside := range []bool{false, true} {
-		for at, asker := range map[int]string{one: "global", 15: "private"} {
-			run("action=announce-mixed/family="+family+"/peers=1000/asker="+asker+"/external="+strconv.FormatBool(outside), 1000,
-				func(s *service, d *handler, requests [][]byte, keys []K) func(int) verdict {
-					if outside {
-						s.setExternal([4]byte{203, 0, 113, 1}, [16]byte{0x20, 1, 0xd, 0xb8, 0xff})
+	for _, external := range []bool{false, true} {
+		for _, asker := range []struct {
+			name string
+			peer int
+		}{{name: "global", peer: leecher}, {name: "private", peer: 15}} {
+			h.measure(b, "announce-mixed/peers=1000/asker="+asker.name+"/external="+strconv.FormatBool(external), 1000, mixed, announcedRefreshed,
+				func(w *benchmarkSwarm[K]) func(int) verdict {
+					if external {
+						w.setExternal([4]byte{203, 0, 113, 1}, [16]byte{0x20, 1, 0xd, 0xb8, 0xff})
 					}
-					d.cookies.remember(binary.BigEndian.Uint64(requests[at]), address(&keys[at]))
-					return func(int) verdict {
-						_, v := handle(d, dst, requests[at], &keys[at], 0, s.now)
-						return v
-					}
-				}, announcedRefreshed)
+					return w.announce(asker.peer)
+				})
 		}
 	}
-	peer = global
-	// More IDs than are remembered.
-	run("action=announce-unremembered/family="+family+"/peers=1000", 1000,
-		func(s *service, d *handler, requests [][]byte, keys []K) func(int) verdict {
-			return func(i int) verdict {
-				_, v := handle(d, dst, requests[i%1000], &keys[i%1000], 0, s.now)
-				return v
-			}
-		}, announcedRefreshed)
-	run("action=connect/family="+family, 1000,
-		func(s *service, d *handler, _ [][]byte, keys []K) func(int) verdict {
+}
+
+// others has the other requests, and announces with more IDs than are remembered.
+func (h *handleBenchmark[K]) others(b *testing.B) {
+	h.measure(b, "announce-unremembered/peers=1000", 1000, h.global, announcedRefreshed,
+		func(w *benchmarkSwarm[K]) func(int) verdict {
+			return func(i int) verdict { return w.handle(w.requests[i%1000], i%1000) }
+		})
+	h.measure(b, "connect", 1000, h.global, connected,
+		func(w *benchmarkSwarm[K]) func(int) verdict {
 			req := connectRequest()
+			return func(i int) verdict { return w.handle(req, i%1000) }
+		})
+	h.measure(b, "scrape", 1000, h.global, scraped,
+		func(w *benchmarkSwarm[K]) func(int) verdict {
+			req := concat(w.requests[leecher][:8], u32(bep15.ActionScrape), transaction, testHash(0)[:])
+			w.handler.cookies.remember(binary.BigEndian.Uint64(req), address(&w.keys[leecher]))
+			return func(int) verdict { return w.handle(req, leecher) }
+		})
+	h.measure(b, "sign", 1, h.global, connected,
+		func(w *benchmarkSwarm[K]) func(int) verdict {
 			return func(i int) verdict {
-				_, v := handle(d, dst, req, &keys[i%1000], 0, s.now)
-				return v
-			}
-		}, connected)
-	run("action=scrape/family="+family, 1000,
-		func(s *service, d *handler, requests [][]byte, keys []K) func(int) verdict {
-			req := concat(requests[one][:8], u32(bep15.ActionScrape), transaction, testHash(0)[:])
-			d.cookies.remember(binary.BigEndian.Uint64(req), address(&keys[one]))
-			return func(int) verdict {
-				_, v := handle(d, dst, req, &keys[one], 0, s.now)
-				return v
-			}
-		}, scraped)
-	run("action=sign/family="+family, 1,
-		func(_ *service, d *handler, _ [][]byte, keys []K) func(int) verdict {
-			return func(i int) verdict {
-				d.cookies.signature(address(&keys[0]), uint32(i))
+				w.handler.cookies.signature(address(&w.keys[0]), uint32(i))
 				return connected
 			}
-		}, connected)
+		})
 }
