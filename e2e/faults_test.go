@@ -385,120 +385,140 @@ func TestSwarmOverBadWire(t *testing.T) {
 // and continues.
 func TestListFaults(t *testing.T) {
 	t.Parallel()
-	l := newLab(t)
-	h := l.host("tracker", ipv4)
-	path := filepath.Join(l.dir, "list")
-	listed, other := sha1.Sum([]byte("listed")), sha1.Sum([]byte("other"))
-	good := fmt.Appendf(nil, "%x\n", listed)
-	write := func(content []byte) {
-		t.Helper()
-		if err := os.WriteFile(path, content, 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	write(good)
-	// Root may read all files, except with this option.
-	tr := h.trackerBy([]string{"setpriv", "--bounding-set=-dac_override,-dac_read_search", "--inh-caps=-dac_override,-dac_read_search"},
-		"-whitelist", path, "-memory", "8M")
-	p := l.host("probe", ipv4).probe(tr.address(ipv4))
-	const port = 5001
-	if _, _, err := p.announce(listed, bep15.EventNone, port); err != nil {
-		t.Fatal(err)
-	}
-	// inForce checks whether the torrent is allowed, and its peer still there.
-	inForce := func(want bool) {
-		t.Helper()
-		if c, err := p.scrape(listed); want && (err != nil || c.leechers != 1) {
-			t.Errorf("a swarm of one, listed: %+v, %v", c, err)
-		} else if !want {
-			p.awaitNobody(listed)
-		}
-		var refusal trackerError
-		if _, _, err := p.announce(other, bep15.EventNone, port); !errors.As(err, &refusal) {
-			t.Errorf("a torrent that was never listed: %v", err)
-		}
-	}
-	remove := func() {
-		t.Helper()
-		if err := os.RemoveAll(path); err != nil {
-			t.Fatal(err)
-		}
+	f := newListFixture(t)
+	for _, c := range f.faults() {
+		t.Log(c.name)
+		c.do()
+		f.tracker.reload(c.says)
+		f.expectInForce()
 	}
 
+	t.Log("gone, and back")
+	f.remove()
+	f.tracker.reload("every torrent is refused until it is there")
+	f.probe.awaitNobody(f.listed)
+	f.expectRefused()
+	f.write(f.good())
+	f.tracker.reload("list: 1 torrent")
+	if _, _, err := f.probe.announce(f.listed, bep15.EventNone, f.port); err != nil {
+		t.Error(err)
+	}
+	f.expectInForce()
+	f.tracker.stop(syscall.SIGTERM)
+}
+
+// listFixture is a tracker with a list of one torrent, which has one peer.
+type listFixture struct {
+	*lab
+	tracker *tracker
+	probe   *probe
+	path    string // of the list
+	listed  [20]byte
+	port    uint16 // of the peer
+}
+
+func newListFixture(t *testing.T) *listFixture {
+	t.Helper()
+	l := newLab(t)
+	f := &listFixture{lab: l, path: filepath.Join(l.dir, "list"), listed: sha1.Sum([]byte("listed")), port: 5001}
+	f.write(f.good())
+	h := l.host("tracker", ipv4)
+	// Root may read all files, except with this option.
+	f.tracker = h.trackerBy([]string{"setpriv", "--bounding-set=-dac_override,-dac_read_search", "--inh-caps=-dac_override,-dac_read_search"},
+		"-whitelist", f.path, "-memory", "8M")
+	f.probe = l.host("probe", ipv4).probe(f.tracker.address(ipv4))
+	if _, _, err := f.probe.announce(f.listed, bep15.EventNone, f.port); err != nil {
+		t.Fatal(err)
+	}
+	return f
+}
+
+// good returns the content of a list with the torrent.
+func (f *listFixture) good() []byte { return fmt.Appendf(nil, "%x\n", f.listed) }
+
+// check ends the test if a change of the list fails.
+func (f *listFixture) check(err error) {
+	f.Helper()
+	if err != nil {
+		f.Fatal(err)
+	}
+}
+
+func (f *listFixture) write(content []byte) {
+	f.Helper()
+	f.check(os.WriteFile(f.path, content, 0o644))
+}
+
+func (f *listFixture) remove() {
+	f.Helper()
+	f.check(os.RemoveAll(f.path))
+}
+
+// link makes the list a symbolic link.
+func (f *listFixture) link(target string) {
+	f.Helper()
+	f.remove()
+	f.check(os.Symlink(target, f.path))
+}
+
+// expectInForce checks that the torrent is allowed and its peer is still there,
+// and that another torrent is refused.
+func (f *listFixture) expectInForce() {
+	f.Helper()
+	if c, err := f.probe.scrape(f.listed); err != nil || c.leechers != 1 {
+		f.Errorf("a swarm of one, listed: got %+v, %v", c, err)
+	}
+	f.expectRefused()
+}
+
+// expectRefused checks that a torrent is refused that was never listed.
+func (f *listFixture) expectRefused() {
+	f.Helper()
+	var refusal trackerError
+	if _, _, err := f.probe.announce(sha1.Sum([]byte("other")), bep15.EventNone, f.port); !errors.As(err, &refusal) {
+		f.Errorf("a torrent that was never listed: got %v, want an error of the tracker", err)
+	}
+}
+
+// listFault is a fault that leaves the list in force, or another list with the
+// same torrent.
+type listFault struct {
+	name string
+	do   func()
+	says string // in the log
+}
+
+func (f *listFixture) faults() []listFault {
 	const kept = "the list that was read before stays in force"
 	unreadable := "input/output error"
-	if strings.Contains(tr.read(tr.log), "sandbox: system calls, files") {
+	if strings.Contains(f.read(f.tracker.log), "sandbox: system calls, files") {
 		unreadable = "permission denied" // the link leads out of the sandbox
 	}
-	for _, c := range []struct {
-		name string
-		do   func()
-		says string
-	}{
-		{"unreadable", func() {
-			if err := os.Chmod(path, 0); err != nil {
-				t.Fatal(err)
-			}
-		}, "permission denied; " + kept},
-		{"a pipe", func() {
-			remove()
-			if err := syscall.Mkfifo(path, 0o644); err != nil {
-				t.Fatal(err)
-			}
-		}, "a pipe is read only once, at the start; " + kept},
-		{"a device", func() {
-			remove()
-			if err := os.Symlink("/dev/zero", path); err != nil {
-				t.Fatal(err)
-			}
-		}, "not a file or a directory; " + kept},
-		{"a device that fails", func() {
-			remove()
-			if err := os.Symlink("/proc/self/mem", path); err != nil {
-				t.Fatal(err)
-			}
-		}, unreadable + "; " + kept},
-		{"a loop", func() {
-			remove()
-			if err := os.Symlink(path, path); err != nil {
-				t.Fatal(err)
-			}
-		}, "too many levels of symbolic links; " + kept},
-		{"huge", func() {
-			remove()
+	noise := func(junk []byte, times int) []byte {
+		return slices.Concat(bytes.Repeat(junk, times), []byte{'\n'}, f.good())
+	}
+	return []listFault{
+		{name: "unreadable", do: func() { f.check(os.Chmod(f.path, 0)) }, says: "permission denied; " + kept},
+		{name: "a pipe", do: func() { f.remove(); f.check(syscall.Mkfifo(f.path, 0o644)) }, says: "a pipe is read only once, at the start; " + kept},
+		{name: "a device", do: func() { f.link("/dev/zero") }, says: "not a file or a directory; " + kept},
+		{name: "a device that fails", do: func() { f.link("/proc/self/mem") }, says: unreadable + "; " + kept},
+		{name: "a loop", do: func() { f.link(f.path) }, says: "too many levels of symbolic links; " + kept},
+		{name: "huge", do: func() {
+			f.remove()
 			var text bytes.Buffer
 			for i := range 200_000 {
 				fmt.Fprintf(&text, "%x\n", sha1.Sum(strconv.AppendInt(nil, int64(i), 10)))
 			}
-			write(text.Bytes())
-		}, "more info hashes than the memory set aside for the list holds"},
-		{"huge and no list", func() { write(append(bytes.Repeat([]byte{'x'}, 4<<20), append([]byte{'\n'}, good...)...)) }, "list: 1 torrent"},
-		{"binary", func() { write(append(bytes.Repeat([]byte{0, 0xff, '\n'}, 1000), good...)) }, "list: 1 torrent"},
-		{"replaced by rename", func() {
-			write(good)
-			if err := os.Rename(path, path+".old"); err != nil {
-				t.Fatal(err)
-			}
-			write(good)
-		}, "list: 1 torrent"},
-	} {
-		t.Log(c.name)
-		c.do()
-		tr.reload(c.says)
-		inForce(true)
+			f.write(text.Bytes())
+		}, says: "more info hashes than the memory set aside for the list holds"},
+		{name: "huge and no list", do: func() { f.write(noise([]byte{'x'}, 4<<20)) }, says: "list: 1 torrent"},
+		{name: "binary", do: func() { f.write(noise([]byte{0, 0xff, '\n'}, 1000)) }, says: "list: 1 torrent"},
+		{name: "replaced by rename", do: func() {
+			f.write(f.good())
+			f.check(os.Rename(f.path, f.path+".old"))
+			f.write(f.good())
+		}, says: "list: 1 torrent"},
 	}
-
-	t.Log("gone, and back")
-	remove()
-	tr.reload("every torrent is refused until it is there")
-	inForce(false)
-	write(good)
-	tr.reload("list: 1 torrent")
-	if _, _, err := p.announce(listed, bep15.EventNone, port); err != nil {
-		t.Error(err)
-	}
-	inForce(true)
-	tr.stop(syscall.SIGTERM)
 }
 
 // A tracker without a free file descriptor continues to serve. It reloads its

@@ -98,83 +98,101 @@ func TestPrometheus(t *testing.T) {
 		t.Errorf("promtool: %v: %s", err, out)
 	}
 
-	// Use own loopback addresses, so that the ports are free.
-	pid := os.Getpid()
-	address := func(port int) string { return fmt.Sprintf("127.%d.%d.%d:%d", 64+pid>>16, pid>>8&255, pid&255, port) }
-	exporter, server := address(9100), address(9090)
-	config := filepath.Join(l.dir, "prometheus.yml")
-	if err := os.WriteFile(config, []byte("scrape_configs: [{job_name: node, scrape_interval: 1s, static_configs: [{targets: ['"+exporter+"']}]}]\n"), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	for _, argv := range [][]string{
-		{"prometheus-node-exporter", "--web.listen-address=" + exporter, "--collector.disable-defaults", "--collector.textfile",
-			"--collector.textfile.directory=" + filepath.Dir(path)},
-		{"prometheus", "--config.file=" + config, "--storage.tsdb.path=" + filepath.Join(l.dir, "tsdb"), "--web.listen-address=" + server},
-	} {
-		cmd := exec.Command(argv[0], argv[1:]...)
-		log, err := os.Create(filepath.Join(l.dir, argv[0]+".log"))
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer log.Close()
-		cmd.Stdout, cmd.Stderr = log, log
-		cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-		if err := cmd.Start(); err != nil {
-			t.Fatal(err)
-		}
-		defer func() {
-			_ = cmd.Process.Kill()
-			_ = cmd.Wait()
-		}()
-	}
-	ask := func(expression string) (value string, err error) {
-		reply, err := http.Get("http://" + server + "/api/v1/query?query=" + url.QueryEscape(expression))
-		if err != nil {
-			return "", err
-		}
-		defer reply.Body.Close()
-		var answer struct {
-			Error string
-			Data  struct{ Result []struct{ Value [2]any } }
-		}
-		if err := json.NewDecoder(reply.Body).Decode(&answer); err != nil {
-			return "", err
-		}
-		if answer.Error != "" || len(answer.Data.Result) == 0 {
-			return "", errors.New("no answer to " + expression + " " + answer.Error)
-		}
-		return fmt.Sprint(answer.Data.Result[0].Value[1]), nil
-	}
-	awaitValue := func(expression, want string) {
-		t.Helper()
-		l.await(expression, func() error {
-			got, err := ask(expression)
-			if err == nil && got != want {
-				err = errors.New("it is " + got)
-			}
-			return err
-		})
-	}
-	awaitValue("sum(pico_tracker_peers)", "2")
-	awaitValue(`pico_tracker_announces_total{family="ipv6",result="new"}`, "1")
-	awaitValue("node_textfile_scrape_error", "0")
+	m := l.monitor(filepath.Dir(path))
+	m.awaitValue("sum(pico_tracker_peers)", "2")
+	m.awaitValue(`pico_tracker_announces_total{family="ipv6",result="new"}`, "1")
+	m.awaitValue("node_textfile_scrape_error", "0")
 
 	questions := dashboard(t)
 	if len(questions) < 20 {
-		t.Errorf("the dashboard has %d questions", len(questions))
+		t.Errorf("the dashboard has %d questions, want 20 or more", len(questions))
 	}
 	// Some panels leave out zeros, and here most values are zero.
-	variables := strings.NewReplacer("$__rate_interval", "1m", "$instance", exporter, " > 0", "")
+	variables := strings.NewReplacer("$__rate_interval", "1m", "$instance", m.exporter, " > 0", "")
 	for _, q := range questions {
 		l.await(q, func() error {
-			_, err := ask(variables.Replace(q))
+			_, err := m.ask(variables.Replace(q))
 			return err
 		})
 	}
 
 	// A stopped tracker disappears there too.
 	tr.stop(syscall.SIGTERM)
-	awaitValue("count(pico_tracker_torrents) or vector(0)", "0")
+	m.awaitValue("count(pico_tracker_torrents) or vector(0)", "0")
+}
+
+// A monitor is Prometheus, which asks node_exporter for the files of a directory.
+type monitor struct {
+	*lab
+	exporter, server string // addresses
+}
+
+func (l *lab) monitor(directory string) *monitor {
+	l.Helper()
+	// Use own loopback addresses, so that the ports are free.
+	pid := os.Getpid()
+	address := func(port int) string { return fmt.Sprintf("127.%d.%d.%d:%d", 64+pid>>16, pid>>8&255, pid&255, port) }
+	m := &monitor{lab: l, exporter: address(9100), server: address(9090)}
+	config := filepath.Join(l.dir, "prometheus.yml")
+	if err := os.WriteFile(config, []byte("scrape_configs: [{job_name: node, scrape_interval: 1s, static_configs: [{targets: ['"+m.exporter+"']}]}]\n"), 0o644); err != nil {
+		l.Fatal(err)
+	}
+	m.startHere("prometheus-node-exporter", "--web.listen-address="+m.exporter, "--collector.disable-defaults", "--collector.textfile",
+		"--collector.textfile.directory="+directory)
+	m.startHere("prometheus", "--config.file="+config, "--storage.tsdb.path="+filepath.Join(l.dir, "tsdb"), "--web.listen-address="+m.server)
+	return m
+}
+
+// startHere starts a program in the test's own namespace. It ends with the test.
+func (m *monitor) startHere(program string, args ...string) {
+	m.Helper()
+	cmd := exec.Command(program, args...)
+	log, err := os.Create(filepath.Join(m.dir, program+".log"))
+	if err != nil {
+		m.Fatal(err)
+	}
+	defer log.Close()
+	cmd.Stdout, cmd.Stderr = log, log
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	if err := cmd.Start(); err != nil {
+		m.Fatal(err)
+	}
+	m.Cleanup(func() {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+	})
+}
+
+// ask returns the first value of an expression.
+func (m *monitor) ask(expression string) (value string, err error) {
+	reply, err := http.Get("http://" + m.server + "/api/v1/query?query=" + url.QueryEscape(expression))
+	if err != nil {
+		return "", err
+	}
+	defer reply.Body.Close()
+	var answer struct {
+		Error string
+		Data  struct{ Result []struct{ Value [2]any } }
+	}
+	if err := json.NewDecoder(reply.Body).Decode(&answer); err != nil {
+		return "", err
+	}
+	if answer.Error != "" || len(answer.Data.Result) == 0 {
+		return "", errors.New("no answer to " + expression + " " + answer.Error)
+	}
+	return fmt.Sprint(answer.Data.Result[0].Value[1]), nil
+}
+
+// awaitValue waits until an expression has a value.
+func (m *monitor) awaitValue(expression, want string) {
+	m.Helper()
+	m.await(expression, func() error {
+		got, err := m.ask(expression)
+		if err == nil && got != want {
+			err = errors.New("it is " + got)
+		}
+		return err
+	})
 }
 
 // dashboard is what the dashboard asks Prometheus.
