@@ -519,6 +519,25 @@ func tree(t *testing.T, root string) string {
 	return strings.Join(files, "\n")
 }
 
+// runInside runs the installed tracker in a Debian system with its settings, until
+// it answers.
+func runInside(t *testing.T, root string) {
+	t.Helper()
+	run(t, "unshare", "-n", "sh", "-c", `
+		ip link set lo up
+		chroot "$1" /bin/sh -c '
+			set -a
+			. /etc/default/pico-tracker
+			exec /usr/bin/pico-tracker -secret-file /etc/pico-tracker/secret' &
+		pid=$!
+		trap "kill $pid; wait $pid" EXIT
+		n=0
+		until chroot "$1" /usr/bin/pico-tracker -probe 127.0.0.1:1337 && chroot "$1" /usr/bin/pico-tracker -probe "[::1]:1337"; do
+			n=$((n + 1))
+			[ "$n" -lt 500 ] || exit 1
+		done`, "sh", root)
+}
+
 // The .deb in a fresh Debian: installed, run, upgraded, removed, purged, and
 // run by the systemd of this Debian.
 func TestDebian(t *testing.T) {
@@ -568,20 +587,7 @@ func TestDebian(t *testing.T) {
 	if got := inside("/usr/bin/pico-tracker", "-version"); !strings.Contains(got, "1.0.0") {
 		t.Errorf("version: %s", got)
 	}
-	// It runs there, with its settings, and answers.
-	run(t, "unshare", "-n", "sh", "-c", `
-		ip link set lo up
-		chroot "$1" /bin/sh -c '
-			set -a
-			. /etc/default/pico-tracker
-			exec /usr/bin/pico-tracker -secret-file /etc/pico-tracker/secret' &
-		pid=$!
-		trap "kill $pid; wait $pid" EXIT
-		n=0
-		until chroot "$1" /usr/bin/pico-tracker -probe 127.0.0.1:1337 && chroot "$1" /usr/bin/pico-tracker -probe "[::1]:1337"; do
-			n=$((n + 1))
-			[ "$n" -lt 500 ] || exit 1
-		done`, "sh", root)
+	runInside(t, root)
 
 	changed := string(read(t, root+settings)) + "PICO_TRACKER__PORT=6969\n"
 	if err := os.WriteFile(root+settings, []byte(changed), 0o644); err != nil {

@@ -90,18 +90,20 @@ func TestRequests(t *testing.T) {
 	}
 }
 
-// TestErrors checks the error of each bad reply.
-func TestErrors(t *testing.T) {
-	shortenWait(t)
+// badReply is a tracker that answers some requests wrongly.
+type badReply struct {
+	name   string
+	action uint32 // the requests that get a bad reply
+	reply  func(request []byte) []byte
+	want   string
+}
+
+// badReplies returns the wrong replies to each kind of request.
+func badReplies() []badReply {
 	const noAnswer = "no answer in 2 tries of 2 seconds"
 	silence := func([]byte) []byte { return nil }
 	reply := probetest.Reply
-	for _, test := range []struct {
-		name   string
-		action uint32 // the requests that get a bad reply
-		reply  func(request []byte) []byte
-		want   string
-	}{
+	return []badReply{
 		{name: "no reply to connect", action: bep15.ActionConnect, reply: silence, want: "connect: " + noAnswer},
 		{name: "no reply to scrape", action: bep15.ActionScrape, reply: silence, want: "scrape: " + noAnswer},
 		{name: "no reply to announce", action: bep15.ActionAnnounce, reply: silence, want: "announce: " + noAnswer},
@@ -174,7 +176,13 @@ func TestErrors(t *testing.T) {
 			reply: func(request []byte) []byte { return reply(request, bep15.ActionAnnounce, 900, 1, 1, 0x7f000001) },
 			want:  "announce: malformed reply: 4 bytes of peers, which take 6 each",
 		},
-	} {
+	}
+}
+
+// TestErrors checks the error of each bad reply.
+func TestErrors(t *testing.T) {
+	shortenWait(t)
+	for _, test := range badReplies() {
 		t.Run(test.name, func(t *testing.T) {
 			port := probetest.Serve(t, "udp4", "127.0.0.1:0", func(request []byte) [][]byte {
 				r := goodReply(request)
