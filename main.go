@@ -266,7 +266,7 @@ func start(signals chan os.Signal, c *config, manager *sdnotify.Notifier, log *l
 		// after reloads of the access list.
 		var ms runtime.MemStats
 		runtime.ReadMemStats(&ms)
-		debug.SetMemoryLimit(int64(ms.Sys-ms.HeapReleased) + 128<<10)
+		debug.SetMemoryLimit(int64(ms.Sys-ms.HeapReleased) + 64<<10)
 	}
 
 	m.stats = stats

@@ -28,7 +28,7 @@ const (
 	// a full pool, while the log is long (TestMemoryWhileLogging). It has room for
 	// the garbage collector, which first runs then, and for what a reload
 	// allocates.
-	runtimeBytes = 4<<20 + 384<<10
+	runtimeBytes = 4<<20 + 448<<10
 	// minPages is the size of the smallest useful pool.
 	minPages = 64
 	// minMemory is the smallest useful -memory in MiB, with one socket.

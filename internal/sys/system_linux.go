@@ -24,36 +24,35 @@ func MemoryLimit() uint64 {
 	if unix.Sysinfo(&si) == nil {
 		machine = uint64(si.Totalram) * uint64(max(si.Unit, 1))
 	}
-	groups, err := ReadFile("/proc/self/cgroup")
-	if err != nil {
-		return machine
-	}
-	return leastLimit(machine, string(groups), "/sys/fs/cgroup")
+	var buf [4096]byte
+	return leastLimit(machine, readSome("/proc/self/cgroup", buf[:]), "/sys/fs/cgroup")
 }
 
 // leastLimit returns the smallest of limit, if it is known, and the limits of the
 // control groups that a text like /proc/self/cgroup names, and of the groups that
-// these are in. The hierarchies are mounted at root.
+// these are in. The hierarchies are mounted at root. It leaves little garbage,
+// because no garbage of the start is collected, and
+// uses little other code, whose pages would stay resident.
 func leastLimit(limit uint64, groups, root string) uint64 {
-	for _, line := range strings.Split(groups, "\n") {
+	for groups != "" {
+		var line string
+		line, groups, _ = strings.Cut(groups, "\n")
 		// hierarchy:controllers:path; v2 has no controllers here
-		f := strings.SplitN(line, ":", 3)
-		if len(f) != 3 {
+		_, line, _ = strings.Cut(line, ":")
+		controllers, path, ok := strings.Cut(line, ":")
+		if !ok {
 			continue
 		}
 		at, file := root, "/memory.max"
-		if f[1] != "" {
-			if !strings.Contains(","+f[1]+",", ",memory,") {
+		if controllers != "" {
+			if !strings.Contains(","+controllers+",", ",memory,") {
 				continue
 			}
 			at, file = root+"/memory", "/memory.limit_in_bytes"
 		}
-		for path := f[2]; ; path = path[:strings.LastIndexByte(path, '/')] {
-			if b, err := ReadFile(at + path + file); err == nil {
-				n, err := strconv.ParseUint(strings.TrimSuffix(string(b), "\n"), 10, 64)
-				if err == nil && n > 0 && (limit == 0 || n < limit) { // "max" means no limit
-					limit = n
-				}
+		for ; ; path = path[:strings.LastIndexByte(path, '/')] {
+			if n := readNumber(at + path + file); n > 0 && (limit == 0 || n < limit) {
+				limit = n
 			}
 			if !strings.Contains(path, "/") {
 				break
@@ -61,6 +60,33 @@ func leastLimit(limit uint64, groups, root string) uint64 {
 		}
 	}
 	return limit
+}
+
+// readNumber returns the number in a file, 0 if it has none: "max" means no limit.
+func readNumber(path string) (n uint64) {
+	var buf [24]byte
+	text, _, _ := strings.Cut(readSome(path, buf[:]), "\n")
+	for i := range len(text) {
+		if text[i] < '0' || text[i] > '9' {
+			return 0
+		}
+		n = n*10 + uint64(text[i]-'0')
+	}
+	return n
+}
+
+// readSome returns what one read of a file puts into buf, "" after an error.
+func readSome(path string, buf []byte) string {
+	f, err := Open(path)
+	if err != nil {
+		return ""
+	}
+	defer f.Close()
+	n, err := f.Read(buf)
+	if err != nil {
+		return ""
+	}
+	return unsafe.String(unsafe.SliceData(buf), n)
 }
 
 // DeclineHugePages restarts the program without huge pages, if the system uses
