@@ -30,9 +30,8 @@ func MemoryLimit() uint64 {
 
 // leastLimit returns the smallest of limit, if it is known, and the limits of the
 // control groups that a text like /proc/self/cgroup names, and of the groups that
-// these are in. The hierarchies are mounted at root. It leaves little garbage,
-// because no garbage of the start is collected, and
-// uses little other code, whose pages would stay resident.
+// these are in. The hierarchies are mounted at root. It leaves little garbage and
+// uses little other code, because both would stay resident.
 func leastLimit(limit uint64, groups, root string) uint64 {
 	for groups != "" {
 		var line string
