@@ -821,9 +821,10 @@ describe('access list', () => {
 		assert.equal(router.read('/etc/pico-tracker/lists/b.list'), `${OTHER}\n${hash(5)}\n`);
 	}));
 
-	test('sections without a list that can be edited', () => withRouter(section('none') + section('far', "option whitelist '/mnt/usb/list.txt'"), async(router, server) => {
+	test('sections without a list that can be edited', () => withRouter(section('none') + section('gone', "option whitelist '/etc/pico-tracker/private'") + section('far', "option whitelist '/mnt/usb/list.txt'"), async(router, server) => {
 		await withPage(server, 'list', {}, async page => {
 			assert.match(await page.textContent('[data-section=none]'), /tracks every torrent/);
+			assert.match(await page.textContent('[data-section=gone]'), /\/etc\/pico-tracker\/private does not exist/);
 			assert.match(await page.textContent('[data-section=far]'), /Edit \/mnt\/usb\/list\.txt on the router/);
 			assert.equal(await page.$('textarea'), null);
 		});

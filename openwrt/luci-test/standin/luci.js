@@ -597,7 +597,7 @@
 		const names = [], instances = [];
 		// Directives only: strings that stand alone before the first statement.
 		const head = source.replace(/\/\/.*|\/\*[^]*?\*\//g, '').match(/^(?:\s*'[^']*';)*/)[0];
-		for (const [ , path, , as ] of head.matchAll(/'require[ \t]+(\S+?)([ \t]+as[ \t]+([A-Za-z_]\S*))?'/g)) {
+		for (const [ , path, , as ] of head.matchAll(/'require[ \t]+([^'\s]+)([ \t]+as[ \t]+([A-Za-z_][^'\s]*))?'/g)) {
 			names.push(as ?? path.replace(/[^a-zA-Z0-9_]/g, '_'));
 			instances.push(await load(path));
 		}

@@ -527,6 +527,7 @@ function explain(section) {
 	const settings = E('a', { 'href': L.url('admin/services/pico-tracker/settings') }, [ _('Settings') ]);
 	const text = !list.kind
 		? _('This tracker has no access list: it tracks every torrent. To change that, set a whitelist or a blacklist.')
+		: list.missing ? _('%s does not exist. Make this directory on the router, or choose another path in the settings.').format(list.path)
 		: _('This page edits directories in /etc/pico-tracker, and files there whose names end in .txt or .list. Edit %s on the router, or choose another path in the settings.').format(list.path);
 	return E('div', { 'class': 'cbi-section', 'data-section': section.name }, [
 		E('h3', {}, [ section.name ]), E('p', {}, [ text, ' ', settings ])

@@ -179,7 +179,7 @@ function locate_list(section) {
 	if (!kind)
 		return { kind: '' };
 	const path = rtrim(section[kind], '/');
-	const list = { kind: kind, path: path, editable: false, folder: false, directory: '', files: [], torrents: 0 };
+	const list = { kind: kind, path: path, editable: false, folder: false, missing: false, directory: '', files: [], torrents: 0 };
 	const name = match(path, /^\/etc\/pico-tracker\/([A-Za-z0-9][A-Za-z0-9._-]*)$/)?.[1];
 	if (!name)
 		return list;
@@ -201,6 +201,8 @@ function locate_list(section) {
 		list.files = [ name ];
 		list.directory = LISTS;
 		list.editable = true;
+	} else {
+		list.missing = !st;
 	}
 	return list;
 }
