@@ -1,7 +1,6 @@
 package main
 
 import (
-	"runtime"
 	"strconv"
 	"time"
 	"unsafe"
@@ -76,9 +75,6 @@ func answer[K peerKey](w *worker, n int) {
 	w.published.publish(&h.count)
 	if w.newPeers != nil {
 		w.newPeers.check(&h.count, &w.storedAtAlarm)
-	}
-	if n == s.Batch() {
-		runtime.Gosched() // the other family must not starve on one processor
 	}
 }
 

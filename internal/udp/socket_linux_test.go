@@ -11,6 +11,7 @@ import (
 	"net/netip"
 	"runtime"
 	"slices"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -486,14 +487,13 @@ func TestStop(t *testing.T) {
 	}
 }
 
-// TestBusySocketWakesNobody: datagrams that arrive while Serve answers a batch
-// wake no other thread, and Serve answers them. When it waits, the next datagram
-// wakes it.
+// TestBusySocketWakesNobody: datagrams that arrive while the socket is busy wake no
+// other thread, and Serve answers them. When it waits, the next datagram wakes it.
 func TestBusySocketWakesNobody(t *testing.T) {
 	for _, l := range loopbacks {
 		s, port := testSocket(t, l.wildcard, 4)
 		c := dialClient(t, l.addr, port)
-		var sent, batches int
+		var sent, taken, checks int
 		send := func(n int) {
 			for range n {
 				c.send(numbered(sent))
@@ -501,13 +501,14 @@ func TestBusySocketWakesNobody(t *testing.T) {
 			}
 			settle(t)
 		}
-		send(3)
+		send(busyAfter + 1)
 		readable := make(chan int, 2)
 		stopped := make(chan error, 1)
 		go func() {
 			stopped <- s.Serve(func(n int) {
-				if batches++; batches <= 2 { // of 3, and of 1 that came meanwhile
-					send(2 - batches)
+				if taken += n; taken > busyAfter && checks < 2 { // the last of these, and one that came meanwhile
+					checks++
+					send(2 - checks)
 					_ = s.kernel.waiting.Control(func(poll uintptr) {
 						n, err := unix.Poll([]unix.PollFd{{Fd: int32(poll), Events: unix.POLLIN}}, 0)
 						if err != nil {
@@ -524,14 +525,14 @@ func TestBusySocketWakesNobody(t *testing.T) {
 				t.Errorf("%s: poll returns %d during a batch, want 0", l.addr, got)
 			}
 		}
-		for i := range 4 {
+		for i := range busyAfter + 2 {
 			if got := c.receive(); !bytes.Equal(got, numbered(i)) {
 				t.Errorf("%s: reply %d is %x, want %x", l.addr, i, got, numbered(i))
 			}
 		}
 		// Bursts and single datagrams in turn, each after the last reply.
 		for i := range 300 {
-			first, burst := sent, 1+i%3
+			first, burst := sent, 1+i%(busyAfter+8)
 			for range burst {
 				c.send(numbered(sent))
 				sent++
@@ -546,6 +547,54 @@ func TestBusySocketWakesNobody(t *testing.T) {
 		if err := await(t, stopped); err != nil {
 			t.Error(err)
 		}
+	}
+}
+
+// TestBusySocketLetsOthersRun: if there is one processor, a socket whose queue is
+// never empty does not keep another socket waiting for longer than its turn.
+func TestBusySocketLetsOthersRun(t *testing.T) {
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
+	busy, busyPort := testSocket(t, "127.0.0.1", 16)
+	other, otherPort := testSocket(t, "127.0.0.1", 16)
+	toBusy, toOther := dialClient(t, "127.0.0.1", busyPort), dialClient(t, "127.0.0.1", otherPort)
+
+	const asked = 2 * turn // datagrams before other gets one
+	var taken, answered atomic.Int64
+	stopped := make(chan error, 2)
+	go func() {
+		stopped <- other.Serve(func(n int) {
+			answered.Store(taken.Load())
+			echoBatch(other, n)
+			busy.Stop()
+		})
+	}()
+	go func() {
+		stopped <- busy.Serve(func(n int) {
+			sum := taken.Add(int64(n))
+			switch {
+			case sum >= asked && sum < asked+int64(n):
+				toOther.send(numbered(0))
+			case sum > 20*turn:
+				busy.Stop()
+			}
+			busy.Flush(n)
+			for range n {
+				toBusy.send(numbered(0))
+			}
+		})
+	}()
+	for range 8 {
+		toBusy.send(numbered(0))
+	}
+	if err := await(t, stopped); err != nil {
+		t.Error(err)
+	}
+	if n := answered.Load(); n == 0 || n > asked+2*turn {
+		t.Errorf("the other socket was served after %d datagrams, want at most %d", n-asked, 2*turn)
+	}
+	other.Stop()
+	if err := await(t, stopped); err != nil {
+		t.Error(err)
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"runtime"
 	"sync"
 	"syscall"
 	"time"
@@ -88,6 +89,7 @@ func (s *Socket) Serve(handle func(n int)) error {
 		case err == nil || n > 0: // Windows reports a datagram that was cut as an error
 			s.n, s.from = n, from
 			handle(1)
+			runtime.Gosched() // other sockets must not starve on one processor
 		case errors.Is(err, os.ErrDeadlineExceeded):
 			return nil
 		case errors.Is(err, net.ErrClosed):

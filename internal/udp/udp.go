@@ -56,6 +56,3 @@ func (s *Socket) IP() string { return s.config.IP }
 
 // Interface returns the name of the interface that the socket is for, or "".
 func (s *Socket) Interface() string { return s.config.Interface }
-
-// Batch returns how many datagrams the socket takes at once.
-func (s *Socket) Batch() int { return s.config.Batch }
