@@ -36,7 +36,7 @@ export default [
 			parserOptions: { ecmaFeatures: { globalReturn: true } },
 			globals: {
 				...globals.browser,
-				...readonly([ '_', 'N_', 'L', 'E', 'baseclass', 'directory', 'dom', 'form', 'metrics', 'network', 'options', 'poll', 'rpc', 'sha', 'torrent', 'uci', 'ui', 'view', 'widgets' ])
+				...readonly([ '_', 'N_', 'L', 'E', 'baseclass', 'dom', 'form', 'network', 'poll', 'rpc', 'uci', 'ui', 'view', 'widgets' ])
 			}
 		},
 		rules

@@ -6,6 +6,7 @@
 'require baseclass';
 'require rpc';
 'require pico-tracker.torrent as torrent';
+/* globals torrent */
 
 const callDirectory = rpc.declare({
 	object: 'luci.pico-tracker',

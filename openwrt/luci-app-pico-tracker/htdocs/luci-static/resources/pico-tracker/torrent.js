@@ -7,6 +7,7 @@
 'use strict';
 'require baseclass';
 'require pico-tracker.sha as sha';
+/* globals sha */
 
 const MAX_DEPTH = 64;
 const MAX_NAME = 200;

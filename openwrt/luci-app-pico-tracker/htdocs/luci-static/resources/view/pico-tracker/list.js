@@ -5,6 +5,7 @@
 'require ui';
 'require pico-tracker.directory as directory';
 'require pico-tracker.torrent as torrent';
+/* globals directory, torrent */
 
 const callStatus = rpc.declare({
 	object: 'luci.pico-tracker',

@@ -5,6 +5,7 @@
 'require uci';
 'require tools.widgets as widgets';
 'require pico-tracker.options as options';
+/* globals options */
 
 // The options, their defaults and their limits are those of the service
 // (/etc/init.d/pico-tracker); a test compares them.

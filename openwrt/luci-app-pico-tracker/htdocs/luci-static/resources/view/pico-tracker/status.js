@@ -7,6 +7,7 @@
 'require pico-tracker.metrics as metrics';
 'require pico-tracker.options as options';
 'require pico-tracker.torrent as torrent';
+/* globals directory, metrics, options, torrent */
 
 const callStatus = rpc.declare({
 	object: 'luci.pico-tracker',
