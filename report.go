@@ -283,6 +283,8 @@ func (p *metricsWriter) writeSingle(name, kind, help string, n uint64) {
 
 // familyOf selects the family of the next samples and returns its counters. It
 // returns nil if the tracker does not serve this family.
+//
+//go:noinline
 func (p *metricsWriter) familyOf(r *report, family int) *familyReport {
 	p.family = familyNames[family]
 	if f := &r.families[family]; f.sockets > 0 {
@@ -521,6 +523,8 @@ func (w *textBuilder) count(before string, n uint64, after string) {
 }
 
 // hex appends bytes as hexadecimal digits.
+//
+//go:noinline
 func (w *textBuilder) hex(b []byte) {
 	const digits = "0123456789abcdef"
 	for _, c := range b {

@@ -37,6 +37,8 @@ const mappedPrefix = "\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\xff\xff" // ::fff
 func (a Addr) Is6() bool { return len(a.IP) == 16 }
 
 // FamilyName returns "IPv4" or "IPv6".
+//
+//go:noinline
 func FamilyName(v6 bool) string {
 	if v6 {
 		return "IPv6"

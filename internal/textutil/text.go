@@ -8,6 +8,8 @@ import (
 )
 
 // Map replaces every byte of s.
+//
+//go:noinline
 func Map(s string, f func(c byte) byte) string {
 	b := []byte(s)
 	for i, c := range b {
@@ -27,6 +29,8 @@ func Upper(c byte) byte {
 
 // CutPrefixFold returns s without a prefix, which may differ in the case of ASCII
 // letters. The prefix must be in upper case.
+//
+//go:noinline
 func CutPrefixFold(s, prefix string) (rest string, ok bool) {
 	if len(s) < len(prefix) {
 		return s, false
