@@ -132,6 +132,11 @@ export function loadBackend(file, options) {
 				throw new Error(`the stand-in lacks ${name}`);
 		return '';
 	});
+	// The regular expressions of ucode are those of POSIX: between brackets, a
+	// backslash stands for itself, so [\[\]] ends at the first ].
+	for (const [ set ] of source.matchAll(/\[(?:[^\]\\\n]|\\.)*\\[[\]](?:[^\]\\\n]|\\.)*\][+*]/g))
+		throw new Error(`${set}: a bracket in a set of characters`);
+
 	// In ucode, unlike in JavaScript, a function is not known above its
 	// declaration.
 	for (const [ , name ] of source.matchAll(/^function ([a-z_]+)\(/gm))

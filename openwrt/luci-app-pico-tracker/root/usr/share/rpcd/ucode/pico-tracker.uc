@@ -142,7 +142,7 @@ function external_addresses(section) {
 		const lines = split(readfile(values[0], 4096) ?? '', '\n');
 		for (let i = 0; i < length(lines) && length(found) < 8; i++) {
 			const line = trim(lines[i]);
-			if (match(line, /^[0-9A-Fa-f:.\[\]]+$/))
+			if (match(line, /^(\[|\]|[0-9A-Fa-f:.])+$/))
 				push(found, line);
 		}
 	}
