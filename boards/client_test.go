@@ -31,8 +31,9 @@ func randomHash() (h bep15.InfoHash) {
 
 // client is a peer: a socket and its connection ID.
 type client struct {
-	conn *net.UDPConn
-	id   uint64
+	conn      *net.UDPConn
+	id        uint64
+	connected time.Time // when it got the ID
 }
 
 // dial opens a socket on a loopback address, to the tracker at this port of the
@@ -48,18 +49,25 @@ func dial(from netip.Addr, port int) (*client, error) {
 		return nil, err
 	}
 	c := &client{conn: conn}
-	reply, err := c.ask(func(transaction uint32) []byte { return bep15.AppendConnect(nil, transaction) })
-	if err == nil {
-		var ok bool
-		if c.id, ok = bep15.ParseConnectReply(reply); !ok {
-			err = fmt.Errorf("got a connect reply of %d bytes, want %d", len(reply), bep15.ConnectSize)
-		}
-	}
-	if err != nil {
+	if err := c.connect(); err != nil {
 		conn.Close()
 		return nil, err
 	}
 	return c, nil
+}
+
+// connect gets a connection ID.
+func (c *client) connect() error {
+	reply, err := c.ask(func(transaction uint32) []byte { return bep15.AppendConnect(nil, transaction) })
+	if err != nil {
+		return err
+	}
+	id, ok := bep15.ParseConnectReply(reply)
+	if !ok {
+		return fmt.Errorf("got a connect reply of %d bytes, want %d", len(reply), bep15.ConnectSize)
+	}
+	c.id, c.connected = id, time.Now()
+	return nil
 }
 
 func (c *client) close() { c.conn.Close() }

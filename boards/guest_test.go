@@ -136,7 +136,13 @@ func spacedAnnounces(t *tracker, h bep15.InfoHash) error {
 		// step counts for the thread that runs at this moment, so only
 		// averages are right.
 		time.Sleep(time.Second/rate/2 + time.Duration(rand.Int64N(int64(time.Second/rate))))
-		if a, err := clients[i%len(clients)].announce(h, 1); err != nil || len(a.peers) != 50 {
+		c := clients[i%len(clients)]
+		if time.Since(c.connected) > time.Minute { // on a busy host
+			if err := c.connect(); err != nil {
+				return err
+			}
+		}
+		if a, err := c.announce(h, 1); err != nil || len(a.peers) != 50 {
 			return fmt.Errorf("announce %d: %d peers, %w", i, len(a.peers), err)
 		}
 	}
