@@ -5,6 +5,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -305,6 +306,20 @@ func TestSandboxOff(t *testing.T) {
 	p.stop()
 }
 
+// lowPort returns a free UDP port below 1024.
+func lowPort(t *testing.T) string {
+	t.Helper()
+	for port := 1023; port > 1; port-- {
+		conn, err := net.ListenPacket("udp", ":"+strconv.Itoa(port))
+		if err == nil {
+			conn.Close()
+			return strconv.Itoa(port)
+		}
+	}
+	t.Fatal("no port below 1024 is free")
+	return ""
+}
+
 // TestSandboxCapabilities checks which capabilities root keeps.
 func TestSandboxCapabilities(t *testing.T) {
 	if os.Geteuid() != 0 {
@@ -327,6 +342,8 @@ func TestSandboxCapabilities(t *testing.T) {
 		{name: "a list of another user", args: []string{"-whitelist", other + "/list"}, want: "0000000000000004"},
 		{name: "a directory of another user", args: []string{"-stats", other + "/x.prom"}, want: "0000000000000002"},
 		{name: "an interface", args: []string{"-interface", "lo"}, want: "0000000000000000"},
+		{name: "a low port", args: []string{"-port", lowPort(t)}, want: "0000000000000000"},
+		{name: "an interface and a low port", args: []string{"-interface", "lo", "-port", lowPort(t)}, want: "0000000000000400"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			p := startSandboxed(t, []string{strictEnv + "=1"}, append(c.args, "-stats-interval", "1s")...)

@@ -4,6 +4,7 @@ package boards
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net"
@@ -17,6 +18,8 @@ import (
 	"time"
 
 	"github.com/fabricionaweb/pico-tracker/internal/bep15"
+	"github.com/fabricionaweb/pico-tracker/internal/sandbox"
+	"github.com/fabricionaweb/pico-tracker/internal/sandbox/sandboxtest"
 	"golang.org/x/sys/unix"
 )
 
@@ -28,9 +31,22 @@ const verdict = "VERDICT "
 
 // maxIdle is the largest allowed resident memory before the first request, in
 // KiB, with the pages of the program.
-const maxIdle = 3 << 10
+const maxIdle = 3300
+
+// sandboxEnv is set in a process of this binary that tries what a sandbox must
+// refuse.
+const sandboxEnv = "PICO_BOARDS_SANDBOX"
 
 func init() {
+	if os.Getenv(sandboxEnv) != "" {
+		r := sandbox.Enter(&sandbox.Config{})
+		fmt.Println(r.String())
+		if err := sandboxtest.Try(r.In); err != nil {
+			fmt.Println(err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
 	if os.Getpid() == 1 {
 		if err := guest(); err != nil {
 			fmt.Println(verdict+"failed:", err)
@@ -72,6 +88,9 @@ func guest() error {
 	if kib > maxIdle {
 		return fmt.Errorf("idle with %d KiB, want at most %d", kib, maxIdle)
 	}
+	if err := checkSandbox(t); err != nil {
+		return fmt.Errorf("sandbox: %w\n%s", err, t.log())
+	}
 	if err := converse(pair4, t.port, four); err != nil {
 		return fmt.Errorf("IPv4: %w\n%s", err, t.log())
 	}
@@ -108,6 +127,35 @@ func guest() error {
 		return err
 	}
 	fmt.Println(verdict + "SIGTERM ends it with 0")
+	return nil
+}
+
+// checkSandbox checks that the threads of the tracker are in its sandbox, and that
+// another process finds nothing that the sandbox does not refuse.
+func checkSandbox(t *tracker) error {
+	_, found, ok := strings.Cut(t.log(), "] sandbox: ")
+	if !ok {
+		return errors.New("the log does not mention it")
+	}
+	found, _, _ = strings.Cut(found, "\n")
+	in := sandbox.SystemCalls | sandbox.Capabilities
+	if strings.Contains(found, "system calls, files, capabilities") {
+		in |= sandbox.Files
+	}
+	if err := sandboxtest.Check(t.cmd.Process.Pid, in); err != nil {
+		return err
+	}
+	// Files that it must not reach.
+	if err := errors.Join(os.MkdirAll("/etc", 0o755), os.MkdirAll("/tmp", 0o755), os.WriteFile("/etc/passwd", nil, 0o644)); err != nil {
+		return err
+	}
+	attack := exec.Command("/proc/self/exe")
+	attack.Env = append(os.Environ(), sandboxEnv+"=1")
+	out, err := attack.CombinedOutput()
+	if err != nil || strings.TrimSpace(string(out)) != found {
+		return fmt.Errorf("%w: got %q, want %q", err, out, found)
+	}
+	fmt.Println(verdict + "sandbox: " + found)
 	return nil
 }
 

@@ -323,7 +323,7 @@ func TestContainer(t *testing.T) {
 	if err != nil {
 		t.Fatalf("%v\n%s\n%s", err, out, stderr.String())
 	}
-	for _, want := range []string{"health healthy\n", "127.0.0.1:6969 answers the connect in ", "exit 0\n", "listening on 0.0.0.0:6969"} {
+	for _, want := range []string{"health healthy\n", "127.0.0.1:6969 answers the connect in ", "exit 0\n", "listening on 0.0.0.0:6969", "sandbox: system calls, files, capabilities"} {
 		if !strings.Contains(string(out), want) {
 			t.Errorf("no %q in:\n%s\n%s", want, out, stderr.String())
 		}

@@ -98,7 +98,7 @@ func (b *builder) add(code uint16, jt, jf uint8, k uint32) {
 // filter returns the program for the process. Calls that are not listed get the
 // verdict unknown.
 func (c *Config) filter(pid, unknown uint32) []unix.SockFilter {
-	b := &builder{pid: pid}
+	b := &builder{make([]unix.SockFilter, 0, 160), pid} // 160 is more than any processor needs
 	b.add(opLoad, 0, 0, offsetProcessor)
 	b.add(opEqual, 1, 0, processor())
 	b.add(opReturn, 0, 0, unknown)

@@ -19,26 +19,24 @@ import (
 // Enter takes rights away. It must be called when all sockets are bound, and
 // while no thread of the process waits for a file system that may hang.
 func Enter(c *Config) (r Result) {
+	if allThreads(unix.SYS_PRCTL, ^uintptr(0), 0) == unix.ENOTSUP { // else EINVAL, of this thread only
+		return Result{Missing: "not possible in a program with cgo"}
+	}
 	keep, drop := c.capabilities()
-	filter, abi := processor() != 0 && setFilter(0, nil) == unix.EFAULT, landlockABI()
-	failed := unix.ENOSYS
-	if filter || abi > 0 {
-		// Landlock and the filter need it. It also keeps root from getting
-		// capabilities back by executing a program, so the bounding set
-		// does not matter.
-		failed = allThreads(unix.SYS_PRCTL, unix.PR_SET_NO_NEW_PRIVS, 1)
-		if failed == unix.ENOTSUP {
-			return Result{Missing: "not possible in a program with cgo"}
-		}
-	}
-	errno := failed
-	if abi == 0 {
+	errno := setFilter(0, nil)
+	switch {
+	case processor() == 0:
 		errno = unix.ENOSYS
-	} else if failed == 0 {
-		errno = c.restrictFiles(abi)
+	case errno == unix.EFAULT:
+		errno = 0
 	}
-	r.note(Files, errno)
-	filesRestricted = errno == 0
+	filter := errno
+	abi, files := landlockABI()
+	if files == 0 {
+		files = c.restrictFiles(abi)
+	}
+	r.note(Files, files)
+	filesRestricted = files == 0
 
 	errno = 0
 	if drop {
@@ -51,23 +49,25 @@ func Enter(c *Config) (r Result) {
 		}
 	}
 
-	errno = failed
-	if !filter {
-		errno = unix.ENOSYS
-	} else if failed == 0 {
+	if filter == 0 {
 		unknown := verdictUnknown
 		if c.Strict {
 			unknown = unix.SECCOMP_RET_KILL_PROCESS
 		}
 		prog := c.filter(uint32(unix.Getpid()), unknown)
+		// The filter takes no_new_privs of this thread to the others. A
+		// call in each thread would make 30 KB of stacks resident.
+		runtime.LockOSThread()
+		_ = unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) // if it fails, the filter does
 		// The process runs no code of others, so it needs no protection
 		// against speculation, which costs time before Linux 5.16.
-		errno = setFilter(unix.SECCOMP_FILTER_FLAG_SPEC_ALLOW, prog)
-		if errno == unix.EINVAL { // before Linux 4.17
-			errno = setFilter(0, prog)
+		filter = setFilter(unix.SECCOMP_FILTER_FLAG_SPEC_ALLOW, prog)
+		if filter == unix.EINVAL { // before Linux 4.17
+			filter = setFilter(0, prog)
 		}
+		runtime.UnlockOSThread()
 	}
-	r.note(SystemCalls, errno)
+	r.note(SystemCalls, filter)
 	return r
 }
 
@@ -106,13 +106,10 @@ func setFilter(flags uintptr, prog []unix.SockFilter) unix.Errno {
 	return errno
 }
 
-// landlockABI returns the version of Landlock, 0 if the kernel has none.
-func landlockABI() int {
+// landlockABI returns the version of Landlock.
+func landlockABI() (int, unix.Errno) {
 	abi, _, errno := unix.RawSyscall(unix.SYS_LANDLOCK_CREATE_RULESET, 0, 0, unix.LANDLOCK_CREATE_RULESET_VERSION)
-	if errno != 0 {
-		return 0
-	}
-	return int(abi)
+	return int(abi), errno
 }
 
 // Rights of Landlock.
@@ -128,6 +125,11 @@ const (
 // can do it. Signals are not restricted here: before Linux 6.15 this would also
 // stop signals between threads, because each has a domain of its own.
 func (c *Config) restrictFiles(abi int) unix.Errno {
+	// Landlock and the filter need it. It also keeps root from getting capabilities
+	// back by executing a program, so the bounding set does not matter.
+	if errno := allThreads(unix.SYS_PRCTL, unix.PR_SET_NO_NEW_PRIVS, 1); errno != 0 {
+		return errno
+	}
 	attr := unix.LandlockRulesetAttr{Access_fs: rightsFirst}
 	size := unsafe.Sizeof(attr.Access_fs)
 	if abi >= 2 {
@@ -199,9 +201,9 @@ func addRule(rules uintptr, fd int, rights uint64) unix.Errno {
 
 // realPath returns the path of an open file, or "" if it is not known.
 func realPath(fd int) string {
-	target := make([]byte, unix.PathMax)
+	target := make([]byte, 512)
 	n, err := unix.Readlink("/proc/self/fd/"+strconv.Itoa(fd), target)
-	if err != nil || target[0] != '/' {
+	if err != nil || target[0] != '/' || n == len(target) {
 		return ""
 	}
 	return string(target[:n])

@@ -33,6 +33,7 @@ try "is not root" status Uid '[1-9]'
 try "has no capabilities" status CapBnd 0000000000000000
 try "has no new privileges" status NoNewPrivs 1
 try "has a secret" logged "listening on"
+try "has a sandbox of its own" logged "sandbox: system calls, files, capabilities"
 ! logged "no -secret" || echo "FAILED its secret is not read"
 
 own_port 6969
