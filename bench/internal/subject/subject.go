@@ -30,6 +30,8 @@ const (
 	Naive       = "naive"
 	Reference   = "reference"
 	Aquatic     = "aquatic_udp"
+	// Echo only receives and sends, with the sockets of Pico Tracker.
+	Echo = "echo"
 	// Base is another binary of Pico Tracker, to compare with.
 	Base = "base"
 )
@@ -81,8 +83,8 @@ func Build(dir, root, pico string, names []string) error {
 			build = exec.Command("go", "build", "-trimpath", "-ldflags=-s -w", "-o", filepath.Join(dir, Pico), ".")
 			build.Dir = root
 			build.Env = append(os.Environ(), "CGO_ENABLED=0")
-		case Naive:
-			build = exec.Command("go", "build", "-o", filepath.Join(dir, Naive), "./cmd/naive")
+		case Naive, Echo:
+			build = exec.Command("go", "build", "-o", filepath.Join(dir, name), "./cmd/"+name)
 		case Reference:
 			build = exec.Command("cc", "-O2", "-o", filepath.Join(dir, Reference), "reference/reference.c")
 		case Opentracker, Aquatic, Base:
@@ -184,6 +186,8 @@ func (b *Bench) Start(name string, o Options) (*Server, error) {
 		}
 	case Naive:
 		s.cmd = exec.Command(filepath.Join(b.dir, Naive), append(family, "-p", port)...)
+	case Echo:
+		s.cmd = exec.Command(filepath.Join(b.dir, Echo), append(family, "-p", port, "-a", strconv.Itoa(o.Sizes.Announce))...)
 	case Reference:
 		s.cmd = exec.Command(filepath.Join(b.dir, Reference), append(family, "-p", port,
 			"-c", strconv.Itoa(o.Sizes.Connect), "-a", strconv.Itoa(o.Sizes.Announce), "-s", strconv.Itoa(o.Sizes.Scrape))...)
