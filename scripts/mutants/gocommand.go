@@ -129,10 +129,14 @@ func try(s *settings) (int, error) {
 	default:
 		r.Status, r.Tests, code = survived, "selected", codeLived
 		pattern := relatedTests(".", filepath.Base(r.File))
-		ok, err := runTests(binary, pattern, s.Skip, allowed(s))
+		limit := slowness * usual(s)
+		if pattern != "" {
+			limit = usual(s) // a part of the tests is faster than all of them
+		}
+		ok, err := runTests(binary, pattern, s.Skip, max(minTime, limit))
 		if ok && pattern != "" && !s.Selected {
 			r.Tests = "all"
-			ok, err = runTests(binary, "", s.Skip, allowed(s))
+			ok, err = runTests(binary, "", s.Skip, max(minTime, slowness*usual(s)))
 		}
 		if err != nil {
 			return 1, err
@@ -161,11 +165,11 @@ func try(s *settings) (int, error) {
 	return code, errors.Join(err, f.Close())
 }
 
-// allowed returns how long the tests of a mutant may take.
-func allowed(s *settings) time.Duration {
+// usual returns how long the tests take without a change.
+func usual(s *settings) time.Duration {
 	text, _ := os.ReadFile(s.Scratch + "/took")
 	took, _ := time.ParseDuration(string(text))
-	return max(minTime, slowness*took)
+	return took
 }
 
 // runTests runs a test binary, and reports whether the tests passed in time.
