@@ -1271,6 +1271,23 @@ func TestTrim(t *testing.T) {
 	checkInvariants(t, s)
 }
 
+// TestLeafClass checks that peers get the smallest leaf with room for them, and the
+// largest leaf if no leaf has room.
+func TestLeafClass(t *testing.T) {
+	t.Run("IPv4", testLeafClass[key4])
+	t.Run("IPv6", testLeafClass[key6])
+}
+
+func testLeafClass[K peerKey](t *testing.T) {
+	most := leafCap[K](maxLeaf)
+	for n := 1; n < most+10; n++ {
+		c := leafClass[K](n)
+		if c > maxLeaf || leafCap[K](c) < min(n, most) || c > classLeaf && leafCap[K](c-1) >= n {
+			t.Errorf("%d peers: got class %d, want the smallest with room", n, c)
+		}
+	}
+}
+
 // TestStamps checks that a stamp gives its age across the wrap of its bits, for
 // every interval and up to the greatest age of a peer.
 func TestStamps(t *testing.T) {
