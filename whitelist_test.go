@@ -599,6 +599,44 @@ func TestListIsLookedAt(t *testing.T) {
 	at(1200)
 }
 
+// TestListIsLookedAtAgain checks that a list which changed just now is read again as
+// soon as it has not changed for some seconds, not only at the next regular check.
+func TestListIsLookedAtAgain(t *testing.T) {
+	l, lines := testList(t, false, 10)
+	go l.serve()
+	writeFile(t, l.path, digits(1)+"\n"+digits(2))
+	reads := func() uint64 { return l.reads[readOK] }
+	at := func(n seconds, want ...string) {
+		t.Helper()
+		l.tick(n, 0)
+		for start := time.Now(); l.loading && time.Since(start) < deadline; {
+			l.tick(n, 0)
+		}
+		lines.expectLines(t, want...)
+	}
+	at(300, "2 torrents")
+	writeFile(t, l.path, digits(1))
+	at(600) // it may be half-written: what it lacks stays
+	if n := len(l.current.Load().hashes); n != 2 {
+		t.Errorf("at once: got %d torrents, want 2", n)
+	}
+	before := reads()
+	at(600)
+	if got := reads(); got != before {
+		t.Errorf("read %d times more in the same second, want 0", got-before)
+	}
+	for now := seconds(601); now < 600+settleTime; now++ {
+		at(now)
+	}
+	at(600+settleTime, "1 torrent")
+	before = reads()
+	at(601 + settleTime)
+	at(610 + settleTime)
+	if got := reads(); got != before {
+		t.Errorf("read %d times more after that, want 0", got-before)
+	}
+}
+
 // FuzzList compares the parser with a slow and simple parser.
 func FuzzList(f *testing.F) {
 	f.Add([]byte(""), uint8(0))
