@@ -27,6 +27,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -260,6 +261,7 @@ func report(all map[string]result, files map[string]bool) (code int, err error) 
 		}
 	}
 	slices.Sort(unknown)
+	_, _ = os.Stdout.Seek(0, io.SeekEnd) // behind the progress, if both are one file
 	fmt.Printf("%-40s %8s %8s %11s %8s\n", "file", "noticed", "survived", "not covered", "share")
 	line := func(name string, f figures) {
 		share := "-"
