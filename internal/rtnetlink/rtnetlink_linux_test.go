@@ -284,6 +284,7 @@ func TestDump(t *testing.T) {
 		{"error of an earlier request", [][]byte{failure(0, unix.EBUSY), route(multi, 1, 3), done(1)}, []uint32{3}, allChanged, nil},
 		{"notification", [][]byte{route(0, 0, 9), route(multi, 1, 3), done(1)}, []uint32{3}, RoutesChanged, nil},
 		{"notification with the number", [][]byte{route(0, 1, 9), route(multi, 1, 3), done(1)}, []uint32{3}, RoutesChanged, nil},
+		{"two notifications", [][]byte{netlinkMessage(unix.RTM_NEWLINK, 0, 0), route(0, 0, 9), route(multi, 1, 3), done(1)}, []uint32{3}, LinksChanged | RoutesChanged, nil},
 		{"interrupted", [][]byte{route(multi|unix.NLM_F_DUMP_INTR, 1, 3), done(1)}, []uint32{3}, allChanged, nil},
 		{"error", [][]byte{route(multi, 1, 3), failure(1, unix.EBUSY)}, []uint32{3}, 0, unix.EBUSY},
 		{"no such table", [][]byte{failure(1, unix.ENOENT)}, nil, 0, nil},
@@ -294,6 +295,26 @@ func TestDump(t *testing.T) {
 				t.Errorf("got %d, changed %b, %v, want %d, %b, %v", indexes, changed, err, c.indexes, c.changed, c.err)
 			}
 		})
+	}
+}
+
+// TestAddressesOfMissing checks that an interface which has gone has no addresses,
+// and that other errors are reported.
+func TestAddressesOfMissing(t *testing.T) {
+	for refusal, want := range map[unix.Errno]error{unix.ENODEV: nil, unix.EBUSY: unix.EBUSY} {
+		fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer unix.Close(fds[0])
+		defer unix.Close(fds[1])
+		if _, err := unix.Write(fds[1], netlinkMessage(unix.NLMSG_ERROR, 0, 1, native(-uint32(refusal)))); err != nil {
+			t.Fatal(err)
+		}
+		n := &Conn{fd: fds[0]}
+		if err := n.Addresses(false, 7, func([]byte) { t.Error("got an address") }); err != want {
+			t.Errorf("%v: got %v, want %v", refusal, err, want)
+		}
 	}
 }
 
