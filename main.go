@@ -323,7 +323,6 @@ func serveAll(signals <-chan os.Signal, m *maintenance, ln *linkMonitor, log *lo
 		}()
 	}
 	var quit, hup, ask atomic.Bool
-	m.manager.Ready()
 	go m.run(&quit, &hup, &ask)
 	ln.start()
 

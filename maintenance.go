@@ -304,6 +304,7 @@ func (m *maintenance) run(quit, hup, ask *atomic.Bool) {
 	now := m.clock.now()
 	m.lastTick, m.lastSweep = now.mono, now.mono
 	m.writeReport(now)
+	m.manager.Ready() // after the first report, so that -status works at once
 	next := timer.New(time.Second)
 	defer next.Stop()
 	for !quit.Load() {

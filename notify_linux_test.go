@@ -77,8 +77,8 @@ func TestWatchdogSeesStuckWorker(t *testing.T) {
 	}
 }
 
-// run tells a manager of its life: ready when a client can ask, reloading and
-// ready on SIGHUP, alive, stopping.
+// TestRunNotifies checks what a manager is told: ready when the tracker serves and
+// -status can show it, reloading and ready on SIGHUP, alive, stopping.
 func TestRunNotifies(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "notify")
 	_, await := notifytest.Listen(t, path)
@@ -103,9 +103,13 @@ func TestRunNotifies(t *testing.T) {
 	done := make(chan int)
 	var log strings.Builder
 	env := []string{"NOTIFY_SOCKET=" + path, "WATCHDOG_USEC=30000000"}
-	args := []string{"-listen", "127.0.0.1", "-port", port, "-workers", "1", "-memory", "16M"}
+	stats := filepath.Join(t.TempDir(), "stats.prom")
+	args := []string{"-listen", "127.0.0.1", "-port", port, "-workers", "1", "-memory", "16M", "-stats", stats}
 	go func() { done <- run(signals, args, env, &log, &log) }()
 	want("READY=1")
+	if _, err := os.Stat(stats); err != nil {
+		t.Errorf("ready, but there is no report: %v", err)
+	}
 	if out, err := probeWith("127.0.0.1:"+port, 1); err != nil {
 		t.Errorf("ready, but does not answer: %q, %v", out, err)
 	}
@@ -130,6 +134,9 @@ func TestShortWatchdog(t *testing.T) {
 	var quit, hup, ask atomic.Bool
 	done := make(chan struct{})
 	go func() { m.run(&quit, &hup, &ask); close(done) }()
+	if got := await(); got != "READY=1" {
+		t.Fatalf("got %q, want READY=1", got)
+	}
 	// One ping a second would take 40 seconds.
 	start := time.Now()
 	for range 40 {
