@@ -487,9 +487,9 @@ func TestInterfaces(t *testing.T) {
 		args, env []string
 		want      string
 	}{
-		{[]string{"-interface=lan", "-interface", "wan,lo"}, []string{"PICO_TRACKER__INTERFACE=x"}, "[0.0.0.0%lan 0.0.0.0%wan 0.0.0.0%lo ::%lan ::%wan ::%lo]"},
-		{[]string{"-listen=fe80::1%eth0,127.0.0.1"}, []string{"PICO_TRACKER__INTERFACE=lan,wan"}, "[fe80::1%eth0 127.0.0.1%lan 127.0.0.1%wan]"},
-		{[]string{"-listen=::%wan"}, nil, "[::%wan]"},
+		{args: []string{"-interface=lan", "-interface", "wan,lo"}, env: []string{"PICO_TRACKER__INTERFACE=x"}, want: "[0.0.0.0%lan 0.0.0.0%wan 0.0.0.0%lo ::%lan ::%wan ::%lo]"},
+		{args: []string{"-listen=fe80::1%eth0,127.0.0.1"}, env: []string{"PICO_TRACKER__INTERFACE=lan,wan"}, want: "[fe80::1%eth0 127.0.0.1%lan 127.0.0.1%wan]"},
+		{args: []string{"-listen=::%wan"}, want: "[::%wan]"},
 	} {
 		got, err := parseConfig(c.args, c.env)
 		if err != nil || got.text("listen") != c.want {

@@ -34,10 +34,10 @@ func TestFlagsEverywhere(t *testing.T) {
 		file, pattern string // the groups are what is listed
 		want          []string
 	}{
-		{"README.md", "(?m)^\\| `(-[a-z-]+)`(?:, `(-[a-z])`)? \\|", names},
-		{"README.md", "(?m)^\\| `-.*\\| `(PICO_TRACKER__[A-Z_]+)`(?:, `DEBUG`)? \\|", variables},
-		{"packaging/pico-tracker.8", `(?m)^\\fB(\\-[a-z\\-]+)\\fR(?:, \\fB(\\-[a-z])\\fR)?(?: \\fI[A-Z]+\\fR)?$`, names},
-		{"packaging/debian/default", `(?m)^#(PICO_TRACKER__[A-Z_]+)=.`, settings},
+		{file: "README.md", pattern: "(?m)^\\| `(-[a-z-]+)`(?:, `(-[a-z])`)? \\|", want: names},
+		{file: "README.md", pattern: "(?m)^\\| `-.*\\| `(PICO_TRACKER__[A-Z_]+)`(?:, `DEBUG`)? \\|", want: variables},
+		{file: "packaging/pico-tracker.8", pattern: `(?m)^\\fB(\\-[a-z\\-]+)\\fR(?:, \\fB(\\-[a-z])\\fR)?(?: \\fI[A-Z]+\\fR)?$`, want: names},
+		{file: "packaging/debian/default", pattern: `(?m)^#(PICO_TRACKER__[A-Z_]+)=.`, want: settings},
 	} {
 		text, err := os.ReadFile(c.file)
 		if err != nil {

@@ -141,17 +141,17 @@ func TestIsolationForms(t *testing.T) {
 		same    string // an address of the same network; "": not isolated
 		other   string // an address of another network
 	}{
-		{"10.0.0.1", "10.255.255.255", "10.1.0.1"},
-		{"10.1.0.1", "10.1.255.255", "10.2.0.1"},
-		{"192.168.2.7", "192.168.2.7", "10.0.0.1"},
-		{"192.168.2.8", "", ""},
-		{"100.64.0.1", "", ""},
-		{"200::1", "3ff:ffff::1", "fd00:2::1"},
-		{"301:2:3:4:5:6:7:8", "200::1", "fd00:2::8"},
-		{"fd00:2::1", "fd00:2::ffff:ffff:ffff:ffff", "fd00:2::8"},
-		{"fd00:2::8", "fd00:2::8", "fd00:2::9"},
-		{"fd00:2:0:1::", "", ""},
-		{"fd7a:115c:a1e0::1", "", ""},
+		{address: "10.0.0.1", same: "10.255.255.255", other: "10.1.0.1"},
+		{address: "10.1.0.1", same: "10.1.255.255", other: "10.2.0.1"},
+		{address: "192.168.2.7", same: "192.168.2.7", other: "10.0.0.1"},
+		{address: "192.168.2.8"},
+		{address: "100.64.0.1"},
+		{address: "200::1", same: "3ff:ffff::1", other: "fd00:2::1"},
+		{address: "301:2:3:4:5:6:7:8", same: "200::1", other: "fd00:2::8"},
+		{address: "fd00:2::1", same: "fd00:2::ffff:ffff:ffff:ffff", other: "fd00:2::8"},
+		{address: "fd00:2::8", same: "fd00:2::8", other: "fd00:2::9"},
+		{address: "fd00:2:0:1::"},
+		{address: "fd7a:115c:a1e0::1"},
 	}
 	for _, test := range tests {
 		t.Run(test.address, func(t *testing.T) {

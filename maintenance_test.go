@@ -231,8 +231,8 @@ func TestFullExpiresEarlier(t *testing.T) {
 		torrents    int
 		least, most int // torrents that are left after 1.9 intervals
 	}{
-		{"full", (pages - 2) * pageTorrents, pages * pageTorrents / 2, pages * pageTorrents * 8 / 10},
-		{"half full", pages * pageTorrents / 2, pages * pageTorrents / 2, pages * pageTorrents / 2},
+		{name: "full", torrents: (pages - 2) * pageTorrents, least: pages * pageTorrents / 2, most: pages * pageTorrents * 8 / 10},
+		{name: "half full", torrents: pages * pageTorrents / 2, least: pages * pageTorrents / 2, most: pages * pageTorrents / 2},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			s := newServiceOf(t, pages, "secret")

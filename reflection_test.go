@@ -19,13 +19,13 @@ func TestReflection(t *testing.T) {
 		want      []host // of a peer that came from the gateway with port 6881
 		reflected uint64
 	}{
-		{"LAN client", [4]byte{203, 0, 113, 7}, [4]byte{192, 168, 1, 1}, lan, []host{at("203.0.113.7:6881")}, 1},
-		{"internet client", [4]byte{203, 0, 113, 7}, [4]byte{192, 168, 1, 1}, world, []host{at("203.0.113.7:6881")}, 1},
-		{"the same LAN client by its own address", [4]byte{203, 0, 113, 7}, [4]byte{192, 168, 1, 1}, at("192.168.1.12:6881"), nil, 1},
-		{"another reflected client", [4]byte{203, 0, 113, 7}, [4]byte{192, 168, 1, 1}, at(gateway + ":6883"), []host{at("203.0.113.7:6881")}, 2},
-		{"no public address", [4]byte{}, [4]byte{192, 168, 1, 1}, lan, []host{at(gateway + ":6881")}, 1},
-		{"another gateway", [4]byte{203, 0, 113, 7}, [4]byte{192, 168, 1, 254}, lan, []host{at(gateway + ":6881")}, 0},
-		{"no gateway", [4]byte{203, 0, 113, 7}, [4]byte{}, lan, []host{at(gateway + ":6881")}, 0},
+		{name: "LAN client", external: [4]byte{203, 0, 113, 7}, gateway: [4]byte{192, 168, 1, 1}, requester: lan, want: []host{at("203.0.113.7:6881")}, reflected: 1},
+		{name: "internet client", external: [4]byte{203, 0, 113, 7}, gateway: [4]byte{192, 168, 1, 1}, requester: world, want: []host{at("203.0.113.7:6881")}, reflected: 1},
+		{name: "the same LAN client by its own address", external: [4]byte{203, 0, 113, 7}, gateway: [4]byte{192, 168, 1, 1}, requester: at("192.168.1.12:6881"), reflected: 1},
+		{name: "another reflected client", external: [4]byte{203, 0, 113, 7}, gateway: [4]byte{192, 168, 1, 1}, requester: at(gateway + ":6883"), want: []host{at("203.0.113.7:6881")}, reflected: 2},
+		{name: "no public address", external: [4]byte{}, gateway: [4]byte{192, 168, 1, 1}, requester: lan, want: []host{at(gateway + ":6881")}, reflected: 1},
+		{name: "another gateway", external: [4]byte{203, 0, 113, 7}, gateway: [4]byte{192, 168, 1, 254}, requester: lan, want: []host{at(gateway + ":6881")}, reflected: 0},
+		{name: "no gateway", external: [4]byte{203, 0, 113, 7}, gateway: [4]byte{}, requester: lan, want: []host{at(gateway + ":6881")}, reflected: 0},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {

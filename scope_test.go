@@ -380,8 +380,8 @@ func TestFewAmongMany(t *testing.T) {
 // a swarm that it can search completely it finds them.
 func TestSearchIsLimited(t *testing.T) {
 	for _, c := range []struct{ others, least, most int }{
-		{100, 200, 200},
-		{20_000, 0, 40},
+		{others: 100, least: 200, most: 200},
+		{others: 20_000, least: 0, most: 40},
 	} {
 		s := newTestStore(t, 2000, 1)
 		var rng splitMix64

@@ -61,8 +61,9 @@ func TestTorrentCommandErrors(t *testing.T) {
 	text, hash := torrentText("a")
 	writeFile(t, good, text)
 	for _, tt := range []struct{ name, text, want string }{
-		{"a list", digits(1), "not a valid .torrent file"}, {"cut", text[:20], "the .torrent file is incomplete"},
-		{"without info", "d8:announce1:ae", "the .torrent file has no info dictionary"},
+		{name: "a list", text: digits(1), want: "not a valid .torrent file"},
+		{name: "cut", text: text[:20], want: "the .torrent file is incomplete"},
+		{name: "without info", text: "d8:announce1:ae", want: "the .torrent file has no info dictionary"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			writeFile(t, bad, tt.text)
@@ -99,14 +100,14 @@ func TestAddTracker(t *testing.T) {
 	list := bencoded("announce-list")
 	announce := bencoded("announce")
 	for _, tt := range []struct{ name, before, after string }{
-		{"no tracker", "d" + info + "e", "d" + announce + added + info + "e"},
-		{"one", "d" + announce + a + "7:comment1:x" + info + "e", "d" + announce + a + list + "l" + "l" + a + "e" + "l" + added + "e" + "e" + "7:comment1:x" + info + "e"},
-		{"a list", "d" + announce + a + list + "l" + "l" + a + b + "e" + "e" + info + "e", "d" + announce + a + list + "l" + "l" + a + b + "e" + "l" + added + "e" + "e" + info + "e"},
-		{"a list only", "d" + list + "ll" + b + "ee" + info + "e", "d" + list + "ll" + b + "el" + added + "ee" + info + "e"},
-		{"an empty list", "d" + announce + a + list + "le" + info + "e", "d" + announce + a + list + "ll" + a + "el" + added + "ee" + info + "e"},
-		{"behind the info dictionary", "d" + info + announce + a + "e", "d" + info + announce + a + list + "ll" + a + "el" + added + "eee"},
-		{"there already", "d" + announce + added + info + "e", ""},
-		{"there already, in a list", "d" + announce + a + list + "ll" + a + "el" + bencoded("UDP://NEW:1337") + "ee" + info + "e", ""},
+		{name: "no tracker", before: "d" + info + "e", after: "d" + announce + added + info + "e"},
+		{name: "one", before: "d" + announce + a + "7:comment1:x" + info + "e", after: "d" + announce + a + list + "l" + "l" + a + "e" + "l" + added + "e" + "e" + "7:comment1:x" + info + "e"},
+		{name: "a list", before: "d" + announce + a + list + "l" + "l" + a + b + "e" + "e" + info + "e", after: "d" + announce + a + list + "l" + "l" + a + b + "e" + "l" + added + "e" + "e" + info + "e"},
+		{name: "a list only", before: "d" + list + "ll" + b + "ee" + info + "e", after: "d" + list + "ll" + b + "el" + added + "ee" + info + "e"},
+		{name: "an empty list", before: "d" + announce + a + list + "le" + info + "e", after: "d" + announce + a + list + "ll" + a + "el" + added + "ee" + info + "e"},
+		{name: "behind the info dictionary", before: "d" + info + announce + a + "e", after: "d" + info + announce + a + list + "ll" + a + "el" + added + "eee"},
+		{name: "there already", before: "d" + announce + added + info + "e"},
+		{name: "there already, in a list", before: "d" + announce + a + list + "ll" + a + "el" + bencoded("UDP://NEW:1337") + "ee" + info + "e"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			file := filepath.Join(t.TempDir(), "x.torrent")

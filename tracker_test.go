@@ -1220,8 +1220,15 @@ func TestWantedPeers(t *testing.T) {
 		numWant     int32
 		limit, want int
 	}{
-		{math.MinInt32, 200, 50}, {-1, 200, 50}, {-1, 49, 49}, {0, 200, 0}, {1, 200, 1},
-		{199, 200, 199}, {200, 200, 200}, {201, 200, 200}, {math.MaxInt32, 66, 66},
+		{numWant: math.MinInt32, limit: 200, want: 50},
+		{numWant: -1, limit: 200, want: 50},
+		{numWant: -1, limit: 49, want: 49},
+		{numWant: 0, limit: 200, want: 0},
+		{numWant: 1, limit: 200, want: 1},
+		{numWant: 199, limit: 200, want: 199},
+		{numWant: 200, limit: 200, want: 200},
+		{numWant: 201, limit: 200, want: 200},
+		{numWant: math.MaxInt32, limit: 66, want: 66},
 	} {
 		a := bep15.AnnounceRequest{NumWant: c.numWant}
 		if got := wantedPeers(&a, c.limit); got != c.want {

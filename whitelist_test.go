@@ -870,7 +870,12 @@ func TestListShorter(t *testing.T) {
 		before, after int
 		wait          seconds
 	}{
-		{400, 200, settleTime}, {400, 199, settleTimeShort}, {400, 1, settleTimeShort}, {11, 1, settleTimeShort}, {10, 1, settleTime}, {2, 0, settleTime},
+		{before: 400, after: 200, wait: settleTime},
+		{before: 400, after: 199, wait: settleTimeShort},
+		{before: 400, after: 1, wait: settleTimeShort},
+		{before: 11, after: 1, wait: settleTimeShort},
+		{before: 10, after: 1, wait: settleTime},
+		{before: 2, after: 0, wait: settleTime},
 	} {
 		t.Run(fmt.Sprint(tt.before, " to ", tt.after), func(t *testing.T) {
 			l, _ := writtenList(t, false, tt.before)
@@ -1172,8 +1177,10 @@ func TestEstimateList(t *testing.T) {
 		want listEstimate
 		err  error
 	}{
-		{dir, listEstimate{2 + 10, true}, nil}, {filepath.Join(dir, "c"), listEstimate{10, false}, nil},
-		{filepath.Join(dir, "none"), listEstimate{}, nil}, {os.DevNull, listEstimate{}, errNotList},
+		{path: dir, want: listEstimate{2 + 10, true}},
+		{path: filepath.Join(dir, "c"), want: listEstimate{10, false}},
+		{path: filepath.Join(dir, "none"), want: listEstimate{}},
+		{path: os.DevNull, want: listEstimate{}, err: errNotList},
 	} {
 		if got, err := estimateList(tt.path); got != tt.want || err != tt.err {
 			t.Errorf("%s: got %+v, %v, want %+v, %v", tt.path, got, err, tt.want, tt.err)

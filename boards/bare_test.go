@@ -375,8 +375,8 @@ func TestBareMemoryLimit(t *testing.T) {
 // returns the name of the file that has the peak.
 func memoryGroup(limit int) (group, peak string, err error) {
 	for _, v := range []struct{ root, limit, peak string }{
-		{"/sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory.max_usage_in_bytes"},
-		{"/sys/fs/cgroup", "memory.max", "memory.peak"},
+		{root: "/sys/fs/cgroup/memory", limit: "memory.limit_in_bytes", peak: "memory.max_usage_in_bytes"},
+		{root: "/sys/fs/cgroup", limit: "memory.max", peak: "memory.peak"},
 	} {
 		if group, err = os.MkdirTemp(v.root, "pico-boards-"); err != nil {
 			continue

@@ -18,13 +18,13 @@ var processors = []struct {
 	env               []string
 	getppid           int // the number of that system call
 }{
-	{"linux-mips", "mips", "24Kc", []string{"GOARCH=mips", "GOMIPS=softfloat"}, 4064},
-	{"linux-mipsle", "mipsel", "24Kc", []string{"GOARCH=mipsle", "GOMIPS=softfloat"}, 4064},
-	{"linux-armv5", "arm", "arm926", []string{"GOARCH=arm", "GOARM=5"}, 64},
-	{"linux-armv7", "arm", "cortex-a7", []string{"GOARCH=arm", "GOARM=7"}, 64},
-	{"linux-arm64", "aarch64", "cortex-a53", []string{"GOARCH=arm64"}, 173},
-	{"linux-riscv64", "riscv64", "", []string{"GOARCH=riscv64"}, 173},
-	{"linux-s390x", "s390x", "", []string{"GOARCH=s390x"}, 64},
+	{target: "linux-mips", qemu: "mips", cpu: "24Kc", env: []string{"GOARCH=mips", "GOMIPS=softfloat"}, getppid: 4064},
+	{target: "linux-mipsle", qemu: "mipsel", cpu: "24Kc", env: []string{"GOARCH=mipsle", "GOMIPS=softfloat"}, getppid: 4064},
+	{target: "linux-armv5", qemu: "arm", cpu: "arm926", env: []string{"GOARCH=arm", "GOARM=5"}, getppid: 64},
+	{target: "linux-armv7", qemu: "arm", cpu: "cortex-a7", env: []string{"GOARCH=arm", "GOARM=7"}, getppid: 64},
+	{target: "linux-arm64", qemu: "aarch64", cpu: "cortex-a53", env: []string{"GOARCH=arm64"}, getppid: 173},
+	{target: "linux-riscv64", qemu: "riscv64", env: []string{"GOARCH=riscv64"}, getppid: 173},
+	{target: "linux-s390x", qemu: "s390x", env: []string{"GOARCH=s390x"}, getppid: 64},
 }
 
 // emulator returns the path of the qemu-user of a processor, or "".

@@ -34,17 +34,17 @@ func TestNoHeavyCode(t *testing.T) {
 		t.Fatal("go tool nm lists no main.main")
 	}
 	for _, c := range []struct{ symbol, bytes, instead string }{
-		{"fmt.Fprintf", "55,000", "strconv and a logger.Logger"},
-		{"fmt.Sprint", "55,000", "strconv"},
-		{"time.Time.String", "23,000", "internal/timer for time.NewTimer, time.After and time.NewTicker; no time.Time in a type that is stored in an interface"},
-		{"os.(*File).Readdirnames", "4,000", "internal/sys"},
-		{"errors.As", "6,500", "a type assertion"},
-		{"strings.TrimSpace", "2,000", "textutil.TrimSpace"},
-		{"bytes.TrimSpace", "2,000", "textutil.TrimSpace"},
-		{"sync.(*WaitGroup).Wait", "1,200", "a channel"},
-		{"net.Dial", "300,000", "golang.org/x/sys/unix"},
-		{"log/slog.New", "125,000", "a logger.Logger"},
-		{"math/big.NewInt", "30,000", "sys.Random instead of crypto/rand"},
+		{symbol: "fmt.Fprintf", bytes: "55,000", instead: "strconv and a logger.Logger"},
+		{symbol: "fmt.Sprint", bytes: "55,000", instead: "strconv"},
+		{symbol: "time.Time.String", bytes: "23,000", instead: "internal/timer for time.NewTimer, time.After and time.NewTicker; no time.Time in a type that is stored in an interface"},
+		{symbol: "os.(*File).Readdirnames", bytes: "4,000", instead: "internal/sys"},
+		{symbol: "errors.As", bytes: "6,500", instead: "a type assertion"},
+		{symbol: "strings.TrimSpace", bytes: "2,000", instead: "textutil.TrimSpace"},
+		{symbol: "bytes.TrimSpace", bytes: "2,000", instead: "textutil.TrimSpace"},
+		{symbol: "sync.(*WaitGroup).Wait", bytes: "1,200", instead: "a channel"},
+		{symbol: "net.Dial", bytes: "300,000", instead: "golang.org/x/sys/unix"},
+		{symbol: "log/slog.New", bytes: "125,000", instead: "a logger.Logger"},
+		{symbol: "math/big.NewInt", bytes: "30,000", instead: "sys.Random instead of crypto/rand"},
 	} {
 		if symbols[c.symbol] {
 			t.Errorf("got %s in the binary for mipsle: it takes %s bytes, packed; use %s", c.symbol, c.bytes, c.instead)

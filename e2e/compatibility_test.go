@@ -80,12 +80,12 @@ func TestClients(t *testing.T) {
 		column string // of the table
 		run    func(*testing.T, expectation)
 	}{
-		{"seeder", "seeder", testClientSeeds},
-		{"leecher", "leecher", testClientLeeches},
-		{"magnet", "magnet link", testClientMagnet},
-		{"ipv6", "IPv6", testClientIPv6},
-		{"many", "40 torrents", testClientMany},
-		{"refused", "", testClientRefused},
+		{name: "seeder", column: "seeder", run: testClientSeeds},
+		{name: "leecher", column: "leecher", run: testClientLeeches},
+		{name: "magnet", column: "magnet link", run: testClientMagnet},
+		{name: "ipv6", column: "IPv6", run: testClientIPv6},
+		{name: "many", column: "40 torrents", run: testClientMany},
+		{name: "refused", run: testClientRefused},
 	}
 	all := os.Getenv(allClientsEnv) == "1"
 	rows := make([][]string, len(expectations))

@@ -61,8 +61,8 @@ table inet guest {
 		at   string
 		want []string
 	}{
-		{"guest", guests[1], "192.168.2.1:1337", []string{"192.168.2.11:6881", "45.83.1.9:6883"}},
-		{"LAN", h.pi, "192.168.1.1:1337", []string{"192.168.1.11:6882", "45.83.1.9:6883"}},
+		{name: "guest", from: guests[1], at: "192.168.2.1:1337", want: []string{"192.168.2.11:6881", "45.83.1.9:6883"}},
+		{name: "LAN", from: h.pi, at: "192.168.1.1:1337", want: []string{"192.168.1.11:6882", "45.83.1.9:6883"}},
 	} {
 		got, err := test.from.probe(netip.MustParseAddrPort(test.at)).peers(hash)
 		if err != nil {

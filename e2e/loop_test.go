@@ -131,15 +131,15 @@ func TestTrackersFallSilent(t *testing.T) {
 			packet  []byte
 			replies int
 		}{
-			{"connect", request(id, bep15.ActionConnect, 0), 1},
-			{"connect, padded", request(id, bep15.ActionConnect, 1000), 1},
-			{"announce with a bad ID", request(bad, bep15.ActionAnnounce, 82), 1},
-			{"scrape with a bad ID", request(bad, bep15.ActionScrape, 20), 1},
-			{"an error", append([]byte{0, 0, 0, 3}, "tranfor no reason"...), 0},
-			{"another action", request(bad, 7, 0), 0},
-			{"an announce reply", append([]byte{0, 0, 0, 1}, "tran123456789012345678"...), 0},
-			{"a scrape reply", append([]byte{0, 0, 0, 2}, "tran12345678901234567890"...), 0},
-			{"nothing", nil, 0},
+			{name: "connect", packet: request(id, bep15.ActionConnect, 0), replies: 1},
+			{name: "connect, padded", packet: request(id, bep15.ActionConnect, 1000), replies: 1},
+			{name: "announce with a bad ID", packet: request(bad, bep15.ActionAnnounce, 82), replies: 1},
+			{name: "scrape with a bad ID", packet: request(bad, bep15.ActionScrape, 20), replies: 1},
+			{name: "an error", packet: append([]byte{0, 0, 0, 3}, "tranfor no reason"...), replies: 0},
+			{name: "another action", packet: request(bad, 7, 0), replies: 0},
+			{name: "an announce reply", packet: append([]byte{0, 0, 0, 1}, "tran123456789012345678"...), replies: 0},
+			{name: "a scrape reply", packet: append([]byte{0, 0, 0, 2}, "tran12345678901234567890"...), replies: 0},
+			{name: "nothing", replies: 0},
 		} {
 			if _, err := taps[hosts[0]].Write(frame(hosts[0].mac(), two, one, c.packet)); err != nil {
 				t.Fatal(err)

@@ -164,12 +164,12 @@ func TestPortMapping(t *testing.T) {
 		name, protocols, title string
 		router                 []string
 	}{
-		{"PCP", "pcp", "PCP", []string{natPMP}},
-		{"NAT-PMP", "nat-pmp", "NAT-PMP", []string{natPMP}},
-		{"IGD 1", "upnp", "UPnP", []string{"force_igd_desc_v1=yes"}},
-		{"IGD 2", "upnp", "UPnP", nil},
-		{"router with UPnP only", "pcp,nat-pmp,upnp", "UPnP", nil},
-		{"all", "pcp,nat-pmp,upnp", "PCP", []string{natPMP}},
+		{name: "PCP", protocols: "pcp", title: "PCP", router: []string{natPMP}},
+		{name: "NAT-PMP", protocols: "nat-pmp", title: "NAT-PMP", router: []string{natPMP}},
+		{name: "IGD 1", protocols: "upnp", title: "UPnP", router: []string{"force_igd_desc_v1=yes"}},
+		{name: "IGD 2", protocols: "upnp", title: "UPnP"},
+		{name: "router with UPnP only", protocols: "pcp,nat-pmp,upnp", title: "UPnP"},
+		{name: "all", protocols: "pcp,nat-pmp,upnp", title: "PCP", router: []string{natPMP}},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -270,24 +270,24 @@ func TestPortMappingRefused(t *testing.T) {
 		change func(*home)
 		says   string
 	}{
-		{"refuses", func(h *home) {
+		{name: "refuses", change: func(h *home) {
 			// PCP and NAT-PMP would try all 65,535 ports one after another.
 			h.startRouter("deny 0-65535 192.168.1.2/32 0-65535")
-		}, "the router 192.168.1.1 does not forward the port (PCP: no answer; NAT-PMP: no answer; UPnP: refused: "},
-		{"is behind another router", func(h *home) {
+		}, says: "the router 192.168.1.1 does not forward the port (PCP: no answer; NAT-PMP: no answer; UPnP: refused: "},
+		{name: "is behind another router", change: func(h *home) {
 			h.router.ip("-n", h.router.namespace, "addr", "del", homeWAN+"/24", "dev", "wan")
 			h.router.give("wan", "10.9.9.9/24")
 			h.startRouter(natPMP)
-		}, "the router 192.168.1.1 does not forward the port"},
-		{"has no port mapping", func(*home) {}, "the router 192.168.1.1 does not answer by PCP, NAT-PMP or UPnP"},
-		{"never answers", func(h *home) {
+		}, says: "the router 192.168.1.1 does not forward the port"},
+		{name: "has no port mapping", change: func(*home) {}, says: "the router 192.168.1.1 does not answer by PCP, NAT-PMP or UPnP"},
+		{name: "never answers", change: func(h *home) {
 			h.router.nft(`table inet silent {
 				chain input {
 					type filter hook input priority filter
 					iifname "lan" drop
 				}
 			}`)
-		}, "the router 192.168.1.1 does not answer by PCP, NAT-PMP or UPnP"},
+		}, says: "the router 192.168.1.1 does not answer by PCP, NAT-PMP or UPnP"},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -347,8 +347,8 @@ func TestNATReflection(t *testing.T) {
 		name, source string
 		logged       bool
 	}{
-		{"internal", "snat to 192.168.1.1", true},
-		{"external", "snat to 45.83.1.1", false},
+		{name: "internal", source: "snat to 192.168.1.1", logged: true},
+		{name: "external", source: "snat to 45.83.1.1"},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {

@@ -121,9 +121,9 @@ var listFaults = []struct {
 	name, says string
 	do         func(path string) error
 }{
-	{"a list that is a device", "not a file or a directory", func(path string) error { return os.Symlink("/dev/zero", path) }},
-	{"a list that can't be read", "the list that was read before stays in force", func(path string) error { return os.Symlink("/proc/self/mem", path) }},
-	{"a list that is too large", "more info hashes than the memory set aside", func(path string) error {
+	{name: "a list that is a device", says: "not a file or a directory", do: func(path string) error { return os.Symlink("/dev/zero", path) }},
+	{name: "a list that can't be read", says: "the list that was read before stays in force", do: func(path string) error { return os.Symlink("/proc/self/mem", path) }},
+	{name: "a list that is too large", says: "more info hashes than the memory set aside", do: func(path string) error {
 		var text bytes.Buffer
 		for i := range 200_000 {
 			fmt.Fprintf(&text, "%040x\n", i)

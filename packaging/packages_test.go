@@ -91,13 +91,13 @@ func buildPackages(dir, version string) error {
 
 func TestVersion(t *testing.T) {
 	for _, c := range []struct{ version, plain, image, deb, openwrt string }{
-		{"v1.2.0", "1.2.0", "1.2.0", "1.2.0", "1.2.0"},
-		{"1.2.0", "1.2.0", "1.2.0", "1.2.0", "1.2.0"},
-		{"v1.2.0-dirty", "1.2.0+dirty", "1.2.0_dirty", "1.2.0+dirty", "1.2.0"},
-		{"v1.2.0-rc1", "1.2.0-rc1", "1.2.0-rc1", "1.2.0~rc1", "1.2.0_rc1"},
-		{"v1.2.0-5-gabcdef1", "1.2.0+5.gabcdef1", "1.2.0_5.gabcdef1", "1.2.0+5.gabcdef1", "1.2.0_p5~abcdef1"},
-		{"v1.2.0-rc1-3-gabcdef1-dirty", "1.2.0-rc1+3.gabcdef1.dirty", "1.2.0-rc1_3.gabcdef1.dirty", "1.2.0~rc1+3.gabcdef1.dirty", "1.2.0_rc1_p3~abcdef1"},
-		{"devel", "devel", "devel", "0.0.0", "0.0.0"},
+		{version: "v1.2.0", plain: "1.2.0", image: "1.2.0", deb: "1.2.0", openwrt: "1.2.0"},
+		{version: "1.2.0", plain: "1.2.0", image: "1.2.0", deb: "1.2.0", openwrt: "1.2.0"},
+		{version: "v1.2.0-dirty", plain: "1.2.0+dirty", image: "1.2.0_dirty", deb: "1.2.0+dirty", openwrt: "1.2.0"},
+		{version: "v1.2.0-rc1", plain: "1.2.0-rc1", image: "1.2.0-rc1", deb: "1.2.0~rc1", openwrt: "1.2.0_rc1"},
+		{version: "v1.2.0-5-gabcdef1", plain: "1.2.0+5.gabcdef1", image: "1.2.0_5.gabcdef1", deb: "1.2.0+5.gabcdef1", openwrt: "1.2.0_p5~abcdef1"},
+		{version: "v1.2.0-rc1-3-gabcdef1-dirty", plain: "1.2.0-rc1+3.gabcdef1.dirty", image: "1.2.0-rc1_3.gabcdef1.dirty", deb: "1.2.0~rc1+3.gabcdef1.dirty", openwrt: "1.2.0_rc1_p3~abcdef1"},
+		{version: "devel", plain: "devel", image: "devel", deb: "0.0.0", openwrt: "0.0.0"},
 	} {
 		t.Run(c.version, func(t *testing.T) {
 			for option, want := range map[string]string{"": c.plain, "-image": c.image, "-deb": c.deb, "-openwrt": c.openwrt} {
@@ -144,13 +144,13 @@ func TestVersionOfRepository(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, step := range []struct{ name, commands, want string }{
-		{"no git", "packaging/version; packaging/version -deb", `^devel\n0\.0\.0$`},
-		{"no tag", "git init -q; git add .; git commit -qm one; packaging/version; packaging/version -openwrt",
-			`^0\.0\.0\+20261123\.g[0-9a-f]{7}\n0\.0\.0_p20261123~[0-9a-f]{7}$`},
-		{"a tag", "git tag v1.2.0; packaging/version", `^1\.2\.0$`},
-		{"a changed file", "echo >>packaging/version; packaging/version", `^1\.2\.0\+dirty$`},
-		{"a commit after the tag", "git commit -qam two; packaging/version", `^1\.2\.0\+1\.g[0-9a-f]{7}$`},
-		{"an archive of the sources", "echo 1.3.0 >packaging/released; packaging/version", `^1\.3\.0$`},
+		{name: "no git", commands: "packaging/version; packaging/version -deb", want: `^devel\n0\.0\.0$`},
+		{name: "no tag", commands: "git init -q; git add .; git commit -qm one; packaging/version; packaging/version -openwrt",
+			want: `^0\.0\.0\+20261123\.g[0-9a-f]{7}\n0\.0\.0_p20261123~[0-9a-f]{7}$`},
+		{name: "a tag", commands: "git tag v1.2.0; packaging/version", want: `^1\.2\.0$`},
+		{name: "a changed file", commands: "echo >>packaging/version; packaging/version", want: `^1\.2\.0\+dirty$`},
+		{name: "a commit after the tag", commands: "git commit -qam two; packaging/version", want: `^1\.2\.0\+1\.g[0-9a-f]{7}$`},
+		{name: "an archive of the sources", commands: "echo 1.3.0 >packaging/released; packaging/version", want: `^1\.3\.0$`},
 	} {
 		if got := script(step.commands); !regexp.MustCompile(step.want).MatchString(got) {
 			t.Errorf("%s: got %q, want %s", step.name, got, step.want)

@@ -79,15 +79,15 @@ func TestRun(t *testing.T) {
 		code int
 		want string
 	}{
-		{"-help", exitOK, "Usage: pico-tracker-portmap"},
-		{"--help", exitOK, "Usage: pico-tracker-portmap"},
-		{"-version", exitOK, "pico-tracker-portmap " + version},
-		{"-v", exitOK, "pico-tracker-portmap " + version},
-		{"-V", exitUsage, "no such flag"},
-		{"version", exitUsage, "unexpected argument"},
-		{"help", exitUsage, "unexpected argument"},
-		{"-?", exitUsage, "no such flag"},
-		{"-file /no/such/directory/address", exitFailure, "/no/such/directory/address"},
+		{args: "-help", code: exitOK, want: "Usage: pico-tracker-portmap"},
+		{args: "--help", code: exitOK, want: "Usage: pico-tracker-portmap"},
+		{args: "-version", code: exitOK, want: "pico-tracker-portmap " + version},
+		{args: "-v", code: exitOK, want: "pico-tracker-portmap " + version},
+		{args: "-V", code: exitUsage, want: "no such flag"},
+		{args: "version", code: exitUsage, want: "unexpected argument"},
+		{args: "help", code: exitUsage, want: "unexpected argument"},
+		{args: "-?", code: exitUsage, want: "no such flag"},
+		{args: "-file /no/such/directory/address", code: exitFailure, want: "/no/such/directory/address"},
 	}
 	for _, test := range tests {
 		t.Run(test.args, func(t *testing.T) {

@@ -155,14 +155,14 @@ func TestMapperUselessAnswers(t *testing.T) {
 		lease lease
 		want  string
 	}{
-		{"private", lease{public: netip.MustParseAddrPort("10.1.2.3:1337"), lifetime: time.Hour}, "10.1.2.3 is not public"},
-		{"carrier", lease{public: netip.MustParseAddrPort("100.64.0.9:1337"), lifetime: time.Hour}, "100.64.0.9 is not public"},
-		{"offline", lease{public: netip.MustParseAddrPort("0.0.0.0:1337"), lifetime: time.Hour}, "no public address now"},
-		{"multicast", lease{public: netip.MustParseAddrPort("224.0.0.1:1337"), lifetime: time.Hour}, "not public"},
-		{"IPv6", lease{public: netip.MustParseAddrPort("[2001:db8::1]:1337"), lifetime: time.Hour}, "not public"},
-		{"port 0", lease{public: netip.MustParseAddrPort("203.0.113.7:0"), lifetime: time.Hour}, "makes no sense"},
-		{"lifetime 0", lease{public: netip.MustParseAddrPort("203.0.113.7:1337")}, "makes no sense"},
-		{"nothing", lease{}, "makes no sense"},
+		{name: "private", lease: lease{public: netip.MustParseAddrPort("10.1.2.3:1337"), lifetime: time.Hour}, want: "10.1.2.3 is not public"},
+		{name: "carrier", lease: lease{public: netip.MustParseAddrPort("100.64.0.9:1337"), lifetime: time.Hour}, want: "100.64.0.9 is not public"},
+		{name: "offline", lease: lease{public: netip.MustParseAddrPort("0.0.0.0:1337"), lifetime: time.Hour}, want: "no public address now"},
+		{name: "multicast", lease: lease{public: netip.MustParseAddrPort("224.0.0.1:1337"), lifetime: time.Hour}, want: "not public"},
+		{name: "IPv6", lease: lease{public: netip.MustParseAddrPort("[2001:db8::1]:1337"), lifetime: time.Hour}, want: "not public"},
+		{name: "port 0", lease: lease{public: netip.MustParseAddrPort("203.0.113.7:0"), lifetime: time.Hour}, want: "makes no sense"},
+		{name: "lifetime 0", lease: lease{public: netip.MustParseAddrPort("203.0.113.7:1337")}, want: "makes no sense"},
+		{name: "nothing", lease: lease{}, want: "makes no sense"},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {

@@ -52,23 +52,23 @@ func TestPCPReply(t *testing.T) {
 		want  pcpMapping
 		err   error
 	}{
-		{"good", pcpReplyTo(nil), good, nil},
-		{"with options", append(pcpReplyTo(nil), make([]byte, 8)...), good, nil},
-		{"length not a multiple of 4", append(pcpReplyTo(nil), 0), pcpMapping{}, errPCPBad},
-		{"empty", nil, pcpMapping{}, errPCPBad},
-		{"header only", pcpReplyTo(nil)[:24], pcpMapping{}, errPCPBad},
-		{"too long", append(pcpReplyTo(nil), make([]byte, 1044)...), pcpMapping{}, errPCPBad},
-		{"a request", pcpReplyTo(func(b []byte) { b[1] = 1 }), pcpMapping{}, errPCPForeign},
-		{"another opcode", pcpReplyTo(func(b []byte) { b[1] = 0x80 }), pcpMapping{}, errPCPForeign},
-		{"another nonce", pcpReplyTo(func(b []byte) { b[24]++ }), pcpMapping{}, errPCPForeign},
-		{"another nonce, refused", pcpReplyTo(func(b []byte) { b[24]++; b[3] = 2 }), pcpMapping{}, errPCPForeign},
-		{"TCP", pcpReplyTo(func(b []byte) { b[36] = 6 }), pcpMapping{}, errPCPForeign},
-		{"another port", pcpReplyTo(func(b []byte) { b[41]++ }), pcpMapping{}, errPCPForeign},
-		{"NAT-PMP server", []byte{0, 0x81, 0, 1, 0, 0, 0, 9}, pcpMapping{}, errUnsupported},
-		{"another version", pcpReplyTo(func(b []byte) { b[0] = 1; b[3] = 1 }), pcpMapping{}, errUnsupported},
-		{"refused", pcpReplyTo(func(b []byte) { b[3] = 2 }), pcpMapping{}, refusal("not authorized")},
-		{"refused, header only", pcpReplyTo(func(b []byte) { b[3] = 8 })[:24], pcpMapping{}, refusal("no resources")},
-		{"unknown error", pcpReplyTo(func(b []byte) { b[3] = 99 }), pcpMapping{}, refusal("error 99")},
+		{name: "good", reply: pcpReplyTo(nil), want: good},
+		{name: "with options", reply: append(pcpReplyTo(nil), make([]byte, 8)...), want: good},
+		{name: "length not a multiple of 4", reply: append(pcpReplyTo(nil), 0), want: pcpMapping{}, err: errPCPBad},
+		{name: "empty", want: pcpMapping{}, err: errPCPBad},
+		{name: "header only", reply: pcpReplyTo(nil)[:24], want: pcpMapping{}, err: errPCPBad},
+		{name: "too long", reply: append(pcpReplyTo(nil), make([]byte, 1044)...), want: pcpMapping{}, err: errPCPBad},
+		{name: "a request", reply: pcpReplyTo(func(b []byte) { b[1] = 1 }), want: pcpMapping{}, err: errPCPForeign},
+		{name: "another opcode", reply: pcpReplyTo(func(b []byte) { b[1] = 0x80 }), want: pcpMapping{}, err: errPCPForeign},
+		{name: "another nonce", reply: pcpReplyTo(func(b []byte) { b[24]++ }), want: pcpMapping{}, err: errPCPForeign},
+		{name: "another nonce, refused", reply: pcpReplyTo(func(b []byte) { b[24]++; b[3] = 2 }), want: pcpMapping{}, err: errPCPForeign},
+		{name: "TCP", reply: pcpReplyTo(func(b []byte) { b[36] = 6 }), want: pcpMapping{}, err: errPCPForeign},
+		{name: "another port", reply: pcpReplyTo(func(b []byte) { b[41]++ }), want: pcpMapping{}, err: errPCPForeign},
+		{name: "NAT-PMP server", reply: []byte{0, 0x81, 0, 1, 0, 0, 0, 9}, want: pcpMapping{}, err: errUnsupported},
+		{name: "another version", reply: pcpReplyTo(func(b []byte) { b[0] = 1; b[3] = 1 }), want: pcpMapping{}, err: errUnsupported},
+		{name: "refused", reply: pcpReplyTo(func(b []byte) { b[3] = 2 }), want: pcpMapping{}, err: refusal("not authorized")},
+		{name: "refused, header only", reply: pcpReplyTo(func(b []byte) { b[3] = 8 })[:24], want: pcpMapping{}, err: refusal("no resources")},
+		{name: "unknown error", reply: pcpReplyTo(func(b []byte) { b[3] = 99 }), want: pcpMapping{}, err: refusal("error 99")},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -100,15 +100,15 @@ func TestEpoch(t *testing.T) {
 		server uint32
 		want   bool
 	}{
-		{"same clock", time.Minute, 1060, false},
-		{"a second back", 0, 999, false},
-		{"two seconds back", 0, 998, true},
-		{"started again", time.Minute, 20, true},
-		{"started again long ago", 2 * time.Hour, 3000, true},
-		{"a little slow", 160 * time.Second, 1148, false},
-		{"slow", 160 * time.Second, 1147, true},
-		{"a little fast", 160 * time.Second, 1172, false},
-		{"fast", 160 * time.Second, 1175, true},
+		{name: "same clock", after: time.Minute, server: 1060},
+		{name: "a second back", after: 0, server: 999},
+		{name: "two seconds back", after: 0, server: 998, want: true},
+		{name: "started again", after: time.Minute, server: 20, want: true},
+		{name: "started again long ago", after: 2 * time.Hour, server: 3000, want: true},
+		{name: "a little slow", after: 160 * time.Second, server: 1148},
+		{name: "slow", after: 160 * time.Second, server: 1147, want: true},
+		{name: "a little fast", after: 160 * time.Second, server: 1172},
+		{name: "fast", after: 160 * time.Second, server: 1175, want: true},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {

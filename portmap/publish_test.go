@@ -16,8 +16,8 @@ func TestWriteAddress(t *testing.T) {
 		public netip.AddrPort
 		want   string
 	}{
-		{"known", netip.MustParseAddrPort("203.0.113.7:40000"), "203.0.113.7:40000\n"},
-		{"unknown", netip.AddrPort{}, ""},
+		{name: "known", public: netip.MustParseAddrPort("203.0.113.7:40000"), want: "203.0.113.7:40000\n"},
+		{name: "unknown", public: netip.AddrPort{}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			if err := writeAddress(path, test.public); err != nil {

@@ -53,21 +53,21 @@ func TestPCPServer(t *testing.T) {
 		reply   func([]byte) [][]byte
 		err     error
 	}{
-		{"good", "127.77.0.1", func([]byte) [][]byte { return [][]byte{good} }, nil},
-		{"the first request is lost", "127.77.0.2", func([]byte) [][]byte {
+		{name: "good", address: "127.77.0.1", reply: func([]byte) [][]byte { return [][]byte{good} }},
+		{name: "the first request is lost", address: "127.77.0.2", reply: func([]byte) [][]byte {
 			if lost {
 				lost = false
 				return nil
 			}
 			return [][]byte{good}
-		}, nil},
-		{"silent", "127.77.0.3", func([]byte) [][]byte { return nil }, errNoAnswer},
-		{"nonsense before the reply", "127.77.0.4", func([]byte) [][]byte { return [][]byte{{2}, []byte("hello there!"), good} }, nil},
-		{"only nonsense", "127.77.0.5", func([]byte) [][]byte { return [][]byte{{2}} }, errPCPBad},
-		{"the request comes back", "127.77.0.6", func(b []byte) [][]byte { return [][]byte{b} }, errPCPForeign},
-		{"too long", "127.77.0.7", func([]byte) [][]byte { return [][]byte{make([]byte, 2000)} }, errUnsupported},
-		{"refuses", "127.77.0.8", func([]byte) [][]byte { return [][]byte{pcpReplyTo(func(b []byte) { b[3] = 10 })} },
-			refusal("too many mappings for this host")},
+		}, err: nil},
+		{name: "silent", address: "127.77.0.3", reply: func([]byte) [][]byte { return nil }, err: errNoAnswer},
+		{name: "nonsense before the reply", address: "127.77.0.4", reply: func([]byte) [][]byte { return [][]byte{{2}, []byte("hello there!"), good} }},
+		{name: "only nonsense", address: "127.77.0.5", reply: func([]byte) [][]byte { return [][]byte{{2}} }, err: errPCPBad},
+		{name: "the request comes back", address: "127.77.0.6", reply: func(b []byte) [][]byte { return [][]byte{b} }, err: errPCPForeign},
+		{name: "too long", address: "127.77.0.7", reply: func([]byte) [][]byte { return [][]byte{make([]byte, 2000)} }, err: errUnsupported},
+		{name: "refuses", address: "127.77.0.8", reply: func([]byte) [][]byte { return [][]byte{pcpReplyTo(func(b []byte) { b[3] = 10 })} },
+			err: refusal("too many mappings for this host")},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -152,15 +152,15 @@ func TestNATPMPServer(t *testing.T) {
 		reply   func([]byte) [][]byte
 		err     error
 	}{
-		{"good", "127.77.3.1", answer(address, mapped(nil)), nil},
-		{"refuses", "127.77.3.2", answer(address, mapped(func(b []byte) { b[3] = 2 })), refusal("not authorized")},
-		{"offline", "127.77.3.3", answer([]byte{0, 128, 0, 3, 0, 0, 0, 0, 0, 0, 0, 0}, nil), refusal("network failure: the router has no public address now")},
-		{"another port", "127.77.3.4", answer(address, mapped(func(b []byte) { b[9]++ })), errNATPMPForeign},
-		{"PCP only", "127.77.3.5", answer([]byte{2, 128, 0, 1}, nil), errUnsupported},
-		{"cut", "127.77.3.6", answer(address[:3], nil), anyError},
-		{"cut mapping", "127.77.3.7", answer(address, mapped(nil)[:12]), anyError},
-		{"swapped", "127.77.3.8", answer(mapped(nil), address), anyError},
-		{"too long", "127.77.3.9", answer(append(address, 0, 0, 0, 0, 0, 0, 0), nil), anyError},
+		{name: "good", gateway: "127.77.3.1", reply: answer(address, mapped(nil))},
+		{name: "refuses", gateway: "127.77.3.2", reply: answer(address, mapped(func(b []byte) { b[3] = 2 })), err: refusal("not authorized")},
+		{name: "offline", gateway: "127.77.3.3", reply: answer([]byte{0, 128, 0, 3, 0, 0, 0, 0, 0, 0, 0, 0}, nil), err: refusal("network failure: the router has no public address now")},
+		{name: "another port", gateway: "127.77.3.4", reply: answer(address, mapped(func(b []byte) { b[9]++ })), err: errNATPMPForeign},
+		{name: "PCP only", gateway: "127.77.3.5", reply: answer([]byte{2, 128, 0, 1}, nil), err: errUnsupported},
+		{name: "cut", gateway: "127.77.3.6", reply: answer(address[:3], nil), err: anyError},
+		{name: "cut mapping", gateway: "127.77.3.7", reply: answer(address, mapped(nil)[:12]), err: anyError},
+		{name: "swapped", gateway: "127.77.3.8", reply: answer(mapped(nil), address), err: anyError},
+		{name: "too long", gateway: "127.77.3.9", reply: answer(append(address, 0, 0, 0, 0, 0, 0, 0), nil), err: anyError},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {

@@ -11,18 +11,18 @@ func TestSearchReply(t *testing.T) {
 		return "HTTP/1.1 200 OK\r\nST: upnp:rootdevice\r\nUSN: uuid:1\r\nLOCATION: " + location + "\r\n\r\n"
 	}
 	tests := []struct{ name, reply, want string }{
-		{"good", with("http://192.168.1.1:5000/rootDesc.xml"), "http://192.168.1.1:5000/rootDesc.xml"},
-		{"without port", with("http://192.168.1.1/d"), "http://192.168.1.1/d"},
-		{"another host", with("http://192.168.1.66:5000/rootDesc.xml"), ""},
-		{"a user that looks like the host", with("http://192.168.1.1@192.168.1.66/"), ""},
-		{"a name", with("http://router.lan/d"), ""},
-		{"HTTPS", with("https://192.168.1.1/d"), ""},
-		{"a file", with("file:///etc/passwd"), ""},
-		{"no location", "HTTP/1.1 200 OK\r\n\r\n", ""},
-		{"an error", "HTTP/1.1 500 No\r\nLOCATION: http://192.168.1.1/\r\n\r\n", ""},
-		{"a request", "NOTIFY * HTTP/1.1\r\nLOCATION: http://192.168.1.1/\r\n\r\n", ""},
-		{"no HTTP", "hello", ""},
-		{"nothing", "", ""},
+		{name: "good", reply: with("http://192.168.1.1:5000/rootDesc.xml"), want: "http://192.168.1.1:5000/rootDesc.xml"},
+		{name: "without port", reply: with("http://192.168.1.1/d"), want: "http://192.168.1.1/d"},
+		{name: "another host", reply: with("http://192.168.1.66:5000/rootDesc.xml")},
+		{name: "a user that looks like the host", reply: with("http://192.168.1.1@192.168.1.66/")},
+		{name: "a name", reply: with("http://router.lan/d")},
+		{name: "HTTPS", reply: with("https://192.168.1.1/d")},
+		{name: "a file", reply: with("file:///etc/passwd")},
+		{name: "no location", reply: "HTTP/1.1 200 OK\r\n\r\n"},
+		{name: "an error", reply: "HTTP/1.1 500 No\r\nLOCATION: http://192.168.1.1/\r\n\r\n"},
+		{name: "a request", reply: "NOTIFY * HTTP/1.1\r\nLOCATION: http://192.168.1.1/\r\n\r\n"},
+		{name: "no HTTP", reply: "hello"},
+		{name: "nothing"},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {

@@ -136,16 +136,16 @@ func TestUPnP(t *testing.T) {
 		port    uint16 // 0: any other than 1337
 		err     error
 	}{
-		{"IGD 1", 1, func(*fakeIGD) {}, 1337, nil},
-		{"IGD 2", 2, func(*fakeIGD) {}, 1337, nil},
-		{"permanent leases only", 1, func(g *fakeIGD) { g.permanentOnly = true }, 1337, nil},
-		{"left from the last run", 1, func(g *fakeIGD) { g.entries["1337"] = "127.0.0.1:1337" }, 1337, nil},
-		{"port taken, IGD 1", 1, func(g *fakeIGD) { g.entries["1337"] = "192.168.1.9:1337" }, 0, nil},
-		{"port taken, IGD 2", 2, func(g *fakeIGD) { g.entries["1337"] = "192.168.1.9:1337" }, 50000, nil},
-		{"port taken by this host", 1, func(g *fakeIGD) { g.entries["1337"] = "127.0.0.1:9" }, 0, nil},
-		{"all ports taken", 1, func(g *fakeIGD) { g.refuse = upnpConflict }, 0, errPortsTaken},
-		{"refuses", 1, func(g *fakeIGD) { g.refuse = upnpNotAuthorized }, 0, refusal("not authorized")},
-		{"unknown error", 2, func(g *fakeIGD) { g.refuse = 899 }, 0, refusal("error 899")},
+		{name: "IGD 1", service: 1, change: func(*fakeIGD) {}, port: 1337},
+		{name: "IGD 2", service: 2, change: func(*fakeIGD) {}, port: 1337},
+		{name: "permanent leases only", service: 1, change: func(g *fakeIGD) { g.permanentOnly = true }, port: 1337},
+		{name: "left from the last run", service: 1, change: func(g *fakeIGD) { g.entries["1337"] = "127.0.0.1:1337" }, port: 1337},
+		{name: "port taken, IGD 1", service: 1, change: func(g *fakeIGD) { g.entries["1337"] = "192.168.1.9:1337" }, port: 0},
+		{name: "port taken, IGD 2", service: 2, change: func(g *fakeIGD) { g.entries["1337"] = "192.168.1.9:1337" }, port: 50000},
+		{name: "port taken by this host", service: 1, change: func(g *fakeIGD) { g.entries["1337"] = "127.0.0.1:9" }, port: 0},
+		{name: "all ports taken", service: 1, change: func(g *fakeIGD) { g.refuse = upnpConflict }, port: 0, err: errPortsTaken},
+		{name: "refuses", service: 1, change: func(g *fakeIGD) { g.refuse = upnpNotAuthorized }, port: 0, err: refusal("not authorized")},
+		{name: "unknown error", service: 2, change: func(g *fakeIGD) { g.refuse = 899 }, port: 0, err: refusal("error 899")},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -192,10 +192,10 @@ func TestUPnPRenewal(t *testing.T) {
 		adds      bool
 		restarted bool
 	}{
-		{"first", func() {}, true, false},
-		{"soon after", func() { now = now.Add(time.Minute) }, false, false},
-		{"half of the time is over", func() { now = now.Add(30 * time.Minute) }, true, false},
-		{"the router restarted", func() { delete(g.entries, "1337") }, true, true},
+		{name: "first", before: func() {}, adds: true},
+		{name: "soon after", before: func() { now = now.Add(time.Minute) }},
+		{name: "half of the time is over", before: func() { now = now.Add(30 * time.Minute) }, adds: true},
+		{name: "the router restarted", before: func() { delete(g.entries, "1337") }, adds: true, restarted: true},
 	}
 	for _, test := range tests {
 		test.before()

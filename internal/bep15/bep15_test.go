@@ -38,9 +38,9 @@ func TestReplies(t *testing.T) {
 	announce := []byte("\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xffpeers")
 	PutAnnounceReply(announce, transaction, 0x01020304, 0x05060708, 0x090a0b0c)
 	for _, c := range []struct{ name, got, want string }{
-		{"connect", string(AppendConnectReply([]byte("x"), transaction, 0x0102030405060708)), "x\x00\x00\x00\x00abcd\x01\x02\x03\x04\x05\x06\x07\x08"},
-		{"announce", string(announce), "\x00\x00\x00\x01abcd\x01\x02\x03\x04\x05\x06\x07\x08\x09\x0a\x0b\x0cpeers"},
-		{"scrape", string(AppendScrapeEntry([]byte("x"), 0x01020304, 0x05060708, 0x090a0b0c)), "x\x01\x02\x03\x04\x05\x06\x07\x08\x09\x0a\x0b\x0c"},
+		{name: "connect", got: string(AppendConnectReply([]byte("x"), transaction, 0x0102030405060708)), want: "x\x00\x00\x00\x00abcd\x01\x02\x03\x04\x05\x06\x07\x08"},
+		{name: "announce", got: string(announce), want: "\x00\x00\x00\x01abcd\x01\x02\x03\x04\x05\x06\x07\x08\x09\x0a\x0b\x0cpeers"},
+		{name: "scrape", got: string(AppendScrapeEntry([]byte("x"), 0x01020304, 0x05060708, 0x090a0b0c)), want: "x\x01\x02\x03\x04\x05\x06\x07\x08\x09\x0a\x0b\x0c"},
 	} {
 		if c.got != c.want {
 			t.Errorf("%s: got %q, want %q", c.name, c.got, c.want)

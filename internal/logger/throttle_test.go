@@ -44,11 +44,11 @@ func TestThrottleLimits(t *testing.T) {
 		more  uint64
 		in    uint32
 	}{
-		{1000, 59, 0, 0},   // less than a minute
-		{100, 60, 100, 60}, // often enough
-		{99, 60, 0, 0},     // not often enough
-		{199, 120, 0, 0},   // the mean counts
-		{200, 120, 200, 120},
+		{count: 1000, now: 59, more: 0, in: 0},   // less than a minute
+		{count: 100, now: 60, more: 100, in: 60}, // often enough
+		{count: 99, now: 60, more: 0, in: 0},     // not often enough
+		{count: 199, now: 120, more: 0, in: 0},   // the mean counts
+		{count: 200, now: 120, more: 200, in: 120},
 	} {
 		var n Throttle
 		if more, in := n.Next(c.count, c.now); more != c.more || in != c.in {
@@ -61,7 +61,16 @@ func TestThrottleLimits(t *testing.T) {
 		count uint64
 		now   uint32
 		more  uint64
-	}{{1000, 60, 1000}, {2000, 119, 0}, {2000, 120, 1000}, {9000, 239, 0}, {9000, 240, 7000}, {9001, 480, 0}, {10_000, 539, 0}, {10_000, 540, 999}} {
+	}{
+		{count: 1000, now: 60, more: 1000},
+		{count: 2000, now: 119, more: 0},
+		{count: 2000, now: 120, more: 1000},
+		{count: 9000, now: 239, more: 0},
+		{count: 9000, now: 240, more: 7000},
+		{count: 9001, now: 480, more: 0},
+		{count: 10_000, now: 539, more: 0},
+		{count: 10_000, now: 540, more: 999},
+	} {
 		if more, _ := n.Next(c.count, c.now); more != c.more {
 			t.Errorf("%d events at %d s: got %d, want %d", c.count, c.now, more, c.more)
 		}

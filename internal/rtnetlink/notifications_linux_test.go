@@ -58,16 +58,16 @@ func TestNotifications(t *testing.T) {
 			want   Changes
 			listed []string
 		}{
-			{"IPv4 address", func() { rtnetlinktest.SetAddress(t, lo, "192.0.2.1/24", true) }, AddressesChanged, []string{"192.0.2.1"}},
-			{"IPv6 address", func() { rtnetlinktest.SetAddress(t, lo, "2001:db8::1/64", true) }, AddressesChanged, []string{"192.0.2.1", "2001:db8::1"}},
-			{"IPv4 route", func() { rtnetlinktest.SetRoute(t, lo, false, 5, "", true) }, RoutesChanged,
-				[]string{"IPv4 route at 5 via ", "192.0.2.1", "2001:db8::1"}},
-			{"IPv6 route", func() { rtnetlinktest.SetRoute(t, lo, true, 7, "", true) }, RoutesChanged,
-				[]string{"IPv4 route at 5 via ", "192.0.2.1", "IPv6 route at 7 via ", "2001:db8::1"}},
-			{"IPv4 route gone", func() { rtnetlinktest.SetRoute(t, lo, false, 5, "", false) }, RoutesChanged,
-				[]string{"192.0.2.1", "IPv6 route at 7 via ", "2001:db8::1"}},
-			{"IPv6 address gone", func() { rtnetlinktest.SetAddress(t, lo, "2001:db8::1/64", false) }, AddressesChanged,
-				[]string{"192.0.2.1", "IPv6 route at 7 via "}},
+			{name: "IPv4 address", change: func() { rtnetlinktest.SetAddress(t, lo, "192.0.2.1/24", true) }, want: AddressesChanged, listed: []string{"192.0.2.1"}},
+			{name: "IPv6 address", change: func() { rtnetlinktest.SetAddress(t, lo, "2001:db8::1/64", true) }, want: AddressesChanged, listed: []string{"192.0.2.1", "2001:db8::1"}},
+			{name: "IPv4 route", change: func() { rtnetlinktest.SetRoute(t, lo, false, 5, "", true) }, want: RoutesChanged,
+				listed: []string{"IPv4 route at 5 via ", "192.0.2.1", "2001:db8::1"}},
+			{name: "IPv6 route", change: func() { rtnetlinktest.SetRoute(t, lo, true, 7, "", true) }, want: RoutesChanged,
+				listed: []string{"IPv4 route at 5 via ", "192.0.2.1", "IPv6 route at 7 via ", "2001:db8::1"}},
+			{name: "IPv4 route gone", change: func() { rtnetlinktest.SetRoute(t, lo, false, 5, "", false) }, want: RoutesChanged,
+				listed: []string{"192.0.2.1", "IPv6 route at 7 via ", "2001:db8::1"}},
+			{name: "IPv6 address gone", change: func() { rtnetlinktest.SetAddress(t, lo, "2001:db8::1/64", false) }, want: AddressesChanged,
+				listed: []string{"192.0.2.1", "IPv6 route at 7 via "}},
 		} {
 			c.change()
 			if got := arrived(t, n); got != c.want {

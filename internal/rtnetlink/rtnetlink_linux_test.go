@@ -278,16 +278,16 @@ func TestDump(t *testing.T) {
 		changed Changes
 		err     error
 	}{
-		{"reply", [][]byte{route(multi, 1, 3), route(multi, 1, 4), done(1)}, []uint32{3, 4}, 0, nil},
-		{"one datagram", [][]byte{slices.Concat(route(multi, 1, 3), route(multi, 1, 4), done(1))}, []uint32{3, 4}, 0, nil},
-		{"rest of an earlier reply", [][]byte{route(multi, 0, 9), done(0), route(multi, 1, 3), done(1)}, []uint32{3}, allChanged, nil},
-		{"error of an earlier request", [][]byte{failure(0, unix.EBUSY), route(multi, 1, 3), done(1)}, []uint32{3}, allChanged, nil},
-		{"notification", [][]byte{route(0, 0, 9), route(multi, 1, 3), done(1)}, []uint32{3}, RoutesChanged, nil},
-		{"notification with the number", [][]byte{route(0, 1, 9), route(multi, 1, 3), done(1)}, []uint32{3}, RoutesChanged, nil},
-		{"two notifications", [][]byte{netlinkMessage(unix.RTM_NEWLINK, 0, 0), route(0, 0, 9), route(multi, 1, 3), done(1)}, []uint32{3}, LinksChanged | RoutesChanged, nil},
-		{"interrupted", [][]byte{route(multi|unix.NLM_F_DUMP_INTR, 1, 3), done(1)}, []uint32{3}, allChanged, nil},
-		{"error", [][]byte{route(multi, 1, 3), failure(1, unix.EBUSY)}, []uint32{3}, 0, unix.EBUSY},
-		{"no such table", [][]byte{failure(1, unix.ENOENT)}, nil, 0, nil},
+		{name: "reply", kernel: [][]byte{route(multi, 1, 3), route(multi, 1, 4), done(1)}, indexes: []uint32{3, 4}, changed: 0},
+		{name: "one datagram", kernel: [][]byte{slices.Concat(route(multi, 1, 3), route(multi, 1, 4), done(1))}, indexes: []uint32{3, 4}, changed: 0},
+		{name: "rest of an earlier reply", kernel: [][]byte{route(multi, 0, 9), done(0), route(multi, 1, 3), done(1)}, indexes: []uint32{3}, changed: allChanged},
+		{name: "error of an earlier request", kernel: [][]byte{failure(0, unix.EBUSY), route(multi, 1, 3), done(1)}, indexes: []uint32{3}, changed: allChanged},
+		{name: "notification", kernel: [][]byte{route(0, 0, 9), route(multi, 1, 3), done(1)}, indexes: []uint32{3}, changed: RoutesChanged},
+		{name: "notification with the number", kernel: [][]byte{route(0, 1, 9), route(multi, 1, 3), done(1)}, indexes: []uint32{3}, changed: RoutesChanged},
+		{name: "two notifications", kernel: [][]byte{netlinkMessage(unix.RTM_NEWLINK, 0, 0), route(0, 0, 9), route(multi, 1, 3), done(1)}, indexes: []uint32{3}, changed: LinksChanged | RoutesChanged},
+		{name: "interrupted", kernel: [][]byte{route(multi|unix.NLM_F_DUMP_INTR, 1, 3), done(1)}, indexes: []uint32{3}, changed: allChanged},
+		{name: "error", kernel: [][]byte{route(multi, 1, 3), failure(1, unix.EBUSY)}, indexes: []uint32{3}, changed: 0, err: unix.EBUSY},
+		{name: "no such table", kernel: [][]byte{failure(1, unix.ENOENT)}, changed: 0},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			indexes, changed, err := dumpOf(t, c.kernel...)
@@ -458,14 +458,14 @@ func TestChanges(t *testing.T) {
 		body []byte
 		want Changes
 	}{
-		{"interface", unix.RTM_NEWLINK, nil, LinksChanged},
-		{"interface gone", unix.RTM_DELLINK, nil, LinksChanged},
-		{"address", unix.RTM_NEWADDR, nil, AddressesChanged},
-		{"address gone", unix.RTM_DELADDR, nil, AddressesChanged},
-		{"default route", unix.RTM_NEWROUTE, routeHead(unix.AF_INET, 0, 254, 1), RoutesChanged},
-		{"default route gone", unix.RTM_DELROUTE, routeHead(unix.AF_INET6, 0, 254, 1), RoutesChanged},
-		{"other route", unix.RTM_NEWROUTE, routeHead(unix.AF_INET, 24, 254, 1), 0},
-		{"something else", 999, nil, allChanged},
+		{name: "interface", kind: unix.RTM_NEWLINK, want: LinksChanged},
+		{name: "interface gone", kind: unix.RTM_DELLINK, want: LinksChanged},
+		{name: "address", kind: unix.RTM_NEWADDR, want: AddressesChanged},
+		{name: "address gone", kind: unix.RTM_DELADDR, want: AddressesChanged},
+		{name: "default route", kind: unix.RTM_NEWROUTE, body: routeHead(unix.AF_INET, 0, 254, 1), want: RoutesChanged},
+		{name: "default route gone", kind: unix.RTM_DELROUTE, body: routeHead(unix.AF_INET6, 0, 254, 1), want: RoutesChanged},
+		{name: "other route", kind: unix.RTM_NEWROUTE, body: routeHead(unix.AF_INET, 24, 254, 1), want: 0},
+		{name: "something else", kind: 999, want: allChanged},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			if got := (&message{kind: c.kind, body: c.body}).changes(); got != c.want {

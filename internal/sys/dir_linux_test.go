@@ -92,13 +92,13 @@ func TestReplaced(t *testing.T) {
 		after FileState
 		want  bool
 	}{
-		{"the same", before, false},
-		{"written", FileState{Seconds: 2, Inode: 5, Device: 4, changedSeconds: 2}, false},
-		{"new mode", FileState{Seconds: 1, Inode: 5, Device: 4, changedSeconds: 2}, false},
-		{"another file, just written", FileState{Seconds: 2, Inode: 6, Device: 4, changedSeconds: 2}, false},
-		{"moved", FileState{Seconds: 2, Inode: 6, Device: 4, changedSeconds: 3}, true},
-		{"moved in the same second", FileState{Seconds: 2, Nanoseconds: 1, Inode: 6, Device: 4, changedSeconds: 2, changedNanosecond: 2}, true},
-		{"mounted", FileState{Seconds: 2, Inode: 5, Device: 7, changedSeconds: 3}, true},
+		{name: "the same", after: before},
+		{name: "written", after: FileState{Seconds: 2, Inode: 5, Device: 4, changedSeconds: 2}},
+		{name: "new mode", after: FileState{Seconds: 1, Inode: 5, Device: 4, changedSeconds: 2}},
+		{name: "another file, just written", after: FileState{Seconds: 2, Inode: 6, Device: 4, changedSeconds: 2}},
+		{name: "moved", after: FileState{Seconds: 2, Inode: 6, Device: 4, changedSeconds: 3}, want: true},
+		{name: "moved in the same second", after: FileState{Seconds: 2, Nanoseconds: 1, Inode: 6, Device: 4, changedSeconds: 2, changedNanosecond: 2}, want: true},
+		{name: "mounted", after: FileState{Seconds: 2, Inode: 5, Device: 7, changedSeconds: 3}, want: true},
 	} {
 		if got := c.after.Replaced(&before); got != c.want {
 			t.Errorf("%s: got %v, want %v", c.name, got, c.want)

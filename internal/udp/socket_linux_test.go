@@ -178,7 +178,10 @@ func TestSourceLink(t *testing.T) {
 			addr, wildcard string
 			link           uint32
 		}{
-			{"169.254.1.1", "0.0.0.0", lo}, {"192.0.2.1", "0.0.0.0", 0}, {"fe80::1", "::", lo}, {"2001:db8::1", "::", 0},
+			{addr: "169.254.1.1", wildcard: "0.0.0.0", link: lo},
+			{addr: "192.0.2.1", wildcard: "0.0.0.0", link: 0},
+			{addr: "fe80::1", wildcard: "::", link: lo},
+			{addr: "2001:db8::1", wildcard: "::", link: 0},
 		} {
 			for _, ip := range []string{c.addr, c.wildcard} {
 				config := testConfig(ip, port, 2)
@@ -809,23 +812,23 @@ func TestAim(t *testing.T) {
 		addr    string
 		kept    bool
 	}{
-		{nil, 7, []byte{192, 0, 2, 1}, "127.0.0.1", false},
-		{[]uint32{7}, 7, []byte{192, 0, 2, 1}, "192.0.2.7", true},
-		{[]uint32{6, 7}, 7, []byte{192, 0, 2, 1}, "192.0.2.7", true},
-		{[]uint32{1, 2, 3, 4, 5, 6, 8, 7}, 7, []byte{192, 0, 2, 1}, "192.0.2.7", true},
-		{[]uint32{1, 2, 3, 4, 5, 6, 8, 9, 7}, 7, []byte{192, 0, 2, 1}, "192.0.2.7", false}, // more than are kept
-		{[]uint32{6, 8}, 7, []byte{192, 0, 2, 1}, "192.0.2.7", false},
-		{nil, 7, []byte{192, 0, 2, 1}, "192.0.2.7", false}, // it was one
-		{nil, 7, []byte{169, 254, 2, 1}, "169.254.0.1", true},
-		{nil, 7, []byte{169, 253, 2, 1}, "192.0.2.7", false},
-		{nil, 7, nil, "fe80::1", true},
-		{nil, 7, nil, "febf::1", true},
-		{nil, 7, nil, "fec0::1", false},
-		{nil, 7, nil, "fe40::1", false},
-		{nil, 7, nil, "::1", false},
-		{nil, 7, nil, "2001:db8::1", false},
-		{[]uint32{7}, 7, nil, "2001:db8::1", true},
-		{[]uint32{6}, 7, nil, "2001:db8::1", false},
+		{uplinks: nil, index: 7, client: []byte{192, 0, 2, 1}, addr: "127.0.0.1"},
+		{uplinks: []uint32{7}, index: 7, client: []byte{192, 0, 2, 1}, addr: "192.0.2.7", kept: true},
+		{uplinks: []uint32{6, 7}, index: 7, client: []byte{192, 0, 2, 1}, addr: "192.0.2.7", kept: true},
+		{uplinks: []uint32{1, 2, 3, 4, 5, 6, 8, 7}, index: 7, client: []byte{192, 0, 2, 1}, addr: "192.0.2.7", kept: true},
+		{uplinks: []uint32{1, 2, 3, 4, 5, 6, 8, 9, 7}, index: 7, client: []byte{192, 0, 2, 1}, addr: "192.0.2.7"}, // more than are kept
+		{uplinks: []uint32{6, 8}, index: 7, client: []byte{192, 0, 2, 1}, addr: "192.0.2.7"},
+		{uplinks: nil, index: 7, client: []byte{192, 0, 2, 1}, addr: "192.0.2.7"}, // it was one
+		{uplinks: nil, index: 7, client: []byte{169, 254, 2, 1}, addr: "169.254.0.1", kept: true},
+		{uplinks: nil, index: 7, client: []byte{169, 253, 2, 1}, addr: "192.0.2.7"},
+		{uplinks: nil, index: 7, addr: "fe80::1", kept: true},
+		{uplinks: nil, index: 7, addr: "febf::1", kept: true},
+		{uplinks: nil, index: 7, addr: "fec0::1"},
+		{uplinks: nil, index: 7, addr: "fe40::1"},
+		{uplinks: nil, index: 7, addr: "::1"},
+		{uplinks: nil, index: 7, addr: "2001:db8::1"},
+		{uplinks: []uint32{7}, index: 7, addr: "2001:db8::1", kept: true},
+		{uplinks: []uint32{6}, index: 7, addr: "2001:db8::1"},
 	} {
 		s.uplinks.Set(c.uplinks)
 		index := none

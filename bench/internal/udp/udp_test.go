@@ -14,10 +14,10 @@ func TestSource(t *testing.T) {
 		v6     bool
 		want   string
 	}{
-		{0, false, "127.1.0.0"},
-		{MaxSources - 1, false, "127.254.255.255"},
-		{0, true, "2001:db8::1"},
-		{MaxSources - 1, true, "2001:db8:fd:ffff::1"},
+		{number: 0, want: "127.1.0.0"},
+		{number: MaxSources - 1, want: "127.254.255.255"},
+		{number: 0, v6: true, want: "2001:db8::1"},
+		{number: MaxSources - 1, v6: true, want: "2001:db8:fd:ffff::1"},
 	} {
 		if got := Source(c.number, c.v6).String(); got != c.want {
 			t.Errorf("source %d is %s, want %s", c.number, got, c.want)
