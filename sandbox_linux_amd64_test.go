@@ -320,27 +320,40 @@ func lowPort(t *testing.T) string {
 	return ""
 }
 
-// TestSandboxCapabilities checks which capabilities root keeps.
+// TestSandboxCapabilities checks which capabilities root keeps, and that it reads a
+// list that another user has put there meanwhile.
 func TestSandboxCapabilities(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("only root has capabilities")
 	}
-	mine, other := t.TempDir(), t.TempDir()
-	for _, dir := range []string{mine, other} {
-		replace(t, filepath.Join(dir, "list"), digits(1))
+	const stranger = 12345
+	mine, other, shared, shelf, closed := t.TempDir(), t.TempDir(), t.TempDir(), t.TempDir(), t.TempDir()
+	var errs []error
+	for _, d := range []struct {
+		path string
+		uid  int
+		mode os.FileMode
+	}{{mine, 0, 0o755}, {other, stranger, 0o700}, {shared, 0, 0o777 | os.ModeSticky}, {shelf, 0, 0o755}, {closed, 0, 0o555}} {
+		list := filepath.Join(d.path, "a.list")
+		replace(t, list, digits(1))
+		errs = append(errs, os.Chmod(list, 0o600), os.Chown(list, d.uid, d.uid), os.Chmod(d.path, d.mode), os.Chown(d.path, d.uid, d.uid))
 	}
-	if err := errors.Join(os.Chown(other, 12345, 12345), os.Chmod(other, 0o700), os.Chown(filepath.Join(other, "list"), 12345, 12345), os.Chmod(filepath.Join(other, "list"), 0o600)); err != nil {
+	if err := errors.Join(errs...); err != nil {
 		t.Fatal(err)
 	}
 	for _, c := range []struct {
 		name string
 		args []string
 		want string
+		uid  int // of the next list
 	}{
 		{name: "none", want: "0000000000000000"},
-		{name: "files of root", args: []string{"-whitelist", mine + "/list", "-stats", mine + "/x.prom"}, want: "0000000000000000"},
-		{name: "a list of another user", args: []string{"-whitelist", other + "/list"}, want: "0000000000000004"},
+		{name: "files of root", args: []string{"-whitelist", mine + "/a.list", "-stats", mine + "/x.prom"}, want: "0000000000000000"},
+		{name: "a list of another user", args: []string{"-whitelist", other + "/a.list"}, want: "0000000000000004", uid: stranger},
+		{name: "a list that others may replace", args: []string{"-whitelist", shared + "/a.list"}, want: "0000000000000004", uid: stranger},
+		{name: "a directory of lists", args: []string{"-whitelist", shelf}, want: "0000000000000004", uid: stranger},
 		{name: "a directory of another user", args: []string{"-stats", other + "/x.prom"}, want: "0000000000000002"},
+		{name: "a directory without the right to write", args: []string{"-stats", closed + "/x.prom"}, want: "0000000000000002"},
 		{name: "an interface", args: []string{"-interface", "lo"}, want: "0000000000000000"},
 		{name: "a low port", args: []string{"-port", lowPort(t)}, want: "0000000000000000"},
 		{name: "an interface and a low port", args: []string{"-interface", "lo", "-port", lowPort(t)}, want: "0000000000000400"},
@@ -354,7 +367,11 @@ func TestSandboxCapabilities(t *testing.T) {
 				}
 			}
 			if len(c.args) > 0 && c.args[0] == "-whitelist" {
-				replace(t, filepath.Join(filepath.Dir(c.args[1]), "list"), digits(1)+"\n"+digits(2))
+				list := strings.TrimSuffix(c.args[1], "/a.list") + "/a.list"
+				next := list + "~"
+				if err := errors.Join(os.WriteFile(next, []byte(digits(1)+"\n"+digits(2)), 0o600), os.Chown(next, c.uid, c.uid), os.Rename(next, list)); err != nil {
+					t.Fatal(err)
+				}
 				p.await(": 2 torrents")
 			}
 			if strings.HasPrefix(strings.Join(c.args, " "), "-stats ") {

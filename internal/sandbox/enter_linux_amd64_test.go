@@ -25,7 +25,8 @@ import (
 // the test.
 const childEnv = "PICO_SANDBOX_TEST"
 
-// linkEnv is set if the list of this process is a symbolic link.
+// linkEnv is set if the lists of this process are symbolic links, one of them to a
+// file that comes later.
 const linkEnv = "PICO_SANDBOX_LINK"
 
 func TestMain(m *testing.M) {
@@ -53,7 +54,7 @@ func child(dir string) error {
 	list, stats := filepath.Join(dir, "lists/list"), filepath.Join(dir, "stats/x.prom")
 	link, later := filepath.Join(dir, "links/list"), filepath.Join(dir, "run/later/deep/list")
 	if os.Getenv(linkEnv) != "" {
-		list = link
+		list, later = link, filepath.Join(dir, "links/later")
 	}
 	r := sandbox.Enter(&sandbox.Config{Read: [2]string{list, later}, Write: stats})
 	fmt.Println("in force:", r.String())
@@ -114,10 +115,11 @@ func testEnter(t *testing.T, env string) {
 			t.Fatal(err)
 		}
 	}
-	for _, name := range []string{"lists/list", "targets/list", "other", "stats/x.prom", "run/file"} {
+	for _, name := range []string{"lists/list", "targets/list", "other", "stats/x.prom", "run/file", "late/file"} {
 		write(name, "1")
 	}
-	if err := errors.Join(os.Mkdir(filepath.Join(dir, "links"), 0o755), os.Symlink("../targets/list", filepath.Join(dir, "links/list"))); err != nil {
+	if err := errors.Join(os.Mkdir(filepath.Join(dir, "links"), 0o755), os.Symlink("../targets/list", filepath.Join(dir, "links/list")),
+		os.Symlink("../late/list", filepath.Join(dir, "links/later"))); err != nil {
 		t.Fatal(err)
 	}
 	cmd := exec.Command(os.Args[0])
@@ -129,7 +131,7 @@ func testEnter(t *testing.T, env string) {
 	var out strings.Builder
 	changes := []func(){
 		func() { write("lists/list", "2"); write("targets/list", "2") },
-		func() { write("run/later/deep/list", "3") },
+		func() { write("run/later/deep/list", "3"); write("late/list", "3") },
 	}
 	cmd.Stdout = writerFunc(func(b []byte) (int, error) {
 		out.Write(b)

@@ -10,6 +10,8 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/fabricionaweb/pico-tracker/internal/sys"
 )
 
 // This file takes the rights away, from all threads of the process. The
@@ -164,6 +166,8 @@ func (c *Config) restrictFiles(abi int) unix.Errno {
 				addRule(rules, fd, unix.LANDLOCK_ACCESS_FS_READ_FILE)
 			}
 			unix.Close(fd)
+		} else { // it may be a symbolic link to a file that comes later
+			allow(rules, sys.FollowLinks(path), rightsRead)
 		}
 	}
 	if c.Write != "" {
@@ -280,25 +284,31 @@ func setCapabilities(keep uint32) unix.Errno {
 }
 
 // fileCapabilities returns the capabilities without which root cannot read the
-// files of another user or write to his directory.
+// files of another user, or cannot write to a directory.
 func (c *Config) fileCapabilities() (keep uint32) {
+	const others = unix.S_IWGRP | unix.S_IWOTH
 	for _, path := range c.Read {
-		if path != "" && (foreign(path) || foreign(directory(path))) {
+		// The files of a directory may belong to anybody, and a file may be replaced
+		// by one of anybody who can write to its directory.
+		if path != "" && (foreign(path, unix.S_IRUSR, unix.S_IFDIR) || foreign(directory(path), 0, others)) {
 			keep |= 1 << unix.CAP_DAC_READ_SEARCH
 		}
 	}
-	if c.Write != "" && foreign(directory(c.Write)) {
+	if c.Write != "" && foreign(directory(c.Write), unix.S_IWUSR|unix.S_IXUSR, 0) {
 		keep |= 1 << unix.CAP_DAC_OVERRIDE
 	}
 	return keep
 }
 
-// foreign reports whether a file or directory belongs to another user, or cannot
-// be reached. A missing one may be made by this user.
-func foreign(path string) bool {
+// foreign reports whether a file or directory belongs to another user or cannot
+// be reached, or whether its mode lacks bits of need or has bits of avoid. A
+// missing one may be made by this user.
+func foreign(path string, need, avoid uint32) bool {
 	var st unix.Stat_t
-	err := unix.Stat(path, &st)
-	return err != nil && err != unix.ENOENT || err == nil && int(st.Uid) != unix.Geteuid()
+	if err := unix.Stat(path, &st); err != nil {
+		return err != unix.ENOENT
+	}
+	return int(st.Uid) != unix.Geteuid() || st.Mode&(need|avoid) != need
 }
 
 // bindsInterfaces reports whether a socket can be bound to an interface without
