@@ -349,9 +349,9 @@ func serveAll(signals <-chan os.Signal, m *maintenance, ln *linkMonitor, log *lo
 			done = true
 		}
 	}
+	quit.Store(true)
 	m.manager.Stopping()
 	m.close()
-	quit.Store(true)
 	m.wakeup.ring() // do not wait for it: it may be in a long tick
 	ln.stop()
 	for _, w := range m.workers {

@@ -36,6 +36,7 @@ type maintenance struct {
 	lastTick  seconds // time of the last tick
 	lastSweep seconds // time of the last sweep, or of the last sleep without peers
 	woken     bool    // wakeup rang since the last tick
+	wokenAt   seconds // time of the first ring
 
 	cursor            uint32 // the next page to sweep
 	sweeps            uint64 // completed passes over all pages
@@ -174,8 +175,12 @@ func (m *maintenance) reportEvery() seconds {
 
 // wait returns the time until something is due, in whole seconds. A tracker
 // without peers sleeps for minutes. Ticks are at least a second apart, even if
-// many peers arrive.
+// many peers arrive. It is 0 if wakeup has kept on ringing for a second: each ring
+// ends a sleep.
 func (m *maintenance) wait(now seconds) seconds {
+	if m.woken && now-m.wokenAt > 1 {
+		return 0
+	}
 	wait := maxWait
 	until := func(due seconds) {
 		if left := int32(due - now); left < int32(wait) {
@@ -304,7 +309,9 @@ func (m *maintenance) run(quit, hup, ask *atomic.Bool) {
 	now := m.clock.now()
 	m.lastTick, m.lastSweep = now.mono, now.mono
 	m.writeReport(now)
-	m.manager.Ready() // after the first report, so that -status works at once
+	if !quit.Load() { // the manager knows that the tracker stops
+		m.manager.Ready() // after the first report, so that -status works at once
+	}
 	next := timer.New(time.Second)
 	defer next.Stop()
 	for !quit.Load() {
@@ -337,10 +344,11 @@ func (m *maintenance) sleep(next *timer.Timer) (due bool) {
 	}
 	m.wakeup.limit.Store(limit)
 	wait := m.wait(m.clock.now().mono) // after the limit is set, so that no peer is missed
-	if wait == 1 {
+	if wait <= 1 {
 		m.wakeup.limit.Store(0)
 	}
 	ping, rang := m.pingInterval(), false
+	due = wait == 0
 	for left := time.Duration(wait) * time.Second; left > 0 && !rang; {
 		part := min(left, ping)
 		next.Reset(part)
@@ -350,10 +358,14 @@ func (m *maintenance) sleep(next *timer.Timer) (due bool) {
 			due = left == 0
 			m.petWatchdog()
 		case <-m.wakeup.alarm:
-			rang, m.woken = true, true
+			rang = true
 		}
 	}
-	m.noteAwake(used == 0, m.clock.now().mono)
+	now := m.clock.now().mono
+	if rang && !m.woken {
+		m.woken, m.wokenAt = true, now
+	}
+	m.noteAwake(used == 0, now)
 	return due
 }
 

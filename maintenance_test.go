@@ -3,8 +3,12 @@ package main
 import (
 	"bytes"
 	"io"
+	"os"
+	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/fabricionaweb/pico-tracker/internal/logger"
 	"github.com/fabricionaweb/pico-tracker/internal/sys"
@@ -123,8 +127,9 @@ func TestMaintenanceWait(t *testing.T) {
 		{name: "a torrent", torrents: 1, want: maxSweepWait},
 		{name: "ten thousand torrents", torrents: 10000, want: 5}, // 16 of 159 pages
 		{name: "more pages than seconds", torrents: 60000, want: 1},
-		{name: "new peers", change: func(m *maintenance) { m.woken = true }, want: 1},
-		{name: "new peers, after a tick of long ago", change: func(m *maintenance) { m.woken, m.lastTick = true, now-100 }, want: 1},
+		{name: "new peers", change: func(m *maintenance) { m.woken, m.wokenAt = true, now }, want: 1},
+		{name: "new peers, after a tick of long ago", change: func(m *maintenance) { m.woken, m.wokenAt, m.lastTick = true, now-1, now-100 }, want: 1},
+		{name: "rings for more than a second", change: func(m *maintenance) { m.woken, m.wokenAt, m.lastTick = true, now-2, now-100 }, want: 0},
 		{name: "full", change: func(m *maintenance) { m.full, m.lastRefusal = true, now-10 }, want: fullAfter - 10},
 		{name: "report", change: func(m *maintenance) { m.stats, m.lastReport = &sys.AtomicFile{}, now-5 }, want: 10},
 		{name: "overdue report", change: func(m *maintenance) { m.stats, m.lastReport = &sys.AtomicFile{}, now-50 }, want: 1},
@@ -152,6 +157,31 @@ func TestMaintenanceWait(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestManyRings checks that the loop does its work while it is woken all the time,
+// as by a program that changes files of the list many times a second.
+func TestManyRings(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "stats.prom")
+	m := &maintenance{tracker: newService(t).tracker, log: &logger.Logger{Out: io.Discard}, clock: newClock(), wakeup: peerAlarm{alarm: make(alarm, 1)},
+		stats: sys.NewAtomicFile(path), statsInterval: 1, metrics: metricsWriter{text: make([]byte, reportBytes)}}
+	var quit, hup, ask atomic.Bool
+	done := make(chan struct{})
+	go func() { m.run(&quit, &hup, &ask); close(done) }()
+	for report := range 3 { // the first one is of the start
+		for end := time.Now().Add(deadline); ; time.Sleep(time.Millisecond) {
+			m.wakeup.ring()
+			if os.Remove(path) == nil {
+				break
+			}
+			if time.Now().After(end) {
+				t.Fatalf("got %d reports in %v, want 3", report, deadline)
+			}
+		}
+	}
+	quit.Store(true)
+	m.wakeup.ring()
+	<-done
 }
 
 // TestSweepShare checks that all pages are visited in the time of a pass with

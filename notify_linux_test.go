@@ -137,6 +137,7 @@ func TestShortWatchdog(t *testing.T) {
 	if got := await(); got != "READY=1" {
 		t.Fatalf("got %q, want READY=1", got)
 	}
+	ready := m.clock.now().mono
 	// One ping a second would take 40 seconds.
 	start := time.Now()
 	for range 40 {
@@ -150,8 +151,23 @@ func TestShortWatchdog(t *testing.T) {
 	quit.Store(true)
 	m.wakeup.ring()
 	<-done
-	if m.lastTick > 0 {
+	if m.lastTick > ready {
 		t.Errorf("a tick at %d s, want none: nothing was due", m.lastTick)
+	}
+}
+
+// TestStoppedBeforeReady checks that a tracker that stops during its start does not
+// say that it is ready.
+func TestStoppedBeforeReady(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "notify")
+	next, _ := notifytest.Listen(t, path)
+	m := &maintenance{tracker: newService(t).tracker, log: &logger.Logger{Out: io.Discard}, clock: newClock(),
+		manager: sdnotify.New([]string{"NOTIFY_SOCKET=" + path})}
+	var quit, hup, ask atomic.Bool
+	quit.Store(true)
+	m.run(&quit, &hup, &ask)
+	if got := next(); got != "" {
+		t.Errorf("got %q, want nothing", got)
 	}
 }
 
