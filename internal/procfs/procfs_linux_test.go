@@ -6,10 +6,14 @@ import (
 	"net"
 	"os"
 	"testing"
+	"time"
 
 	"github.com/fabricionaweb/pico-tracker/internal/sys"
 	"golang.org/x/sys/unix"
 )
+
+// deadline is how long a test waits for something that must come at once.
+const deadline = 20 * time.Second
 
 // snmp is the text of /proc/net/snmp with these numbers in the line of UDP.
 func snmp(values string) string {
@@ -119,11 +123,23 @@ func TestOverflowed(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			if n, ok := k.Overflowed(c.v6, buf); !ok || n < 900 {
-				t.Errorf("got %d overflows, %v, want about 1000", n, ok)
+			// A busy kernel counts them later.
+			sum := uint64(0)
+			for end := time.Now().Add(deadline); sum < 900; {
+				n, ok := k.Overflowed(c.v6, buf)
+				if sum += n; !ok || time.Now().After(end) {
+					t.Fatalf("got %d overflows, %v, want about 1000", sum, ok)
+				}
 			}
-			if n, ok := k.Overflowed(c.v6, buf); !ok || n > 500 {
-				t.Errorf("the second call: got %d overflows, %v, want only new ones", n, ok)
+			// Another program may cause new ones.
+			for end := time.Now().Add(deadline); ; {
+				n, ok := k.Overflowed(c.v6, buf)
+				if ok && n < 500 {
+					break
+				}
+				if !ok || time.Now().After(end) {
+					t.Fatalf("the next call: got %d overflows, %v, want only new ones", n, ok)
+				}
 			}
 		})
 	}

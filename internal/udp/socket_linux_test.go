@@ -934,8 +934,14 @@ func awaitAnswer(t *testing.T, port uint16) {
 // then and keeps its port. When the kernel receives again, the socket answers what
 // arrived meanwhile. It stops in both states.
 func TestReceiveFails(t *testing.T) {
-	failures := make(chan error, 100)
-	s, port := onLoopbackWith(t, func(err error) { failures <- err })
+	type failure struct {
+		err error
+		n   uint // how many there were
+	}
+	failures := make(chan failure, 100)
+	var socket atomic.Pointer[Socket]
+	s, port := onLoopbackWith(t, func(err error) { failures <- failure{err, socket.Load().failures} })
+	socket.Store(s)
 	c := dialClient(t, "127.0.0.1", port)
 	c.ask(connectRequest())
 	fd := s.kernel.fd
@@ -956,12 +962,12 @@ func TestReceiveFails(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	awaitFailure := func() {
+	awaitFailure := func(n uint) {
 		t.Helper()
 		select {
-		case err := <-failures:
-			if got, want := err.Error(), "receive: "+unix.ENOTCONN.Error(); got != want {
-				t.Errorf("got %q, want %q", got, want)
+		case f := <-failures:
+			if got, want := f.err.Error(), "receive: "+unix.ENOTCONN.Error(); got != want || f.n != n {
+				t.Errorf("failure %d: got %q, want failure %d, %q", f.n, got, n, want)
 			}
 		case <-time.After(deadline):
 			t.Fatal("no failure is reported")
@@ -969,18 +975,15 @@ func TestReceiveFails(t *testing.T) {
 	}
 	replace(broken)
 	c.send(connectRequest())
-	for range 3 { // the first, the second, the fourth
-		awaitFailure()
-	}
-	if n := len(failures); n > 0 {
-		t.Errorf("got %d more reports, want none", n)
+	for _, n := range []uint{1, 2, 4} {
+		awaitFailure(n)
 	}
 	replace(working)
 	c.receive()
 	c.ask(connectRequest())
 	replace(broken)
 	c.send(connectRequest())
-	awaitFailure() // the eighth
+	awaitFailure(8)
 }
 
 // TestIsBug checks which errors end Serve.
