@@ -71,7 +71,10 @@ func guest() error {
 	if err := loopbackUp(); err != nil {
 		return fmt.Errorf("loopback: %w", err)
 	}
-	list := "/list"
+	list := "/lists/list" // everybody may write to the root directory of some kernels
+	if err := os.MkdirAll(filepath.Dir(list), 0o755); err != nil {
+		return err
+	}
 	four, six, later := randomHash(), randomHash(), randomHash()
 	if err := writeList(list, four, six); err != nil {
 		return err
