@@ -315,8 +315,9 @@ const (
 )
 
 // takeAll handles datagrams until the queue is empty or others have their turn,
-// which it reports with wait, or until it is interrupted. poll is the descriptor
-// of the kernel socket's epoll instance.
+// which it reports with wait, or until it is interrupted. A batch that is not full
+// does not mean that the queue is empty: a signal may end an emulator's recvmmsg
+// early. poll is the descriptor of the kernel socket's epoll instance.
 func (s *Socket) takeAll(poll uintptr, handle func(n int)) (wait bool, err error) {
 	k := s.kernel
 	for taken := 0; !s.interrupted.Load(); {
@@ -327,12 +328,6 @@ func (s *Socket) takeAll(poll uintptr, handle func(n int)) (wait bool, err error
 				_ = k.ignore(poll, true) // on an error poll goes on watching
 			}
 			handle(n)
-			// A single datagram that does not fill the batch was alone in the
-			// queue: the next one wakes the poller. After several the queue is
-			// looked at again, because an emulator's recvmmsg may end early.
-			if n == 1 && len(s.in) > 1 && !s.noMmsg && !k.ignored {
-				return true, nil
-			}
 			if taken >= turn && k.ignored && k.ignore(poll, false) == nil {
 				return true, nil
 			}
