@@ -165,7 +165,7 @@ describe('status', () => {
 
 	for (const [ name, lines, want ] of [
 		[ 'fixed addresses', [ "list external_ip '198.51.100.4'", "list external_ip '2001:db8:5::4'" ], [ 'udp://198.51.100.4:1337/announce', 'udp://[2001:db8:5::4]:1337/announce' ] ],
-		[ 'a file of addresses', [ "list external_ip '/var/run/external'" ], [ 'udp://198.51.100.9:40000/announce', 'udp://[2001:db8:5::9]:1337/announce' ] ],
+		[ 'a file, which the service refuses', [ "list external_ip '/var/run/external'" ], [ 'udp://203.0.113.7:1337/announce', 'udp://[2001:db8::7]:1337/announce' ] ],
 		[ 'a port mapping', [ "option port_map 'auto'" ], [ 'udp://198.51.100.9:40000/announce', 'udp://[2001:db8:5::9]:1337/announce' ] ],
 		[ 'auto', [ "list external_ip 'auto'" ], [ 'udp://203.0.113.7:1337/announce', 'udp://[2001:db8::7]:1337/announce' ] ]
 	])
@@ -799,7 +799,28 @@ describe('access list', () => {
 			await page.reload();
 			await page.waitForSelector('text=a new name');
 			assert.equal(asked(), before + 1);
+
+			// The router takes too long for the second request.
+			let requests = 0;
+			await page.evaluate(() => sessionStorage.clear());
+			await page.route('**/ubus', route => {
+				const { id, params } = route.request().postDataJSON();
+				return params[2] === 'torrents' && ++requests === 2 ? route.fulfill({ json: { jsonrpc: '2.0', id, result: [ 7 ] } }) : route.continue();
+			});
+			await page.reload();
+			await page.waitForSelector('text=The request failed: timeout');
 		});
+	}));
+
+	test('a long name of a .torrent file is cut between two characters', () => withRouter(inDirectory, async(router, server) => {
+		mkdirSync(router.path('/etc/pico-tracker/torrents'));
+		await withPage(server, 'list', {}, async page => {
+			await page.setInputFiles('input[type=file]', { name: 'x' + '😀'.repeat(70) + '.torrent', mimeType: 'x', buffer: file(torrent('long', v1)) });
+			await page.waitForSelector('text=/1 torrent is ready/');
+			await page.click('button:text-is("Save and apply")');
+			await page.waitForSelector('text=The tracker uses the new list now.');
+		});
+		assert.deepEqual(readdirSync(router.path('/etc/pico-tracker/torrents')), [ 'x' + '😀'.repeat(49) + '.torrent' ]);
 	}));
 
 	test('a directory of lists', () => withRouter(section('main', "option blacklist '/etc/pico-tracker/lists/'"), async(router, server) => {
@@ -894,6 +915,17 @@ describe('backend', () => {
 			}
 		}
 		assert.equal(router.read('/etc/shadow'), 'root:secret\n');
+	}));
+
+	test('a public address is no way to a file', () => withRouter('', async router => {
+		const secret = 'ab'.repeat(32);
+		router.write('/etc/pico-tracker/secret', secret + '\n');
+		router.write('/var/run/pico-tracker-portmap/direct', '198.51.100.9\n');
+		symlinkSync(router.path('/etc/pico-tracker/secret'), router.path('/var/run/pico-tracker-portmap/link'));
+		router.write('/etc/config/pico-tracker', section('option', "list external_ip '/etc/pico-tracker/secret'") +
+			section('link', "option port_map 'auto'") + section('direct', "option port_map 'auto'"));
+		const { reply } = load(router)('luci.pico-tracker', 'status', {});
+		assert.deepEqual(reply.sections.map(s => s.external), [ [], [], [ '198.51.100.9' ] ]);
 	}));
 
 	test('only .torrent files of the directory are read, stored and removed', () => withRouter(section('main', "option whitelist '/etc/pico-tracker/torrents'"), async router => {

@@ -65,9 +65,12 @@ function errorText(error) {
 	return Object.hasOwn(ERRORS, error) ? ERRORS[error] : _('The request failed: %s').format(error);
 }
 
-// fileName returns the name of a new .torrent file, which is not taken.
+// fileName returns the name of a new .torrent file, which is not taken. Half of a
+// character would be lost on the way to the router. 50 characters have at most 200
+// bytes, and a file system takes 255 for a name.
 function fileName(original, taken) {
-	const stem = torrent.cleanName(original.replace(/\.torrent$/i, '').replace(/[/\\]/g, '_')).replace(/^\.+/, '').slice(0, 60).trim() || 'torrent';
+	const whole = torrent.cleanName(original.replace(/\.torrent$/i, '').replace(/[/\\]/g, '_')).replace(/^\.+/, '');
+	const stem = Array.from(whole).slice(0, 50).join('').trim() || 'torrent';
 	for (let i = 1; ; i++) {
 		const name = stem + (i > 1 ? ' (%d)'.format(i) : '') + '.torrent';
 		if (!taken.has(name))
@@ -200,7 +203,7 @@ function Editor(section, readonly, wanted) {
 	}
 
 	// loadDirectory reads the .torrent files. It does not wait until all of them
-	// were read.
+	// were read: a later error is shown.
 	function loadDirectory() {
 		const turn = ++reads;
 		if (!list.folder)
@@ -213,7 +216,14 @@ function Editor(section, readonly, wanted) {
 				showTable();
 				resolve();
 				return true;
-			}).catch(reject);
+			}).then(files => {
+				if (turn === reads && files.some(f => !f.hashes))
+					throw new Error(errorText('timeout'));
+			}).catch(error => {
+				reject(error);
+				if (turn === reads)
+					tell(error.message, true);
+			});
 		});
 	}
 

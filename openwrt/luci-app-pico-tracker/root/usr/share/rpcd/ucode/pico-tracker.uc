@@ -130,21 +130,19 @@ function read_stats(path) {
 }
 
 // external_addresses returns the public addresses of a section: the option
-// external_ip, or the lines of a file that are addresses. With port_map the port
-// mapping service writes that file.
+// external_ip. With port_map, the port mapping service writes them to a file. No
+// other file is read: a secret looks like an address, because it has hex digits.
 function external_addresses(section) {
-	const values = section.port_map == 'auto' ? [ ADDRESSES + '/' + section['.name'] ] : to_list(section.external_ip);
-	if (length(values) != 1 || index(values[0], '/') < 0)
-		return values;
-	const st = stat(values[0]);
+	let values = to_list(section.external_ip);
+	if (section.port_map == 'auto') {
+		const path = ADDRESSES + '/' + section['.name'];
+		values = lstat(path)?.type == 'file' ? split(readfile(path, 4096) ?? '', '\n') : [];
+	}
 	const found = [];
-	if (st?.type == 'file') {
-		const lines = split(readfile(values[0], 4096) ?? '', '\n');
-		for (let i = 0; i < length(lines) && length(found) < 8; i++) {
-			const line = trim(lines[i]);
-			if (match(line, /^(\[|\]|[0-9A-Fa-f:.])+$/))
-				push(found, line);
-		}
+	for (let i = 0; i < length(values) && length(found) < 8; i++) {
+		const value = trim(values[i]);
+		if (value == 'auto' || match(value, /^(\[|\]|[0-9A-Fa-f:.])+$/))
+			push(found, value);
 	}
 	return found;
 }
