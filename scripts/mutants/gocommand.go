@@ -46,7 +46,9 @@ func insteadOfGo(args []string) int {
 	case args[0] == "test" && slices.Contains(args, "-coverprofile"):
 		code, err = cover(&s, args)
 	case args[0] == "test":
-		code, err = try(&s)
+		if code, err = try(&s); err != nil {
+			s.keep(err)
+		}
 	default:
 		err = command("", s.Go, args...).Run()
 	}
@@ -55,6 +57,15 @@ func insteadOfGo(args []string) int {
 		return 1
 	}
 	return code
+}
+
+// keep writes an error to the file of errors: gremlins hides it, and takes it for a
+// test that failed.
+func (s *settings) keep(problem error) {
+	if f, err := os.OpenFile(s.errors(), os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o644); err == nil {
+		fmt.Fprintln(f, problem)
+		f.Close()
+	}
 }
 
 // cover runs the tests without a change, and keeps the coverage and the time.

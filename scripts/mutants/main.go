@@ -149,7 +149,14 @@ func run() (int, error) {
 	files := map[string]bool{}
 	for _, dir := range dirs {
 		exclude := []string{"/"} // other packages
-		for _, file := range sources(filepath.Join(s.Pristine, dir)) {
+		all, err := sources(filepath.Join(s.Pristine, dir))
+		if err != nil {
+			return 1, err
+		}
+		if err := known(dir, only[dir], all); err != nil {
+			return 1, err
+		}
+		for _, file := range all {
 			if slices.Contains(only[dir], file) || slices.Contains(only[dir], "") {
 				files[filepath.Join(dir, file)] = true
 			} else {
@@ -169,6 +176,9 @@ func run() (int, error) {
 		if err := c.Run(); err != nil {
 			return 1, fmt.Errorf("gremlins %s: %w", dir, err)
 		}
+		if text, err := os.ReadFile(s.errors()); err == nil {
+			return 1, fmt.Errorf("%s: not all changes were tried: %s", dir, text)
+		}
 	}
 
 	all, err := readResults(s.Results)
@@ -176,6 +186,22 @@ func run() (int, error) {
 		return 1, err
 	}
 	return report(all, files)
+}
+
+// errors returns the path of the file with the errors of try.
+func (s *settings) errors() string { return s.Scratch + "/errors" }
+
+// known checks that the package dir has files of these names. "" stands for all.
+func known(dir string, names, files []string) error {
+	if len(files) == 0 {
+		return fmt.Errorf("%s: no file is compiled here", dir)
+	}
+	for _, name := range names {
+		if name != "" && !slices.Contains(files, name) {
+			return fmt.Errorf("%s: not a file that is compiled here", filepath.Join(dir, name))
+		}
+	}
+	return nil
 }
 
 func command(dir, name string, args ...string) *exec.Cmd {
@@ -216,14 +242,14 @@ func copyTree(to string) error {
 
 // sources returns the names of the files of a package that are compiled here.
 // Mutants of the others would not be in the program.
-func sources(dir string) []string {
+func sources(dir string) ([]string, error) {
 	c := exec.Command("go", "list", "-f", "{{range .GoFiles}}{{.}}\n{{end}}", ".")
 	c.Dir, c.Stderr = dir, os.Stderr
 	out, err := c.Output()
 	if err != nil {
-		return nil
+		return nil, fmt.Errorf("go list in %s: %w", dir, err)
 	}
-	return strings.Fields(string(out))
+	return strings.Fields(string(out)), nil
 }
 
 // report prints the results for these files, and returns the exit code.

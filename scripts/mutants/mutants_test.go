@@ -3,6 +3,7 @@
 package main
 
 import (
+	"encoding/json"
 	"os"
 	"path/filepath"
 	"strings"
@@ -75,6 +76,46 @@ func TestChange(t *testing.T) {
 	}
 	if _, _, err := changeIn(pristine, pristine, "."); err == nil {
 		t.Error("nothing is changed: got no error")
+	}
+}
+
+// TestKnown checks that a misspelled name is an error: nothing would be tried.
+func TestKnown(t *testing.T) {
+	for _, c := range []struct {
+		name         string
+		names, files []string
+		want         string
+	}{
+		{name: "the package", names: []string{""}, files: []string{"a.go"}},
+		{name: "a file", names: []string{"a.go"}, files: []string{"a.go", "b.go"}},
+		{name: "misspelled", names: []string{"a.go", "c.go"}, files: []string{"a.go", "b.go"}, want: "p/c.go: not a file"},
+		{name: "no package", names: []string{""}, want: "p: no file"},
+	} {
+		err := known("p", c.names, c.files)
+		if c.want == "" && err != nil || c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)) {
+			t.Errorf("%s: got %v, want an error with %q", c.name, err, c.want)
+		}
+	}
+}
+
+// TestErrorsAreKept checks that an error of a try is kept. Here, nothing is changed.
+func TestErrorsAreKept(t *testing.T) {
+	scratch := t.TempDir()
+	s := settings{Pristine: t.TempDir(), Scratch: scratch}
+	text, err := json.Marshal(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(scratch, "settings")
+	if err := os.WriteFile(path, text, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv(settingsVariable, path)
+	if code := insteadOfGo([]string{"test"}); code != 1 {
+		t.Errorf("got exit code %d, want 1", code)
+	}
+	if text, err := os.ReadFile(s.errors()); err != nil || !strings.Contains(string(text), "changed nothing") {
+		t.Errorf("got %q, %v, want the error", text, err)
 	}
 }
 
