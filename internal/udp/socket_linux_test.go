@@ -196,16 +196,18 @@ func TestSourceLink(t *testing.T) {
 				if c.addr == "fe80::1" {
 					to.Zone = "lo"
 				}
-				conn, err := net.DialUDP("udp", &net.UDPAddr{IP: to.IP, Zone: to.Zone}, &to)
-				if err != nil {
-					t.Fatal(err)
-				}
-				// The kernel makes the route of a new address some time later.
+				// The kernel makes the route of a new address some time later. A
+				// connected socket may keep the route that it found first.
 				poll := []unix.PollFd{{Fd: int32(s.kernel.fd), Events: unix.POLLIN}}
 				for end := time.Now().Add(deadline); poll[0].Revents == 0 && time.Now().Before(end); {
+					conn, err := net.DialUDP("udp", &net.UDPAddr{IP: to.IP, Zone: to.Zone}, &to)
+					if err != nil {
+						t.Fatal(err)
+					}
 					if _, err := conn.Write(numbered(1)); err != nil {
 						t.Fatal(err)
 					}
+					conn.Close()
 					if _, err := unix.Poll(poll, 100); err != nil && err != unix.EINTR {
 						t.Fatal(err)
 					}
@@ -217,7 +219,6 @@ func TestSourceLink(t *testing.T) {
 				if link != c.link || !bytes.Equal(key[:len(want)], want) {
 					t.Errorf("%s at %s: got %x by link %d, want %x by %d", c.addr, ip, key, link, want, c.link)
 				}
-				conn.Close()
 				s.Close()
 			}
 		}
