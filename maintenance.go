@@ -330,6 +330,9 @@ func (m *maintenance) run(quit, hup, ask *atomic.Bool) {
 			m.writeReport(now)
 			m.metrics.render(&m.report)
 			m.metrics.summary(m.log.Info)
+			// On a busy machine the collector may start late, and the lines of
+			// many summaries take more memory than the plan has for them.
+			runtime.GC()
 		}
 	}
 }
