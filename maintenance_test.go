@@ -168,8 +168,10 @@ func TestManyRings(t *testing.T) {
 	var quit, hup, ask atomic.Bool
 	done := make(chan struct{})
 	go func() { m.run(&quit, &hup, &ask); close(done) }()
+	pace := time.NewTicker(time.Millisecond)
+	defer pace.Stop()
 	for report := range 3 { // the first one is of the start
-		for end := time.Now().Add(deadline); ; time.Sleep(time.Millisecond) {
+		for end := time.Now().Add(deadline); ; <-pace.C {
 			m.wakeup.ring()
 			if os.Remove(path) == nil {
 				break

@@ -4,8 +4,8 @@ package sandbox
 
 import "golang.org/x/sys/unix"
 
-// This file has the calls of 32-bit processors except 386. Those with time64 are for a newer
-// Go runtime.
+// This file lists the calls of 32-bit processors other than 386. A newer Go
+// runtime may use those with time64.
 
 const fcntlCall = unix.SYS_FCNTL64
 

@@ -4,7 +4,8 @@ package sandbox
 
 import "golang.org/x/sys/unix"
 
-// This file has the calls of 64-bit processors that have no old ones.
+// This file lists the calls of 64-bit processors. They have no older calls for the
+// same.
 
 const (
 	fcntlCall  = unix.SYS_FCNTL

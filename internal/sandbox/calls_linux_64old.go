@@ -4,8 +4,8 @@ package sandbox
 
 import "golang.org/x/sys/unix"
 
-// This file has the calls of 64-bit processors on which the standard library uses
-// the old call stat.
+// This file lists the calls of 64-bit processors on which the standard library
+// uses the old call stat.
 
 const (
 	fcntlCall  = unix.SYS_FCNTL

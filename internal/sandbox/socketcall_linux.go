@@ -2,7 +2,7 @@
 
 package sandbox
 
-// This file has the calls for sockets of processors on which they share a number.
+// On these processors all calls for sockets share one number, socketcall.
 
 // socketCalls are the first arguments of socketcall: SYS_SOCKET, SYS_BIND,
 // SYS_SENDTO, SYS_SETSOCKOPT, SYS_GETSOCKOPT, SYS_SENDMSG, SYS_RECVMSG.
