@@ -15,6 +15,9 @@ EMULATED := armv5 armv7 arm64 mips mipsle riscv64 s390x
 VETTED   := linux-386 linux-mips64 linux-mips64le linux-loong64 linux-ppc64le \
 	freebsd-amd64 darwin-arm64 windows-amd64
 
+# Some of these tests only wait. Meanwhile one job more has a processor.
+EMULATED_JOBS = $(shell expr $(JOBS) + 1)
+
 # Flash is small: the most bytes that linux-mipsle may take, packed with xz as
 # in a squashfs of OpenWrt, with the Go that OpenWrt 25.12 has.
 SIZE_LIMIT := 694000
@@ -207,16 +210,22 @@ luci-screenshots: ## make the pictures of the LuCI pages in docs/ again
 .PHONY: test-oldest test-newest
 test-oldest: ## the unit tests with the oldest Go that must build it, also on MIPS
 test-oldest: export GOTOOLCHAIN = $(OLDEST_GO)
-test-newest: ## the unit tests with the newest Go, also on MIPS
+test-oldest: EMULATED_TOO := mipsle
+test-newest: ## the unit tests with the newest Go, also on 64-bit MIPS
 test-newest: export GOTOOLCHAIN = $(NEWEST_GO)
+test-newest: EMULATED_TOO := mips64
 test-oldest test-newest:
 	@echo "== $(GOTOOLCHAIN)"
 	@if ! go version; then \
 		scripts/skip $(GOTOOLCHAIN) "the toolchain can't be had"; \
 	else \
 		go vet ./... && $(GO_BUILD) -o /dev/null . && scripts/gotest -short $(UNIT_TESTS) && \
-		$(MAKE) --no-print-directory -j$(JOBS) --output-sync $(addprefix test-emulated-,mipsle mips64); \
+		$(MAKE) --no-print-directory -k -j$(EMULATED_JOBS) --output-sync $(addprefix test-emulated-,$(EMULATED_TOO)); \
 	fi
+
+.PHONY: test-versions
+test-versions: ## the same on all emulated processors; takes half an hour
+	@$(MAKE) --no-print-directory test-oldest test-newest EMULATED_TOO='$(EMULATED) mips64'
 
 .PHONY: test-targets
 test-targets: ## every target builds, some are built again and compared, the size limit holds
@@ -228,7 +237,7 @@ test-targets: ## every target builds, some are built again and compared, the siz
 .PHONY: test-emulated
 test-emulated: ## the unit tests under qemu-user, on seven processors
 	@echo "== qemu-user: $(EMULATED)"
-	@$(MAKE) --no-print-directory -k -j$(JOBS) --output-sync $(addprefix test-emulated-,$(EMULATED))
+	@$(MAKE) --no-print-directory -k -j$(EMULATED_JOBS) --output-sync $(addprefix test-emulated-,$(EMULATED))
 
 # QEMU_CPU is a processor without the features that GOARM=5 must not use.
 .PHONY: $(addprefix test-emulated-,$(EMULATED) mips64)

@@ -18,7 +18,7 @@ import (
 
 // TestReloadGivesBack the memory of the list that is no longer in force.
 func TestReloadGivesBack(t *testing.T) {
-	const n = 5000
+	const n = 2000
 	l, lines := testList(t, false, n)
 	s := newService(t)
 	k := &maintenance{tracker: s.tracker, list: l, log: &logger.Logger{Out: lines}}

@@ -48,7 +48,10 @@ func TestPlan(t *testing.T) {
 	if !strings.Contains(stdout, line) {
 		t.Errorf("no line %q in %q", line, stdout)
 	}
-	for _, p := range populations {
+	for i, p := range populations {
+		if testing.Short() && i%3 != 0 {
+			continue
+		}
 		name := strconv.Itoa(p.peers) + " IPv4 each"
 		if p.v6 {
 			name = strconv.Itoa(p.peers) + " IPv6 each"

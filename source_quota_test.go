@@ -75,6 +75,10 @@ func TestQuotaCollisions(t *testing.T) {
 func TestQuotaCountsMemory(t *testing.T) {
 	const pages = 2000
 	limit := pages / 20
+	rounds := 20
+	if testing.Short() {
+		rounds = 3
+	}
 	// roles are the peers of each torrent, true for seeders. The first stop of
 	// them of each role leave again.
 	for _, c := range []struct {
@@ -123,7 +127,7 @@ func TestQuotaCountsMemory(t *testing.T) {
 					return 0
 				}
 				next := 0
-				for round := range 20 { // what stopped makes room for more
+				for round := range rounds { // what stopped makes room for more
 					first := next
 				fill:
 					for ; next < first+100000; next++ {

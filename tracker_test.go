@@ -133,7 +133,10 @@ func TestConnectLimit(t *testing.T) {
 func TestConnectForEachAnnounce(t *testing.T) {
 	families(t, func(t *testing.T, _ *service, a, _, _ host) {
 		s := newServiceOf(t, 400, "secret")
-		const torrents = 2000
+		torrents := 2000
+		if testing.Short() {
+			torrents = 200
+		}
 		for _, phase := range []struct {
 			name  string
 			event uint32
@@ -230,7 +233,11 @@ func neighbour(h host, i int) host {
 // new port for each announce.
 func TestNetworkLimitIsGenerous(t *testing.T) {
 	families(t, func(t *testing.T, s *service, a, _, _ host) {
-		for i := 0; i < 5*2*2000; i++ {
+		connects := 5 * 2 * 2000
+		if testing.Short() {
+			connects /= 10
+		}
+		for i := range connects {
 			s.connectID(neighbour(a, i))
 		}
 	})
@@ -861,7 +868,7 @@ func TestInterval(t *testing.T) {
 		for _, interval := range []seconds{60, 61, 300, 900, 7200} {
 			s.interval = interval
 			least, most := uint32(math.MaxUint32), uint32(0)
-			for i := 0; i < 5000; i++ {
+			for i := 0; i < 1000; i++ {
 				n := s.announce(a, leech(a)).interval
 				least, most = min(least, n), max(most, n)
 			}
