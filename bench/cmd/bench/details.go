@@ -30,7 +30,7 @@ type note struct{ About, Subject, Figure string }
 
 // details measures other things than the cost of a request: latency below
 // saturation, the size of the queue, and the cost of packets that are not
-// requests.
+// requests. With an error it also returns what it measured before.
 func (b *bench) details(c *contestant, w load.Workload, saturated float64) ([]note, error) {
 	if c.Name == subject.Naive {
 		return nil, nil
@@ -50,7 +50,7 @@ func (b *bench) details(c *contestant, w load.Workload, saturated float64) ([]no
 		collections := c.Collections()
 		n, err := b.latencyAt(c, w, saturated/2, length)
 		if err != nil {
-			return nil, err
+			return notes, err
 		}
 		notes = append(notes, n)
 		if c.Name == subject.Pico {
@@ -59,11 +59,11 @@ func (b *bench) details(c *contestant, w load.Workload, saturated float64) ([]no
 	}
 
 	if err := proc.Freeze(c.PID()); err != nil {
-		return nil, err
+		return notes, err
 	}
 	r, err := c.generator.Burst(burst, func() error { return proc.Thaw(c.PID()) })
 	if err != nil {
-		return nil, errors.Join(err, proc.Thaw(c.PID()))
+		return notes, errors.Join(err, proc.Thaw(c.PID()))
 	}
 	add("burst", "of %d connects while the tracker did not run, %d were lost", burst, r.Lost())
 
@@ -74,7 +74,7 @@ func (b *bench) details(c *contestant, w load.Workload, saturated float64) ([]no
 		return &load.Result{Elapsed: d}, err
 	})
 	if err != nil {
-		return nil, err
+		return notes, err
 	}
 	add("flood", "%.3f us of processor time for each of %d datagrams of %d random bytes, %.0f a second",
 		float64(m.cpu.Nanoseconds())/1e3/junk, junk, junkBytes, junk/m.result.Elapsed.Seconds())
@@ -85,6 +85,14 @@ func (b *bench) details(c *contestant, w load.Workload, saturated float64) ([]no
 		}
 	}
 	return notes, nil
+}
+
+// ended notes that another server than ours ended during its measurements.
+func (b *bench) ended(c *contestant) note {
+	lines := strings.Split(strings.TrimSpace(c.Log()), "\n")
+	n := note{family(c.Address.Addr().Is6()) + " end", c.Name, "it ended by itself: " + lines[len(lines)-1]}
+	b.say("%s, %s: %s", n.About, n.Subject, n.Figure)
+	return n
 }
 
 // latencyAt measures how long replies take at a rate that the server is not filled by.

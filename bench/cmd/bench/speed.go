@@ -215,6 +215,9 @@ func (b *bench) compare(v6 bool, group []load.Workload) (all []*measurement, not
 	}
 	for _, c := range servers {
 		more, err := b.details(c, group[0], saturated(c.Name))
+		if err != nil && c.Name != subject.Pico && !c.Running() {
+			more, err = append(more, b.ended(c)), nil
+		}
 		if err != nil {
 			return nil, nil, err
 		}
