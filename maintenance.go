@@ -312,7 +312,7 @@ func (m *maintenance) run(quit, hup, ask *atomic.Bool) {
 	if !quit.Load() { // the manager knows that the tracker stops
 		m.manager.Ready() // after the first report, so that -status works at once
 	}
-	next := timer.New(time.Second)
+	next := timer.NewLong()
 	defer next.Stop()
 	for !quit.Load() {
 		due := m.sleep(next)
@@ -339,7 +339,7 @@ func (m *maintenance) run(quit, hup, ask *atomic.Bool) {
 
 // sleep waits until something is due or until wakeup rings. It reports whether
 // something is due. The watchdog may want more pings than there are ticks.
-func (m *maintenance) sleep(next *timer.Timer) (due bool) {
+func (m *maintenance) sleep(next *timer.Long) (due bool) {
 	limit := manyPeers
 	used, _, _ := m.tracker.store.pool.usage()
 	if used == 0 {

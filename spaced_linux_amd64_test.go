@@ -3,12 +3,17 @@
 package main
 
 import (
+	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // contextSwitches returns how often the threads of the process have waited. It
@@ -63,5 +68,46 @@ func TestSpacedRequests(t *testing.T) {
 				t.Logf("a request costs %.2f context switches", each)
 			}
 		})
+	}
+}
+
+// epollTimeouts returns the timeouts of the threads that wait in epoll_pwait, in
+// milliseconds. -1 is none.
+func (p *process) epollTimeouts(t *testing.T) (all []int32) {
+	t.Helper()
+	tasks, err := filepath.Glob("/proc/" + strconv.Itoa(p.Process.Pid) + "/task/*/syscall")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range tasks {
+		text, err := os.ReadFile(path)
+		if errors.Is(err, fs.ErrPermission) {
+			t.Fatal(err)
+		}
+		// The number of the call, and its arguments.
+		if call := strings.Fields(string(text)); err == nil && len(call) > 4 && call[0] == strconv.Itoa(unix.SYS_EPOLL_PWAIT) {
+			n, err := strconv.ParseUint(call[4], 0, 64)
+			if err != nil {
+				t.Fatal(err)
+			}
+			all = append(all, int32(n))
+		}
+	}
+	return all
+}
+
+// TestIdleWaitsWithoutTimeout checks that the next sweep of a few peers is no timer
+// of the Go runtime. The kernel ends a long epoll_pwait up to 0.1 % late, and
+// meanwhile the monitor thread of the runtime looks every 20 us.
+func TestIdleWaitsWithoutTimeout(t *testing.T) {
+	port := freePort(t)
+	p := startProcess(t, "-listen", "127.0.0.1", "-port", strconv.Itoa(int(port)), "-memory", "8M")
+	p.await(t, "[INFO] memory ")
+	dialClient(t, "127.0.0.1", port).announce(fields{})
+	var got []int32
+	for end := time.Now().Add(deadline); !slices.Equal(got, []int32{-1}); got = p.epollTimeouts(t) {
+		if time.Now().After(end) {
+			t.Fatalf("got the timeouts %v, want one thread that waits without", got)
+		}
 	}
 }

@@ -25,6 +25,8 @@ var calls = [...]uint16{
 	unix.SYS_EXIT_GROUP, unix.SYS_GETPID, unix.SYS_GETRANDOM, unix.SYS_GETTID, unix.SYS_MADVISE, unix.SYS_MUNMAP, unix.SYS_READ,
 	unix.SYS_RESTART_SYSCALL, unix.SYS_RT_SIGACTION, unix.SYS_RT_SIGPROCMASK, unix.SYS_RT_SIGRETURN, unix.SYS_SCHED_GETAFFINITY,
 	unix.SYS_SCHED_YIELD, unix.SYS_SIGALTSTACK, unix.SYS_WRITE,
+	// timers
+	unix.SYS_TIMERFD_CREATE, unix.SYS_TIMERFD_SETTIME,
 	// sockets, netlink, the service manager
 	unix.SYS_BIND, unix.SYS_GETSOCKOPT, unix.SYS_PPOLL, unix.SYS_RECVMSG, unix.SYS_SENDMSG, unix.SYS_SENDTO, unix.SYS_SETSOCKOPT,
 	// files

@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"syscall"
 	"time"
+	"unsafe"
 
 	"github.com/fabricionaweb/pico-tracker/internal/timer"
 	"golang.org/x/sys/unix"
@@ -432,6 +433,7 @@ func (s *Socket) Waiting() bool {
 	if s.kernel == nil {
 		return false
 	}
-	n, err := unix.IoctlGetInt(s.kernel.fd, unix.SIOCINQ)
-	return err == nil && n > 0
+	var n int32 // without telling the Go scheduler, as in receive
+	_, _, errno := unix.RawSyscall(unix.SYS_IOCTL, uintptr(s.kernel.fd), unix.SIOCINQ, uintptr(unsafe.Pointer(&n)))
+	return errno == 0 && n > 0
 }
