@@ -3,6 +3,7 @@
 package main
 
 import (
+	"fmt"
 	"io"
 	"os"
 	"os/exec"
@@ -12,6 +13,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/fabricionaweb/pico-tracker/internal/ipaddr"
 )
 
 // limited starts the program with a limit of the shell's ulimit, such as "-n 8".
@@ -39,11 +42,10 @@ func TestFewFiles(t *testing.T) {
 	dir := t.TempDir()
 	list := filepath.Join(dir, "list")
 	writeFile(t, list, digits(1))
-	const enough = spareFiles + 2
-	for files := 4; files <= enough; files++ {
-		t.Run(strconv.Itoa(files), func(t *testing.T) {
+	try := func(workers, files, enough int) {
+		t.Run(fmt.Sprintf("%d workers, %d files", workers, files), func(t *testing.T) {
 			p := limited(t, "-n "+strconv.Itoa(files), "-listen", "127.0.0.1,[::1]", "-port", strconv.Itoa(int(freePort(t))), "-memory", "8M",
-				"-workers", "1", "-whitelist", list, "-external-ip", "auto", "-stats", filepath.Join(dir, "a.prom"))
+				"-workers", strconv.Itoa(workers), "-whitelist", list, "-external-ip", "auto", "-stats", filepath.Join(dir, "a.prom"))
 			if err := p.log.SetReadDeadline(time.Now().Add(deadline)); err != nil {
 				t.Fatal(err)
 			}
@@ -76,6 +78,12 @@ func TestFewFiles(t *testing.T) {
 				t.Errorf("it serves: %v\n%s", serves, text)
 			}
 		})
+	}
+	for _, c := range []struct{ workers, least int }{{workers: 1, least: 4}, {workers: 8, least: 30}} {
+		enough := (&config{workers: c.workers, listen: make([]ipaddr.Addr, 2)}).filesNeeded()
+		for files := c.least; files <= enough; files++ {
+			try(c.workers, files, enough)
+		}
 	}
 }
 

@@ -57,10 +57,11 @@ func main() {
 	os.Exit(run(signals, os.Args[1:], os.Environ(), os.Stdout, os.Stderr))
 }
 
-// spareFiles is how many files are open apart from sockets: standard streams, the
-// runtime's poller, netlink, the access list, the statistics, /proc. Without a
-// file for the poller, the Go runtime crashes.
-const spareFiles = 14
+// filesNeeded returns how many files are open at the same time. Each socket has an
+// epoll instance. The others are standard streams, the runtime's poller, a timer,
+// netlink, the access list, the statistics and /proc. Without a file for the poller,
+// the Go runtime crashes.
+func (c *config) filesNeeded() int { return 13 + 2*c.workers*len(c.listen) }
 
 // stopWait is how long the program may take to end after SIGTERM or SIGINT. A
 // network mount that hangs or a blocked log may delay it. Tests shorten it.
@@ -202,8 +203,8 @@ func start(signals chan os.Signal, c *config, manager *sdnotify.Notifier, log *l
 	if err != nil {
 		return err
 	}
-	if want := uint64(spareFiles + c.workers*len(c.listen)); sys.FileLimit() < want {
-		return errors.New("too few open files are allowed: " + strconv.FormatUint(sys.FileLimit(), 10) + "; this configuration needs " + strconv.FormatUint(want, 10) +
+	if want := c.filesNeeded(); sys.FileLimit() < uint64(want) {
+		return errors.New("too few open files are allowed: " + strconv.FormatUint(sys.FileLimit(), 10) + "; this configuration needs " + strconv.Itoa(want) +
 			" (ulimit -n, LimitNOFILE)")
 	}
 	socks, err := listen(c, l.batch, log)
