@@ -77,6 +77,7 @@
 //	prefetch   tells the processor what is read next
 //	logger     log lines, and a throttle for what strangers cause
 //	buildinfo  the version of a plain go build
+//	timer      timers that cost little flash, or wake few threads
 //	sys        files, memory and random bytes by system calls
 //
 //	probe      asks a UDP tracker, as a client does

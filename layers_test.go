@@ -38,6 +38,33 @@ func layers(t *testing.T) []string {
 	return names
 }
 
+// TestPackages checks that doc.go lists all packages below internal/.
+func TestPackages(t *testing.T) {
+	text, err := os.ReadFile("doc.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, section, _ := strings.Cut(string(text), "\n// # Packages\n")
+	section, _, _ = strings.Cut(section, "\n// # ")
+	var listed, found []string
+	for _, line := range strings.Split(section, "\n") {
+		if entry, ok := strings.CutPrefix(line, "//\t"); ok {
+			listed = append(listed, strings.Fields(entry)[0])
+		}
+	}
+	packages, err := os.ReadDir("internal")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range packages {
+		found = append(found, p.Name())
+	}
+	slices.Sort(listed)
+	if !slices.Equal(listed, found) {
+		t.Errorf("doc.go lists the packages %v, want %v", listed, found)
+	}
+}
+
 // systems are the endings of file names that stand for kinds of systems.
 var systems = []string{"_linux", "_other", "_unix", "_windows"}
 
