@@ -253,13 +253,15 @@ $(addprefix test-emulated-,$(EMULATED) mips64): test-emulated-%:
 .PHONY: test-portable
 test-portable: ## the unit tests with the sockets of other systems than Linux
 	@echo "== portable sockets"
-	@scripts/gotest -tags portable $(UNIT_TESTS)
+	@scripts/gotest -short -tags portable $(UNIT_TESTS)
 
+# The long tests have one goroutine each, except for TestConcurrent.
 .PHONY: test-race
 test-race: ## the unit tests under the race detector
 	@echo "== race detector"
 	@if command -v "$$(go env CC)" >/dev/null; then \
-		CGO_ENABLED=1 scripts/gotest -race $(UNIT_TESTS); \
+		CGO_ENABLED=1 scripts/gotest -race -short $(UNIT_TESTS) && \
+		CGO_ENABLED=1 scripts/gotest -race -run TestConcurrent .; \
 	else \
 		scripts/skip "the race detector" "it needs a C compiler"; \
 	fi
