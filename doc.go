@@ -43,6 +43,7 @@
 //	maintenance      the loop that sweeps, reloads and reports
 //	worker           the loop that receives, answers and sends
 //	report           the statistics as text: for Prometheus and for the log
+//	report_file      writes the file of -stats
 //	links            follows interfaces, addresses and default routes
 //	external_file    follows the file of -external-ip
 //	tracker          policy: what a connect, an announce or a scrape does

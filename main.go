@@ -270,7 +270,9 @@ func start(signals chan os.Signal, c *config, manager *sdnotify.Notifier, log *l
 		debug.SetMemoryLimit(int64(ms.Sys-ms.HeapReleased) + 64<<10)
 	}
 
-	m.stats = stats
+	if stats != nil {
+		m.stats = newReportFile(stats)
+	}
 	return serveAll(signals, m, ln, log)
 }
 

@@ -12,7 +12,6 @@ import (
 	"github.com/fabricionaweb/pico-tracker/internal/procfs"
 	"github.com/fabricionaweb/pico-tracker/internal/sandbox"
 	"github.com/fabricionaweb/pico-tracker/internal/sdnotify"
-	"github.com/fabricionaweb/pico-tracker/internal/sys"
 	"github.com/fabricionaweb/pico-tracker/internal/textutil"
 	"github.com/fabricionaweb/pico-tracker/internal/timer"
 )
@@ -50,12 +49,12 @@ type maintenance struct {
 	proxyLogged       bool    // the log has the warning that all peers have one address
 	lastScan          seconds // when the addresses were last checked
 
-	limit            int             // -memory
-	kernel           *procfs.Stats   // nil: not available
-	stats            *sys.AtomicFile // nil: none
-	statsInterval    seconds         // time between two reports
-	lastReport       seconds         // time of the last report
-	writeFailed      bool            // the last report could not be written
+	limit            int           // -memory
+	kernel           *procfs.Stats // nil: not available
+	stats            *reportFile   // nil: none
+	statsInterval    seconds       // time between two reports
+	lastReport       seconds       // time of the last report
+	writeFailed      bool          // the last report could not be written
 	report           report
 	throttles        [numEvents]logger.Throttle
 	reflectionLogged bool // textReflection was logged
@@ -422,16 +421,16 @@ func (m *maintenance) writeReport(now timestamp) {
 		return
 	}
 	m.metrics.render(&m.report)
-	switch err := m.stats.Write(m.metrics.text); {
+	switch err := m.stats.write(m.metrics.text); {
 	case err != nil:
 		m.report.writeFailures++
 		if !m.writeFailed {
-			m.log.Warn("-stats ", m.stats.Name(), ": ", err.Error(), "; trying again every ", ageText(m.statsInterval), sandbox.Hint(err))
+			m.log.Warn("-stats ", m.stats.file.Name(), ": ", err.Error(), "; trying again every ", ageText(m.statsInterval), sandbox.Hint(err))
 		}
 		m.writeFailed = true
 	case m.writeFailed:
 		m.writeFailed = false
-		m.log.Info("-stats ", m.stats.Name(), ": written again")
+		m.log.Info("-stats ", m.stats.file.Name(), ": written again")
 	}
 }
 
@@ -588,17 +587,19 @@ var events = [numEvents]struct {
 	eventReplyNotSent:  {text: "replies that the system refused to send (firewall? no route?)", warn: true},
 }
 
-// close stops the reports and removes the -stats file, because a monitor would
-// take an old file for the state of a running tracker.
+// close stops the reports and removes the -stats file.
 func (m *maintenance) close() {
 	m.closing.Lock()
 	defer m.closing.Unlock()
+	if m.closed {
+		return
+	}
 	m.closed = true
 	if m.list != nil {
 		m.list.close()
 	}
 	if m.stats != nil {
-		m.stats.Remove()
+		m.stats.remove()
 	}
 	if m.kernel != nil {
 		m.kernel.Close()

@@ -131,8 +131,8 @@ func TestMaintenanceWait(t *testing.T) {
 		{name: "new peers, after a tick of long ago", change: func(m *maintenance) { m.woken, m.wokenAt, m.lastTick = true, now-1, now-100 }, want: 1},
 		{name: "rings for more than a second", change: func(m *maintenance) { m.woken, m.wokenAt, m.lastTick = true, now-2, now-100 }, want: 0},
 		{name: "full", change: func(m *maintenance) { m.full, m.lastRefusal = true, now-10 }, want: fullAfter - 10},
-		{name: "report", change: func(m *maintenance) { m.stats, m.lastReport = &sys.AtomicFile{}, now-5 }, want: 10},
-		{name: "overdue report", change: func(m *maintenance) { m.stats, m.lastReport = &sys.AtomicFile{}, now-50 }, want: 1},
+		{name: "report", change: func(m *maintenance) { m.stats, m.lastReport = &reportFile{}, now-5 }, want: 10},
+		{name: "overdue report", change: func(m *maintenance) { m.stats, m.lastReport = &reportFile{}, now-50 }, want: 1},
 		{name: "the log, while peers are stored", torrents: 1, change: func(m *maintenance) { m.lastReport = now - 50 }, want: logWait - 50},
 		{name: "list", change: func(m *maintenance) { m.list = &accessList{requestedAt: now - 100} }, want: listCheckInterval - 100},
 		{name: "list, with a notice", change: func(m *maintenance) {
@@ -164,7 +164,7 @@ func TestMaintenanceWait(t *testing.T) {
 func TestManyRings(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "stats.prom")
 	m := &maintenance{tracker: newService(t).tracker, log: &logger.Logger{Out: io.Discard}, clock: newClock(), wakeup: peerAlarm{alarm: make(alarm, 1)},
-		stats: sys.NewAtomicFile(path), statsInterval: 1, metrics: metricsWriter{text: make([]byte, reportBytes)}}
+		stats: newReportFile(sys.NewAtomicFile(path)), statsInterval: 1, metrics: metricsWriter{text: make([]byte, reportBytes)}}
 	var quit, hup, ask atomic.Bool
 	done := make(chan struct{})
 	go func() { m.run(&quit, &hup, &ask); close(done) }()

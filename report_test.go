@@ -279,7 +279,7 @@ func TestReportOfOneFamily(t *testing.T) {
 // showKeeper returns a maintenance loop that only writes a report to path.
 func showKeeper(t *testing.T, path string) (*maintenance, *logLines) {
 	lines := &logLines{}
-	k := &maintenance{tracker: newTracker(newTestStore(t, 1, 1), 15*60), log: &logger.Logger{Out: lines}, stats: sys.NewAtomicFile(path), statsInterval: 15,
+	k := &maintenance{tracker: newTracker(newTestStore(t, 1, 1), 15*60), log: &logger.Logger{Out: lines}, stats: newReportFile(sys.NewAtomicFile(path)), statsInterval: 15,
 		metrics: metricsWriter{text: make([]byte, 0, reportBytes)}}
 	k.kernel = procfs.Open(k.metrics.text[:reportBytes])
 	t.Cleanup(k.close)
