@@ -361,6 +361,35 @@ func TestListKept(t *testing.T) {
 	}
 }
 
+// TestListDuplicates checks that lines which name the same torrent need room
+// only while the list is read. Later lists have as much room as the first.
+func TestListDuplicates(t *testing.T) {
+	const max = 10
+	l, _ := testList(t, false, max)
+	// Each list is read into the memory that the list before does not use.
+	for _, tt := range []struct {
+		name, text string
+		from, to   int
+	}{
+		{name: "one torrent ten times", text: strings.Repeat(listOf(0, 1), max), from: 0, to: 1},
+		{name: "another one ten times", text: strings.Repeat(listOf(1, 2), max), from: 1, to: 2},
+		{name: "ten torrents", text: listOf(2, 12), from: 2, to: 12},
+		{name: "ten others", text: listOf(12, 22), from: 12, to: 22},
+		{name: "five of them twice", text: strings.Repeat(listOf(12, 17), 2), from: 12, to: 17},
+	} {
+		writeFile(t, l.path, tt.text)
+		if !reloadList(l) || l.size() != tt.to-tt.from || !l.admits(testHash(tt.from)) || !l.admits(testHash(tt.to-1)) {
+			t.Errorf("%s: got %d torrents, %v are allowed, want %d to %d", tt.name, l.size(), admitted(l, 30), tt.from, tt.to-1)
+		}
+	}
+	// The torrents of the old list find room beside five that are named twice.
+	writeFile(t, l.path, strings.Repeat(listOf(17, 22), 2))
+	look(l, l.loader.since+1000, noticeChanged)
+	if got := l.size(); got != max || !l.admits(testHash(12)) || !l.admits(testHash(21)) {
+		t.Errorf("before the file is known to be complete: got %d torrents, want the old and the new list: %d", got, max)
+	}
+}
+
 // TestListCutOff checks that a read error is an error at every place of the
 // file.
 func TestListCutOff(t *testing.T) {
