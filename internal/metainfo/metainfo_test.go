@@ -11,6 +11,7 @@ import (
 	"math/rand"
 	"reflect"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"testing/iotest"
@@ -229,6 +230,50 @@ func TestLimits(t *testing.T) {
 	}
 }
 
+// anything is a reader without end. Which bytes it returns does not matter.
+type anything struct{}
+
+func (anything) Read(b []byte) (int, error) { return len(b), nil }
+
+// TestLargest reads the largest file that is allowed, and one with a byte more.
+func TestLargest(t *testing.T) {
+	for size, want := range map[int]error{MaxSize: nil, MaxSize + 1: ErrTooLarge} {
+		tail := str("info") + v1Info
+		comment := size - len("d7:comment33000000:"+tail+"e")
+		head := fmt.Sprintf("d7:comment%d:", comment)
+		r := io.MultiReader(strings.NewReader(head), io.LimitReader(anything{}, int64(comment)), strings.NewReader(tail), strings.NewReader("e"))
+		if _, err := new(Reader).Read(r); err != want {
+			t.Errorf("%d bytes: got %v, want %v", size, err, want)
+		}
+	}
+}
+
+// slow returns nothing a number of times before each byte.
+type slow struct {
+	io.Reader
+	empty, reads int
+}
+
+func (s *slow) Read(b []byte) (int, error) {
+	if s.reads++; s.reads%(s.empty+1) != 0 {
+		return 0, nil
+	}
+	return s.Reader.Read(b[:1])
+}
+
+// TestSlow reads from a reader that often returns nothing. If it does so all the
+// time, the file is incomplete.
+func TestSlow(t *testing.T) {
+	text := dict("info", v1Info)
+	if _, err := new(Reader).Read(&slow{Reader: strings.NewReader(text), empty: 50}); err != nil {
+		t.Errorf("nothing 50 times before each byte: got %v", err)
+	}
+	r := &slow{Reader: strings.NewReader(text), empty: 10000}
+	if got, err := new(Reader).Read(r); err != ErrTruncated || r.reads > 1000 {
+		t.Errorf("nothing: got %v, %v after %d reads, want %v after at most 1000", got, err, r.reads, ErrTruncated)
+	}
+}
+
 func TestIsTorrent(t *testing.T) {
 	for text, want := range map[string]bool{
 		"d8:announce": true, "d13:announce-list": true, "d1:": true, "d1": false, "": false, "de": false,
@@ -279,9 +324,16 @@ func TestParseMagnet(t *testing.T) {
 		{name: "from the source of a web page", link: "magnet:?dn=x&amp;xt=urn:btih:" + v1 + "&amp;tr=udp://b", v1: v1, title: "x", trackers: 1},
 		{name: "percent at the end", link: "magnet:?xt=urn:btih:" + v1 + "&dn=100%", v1: v1, title: "100%"},
 		{name: "percent, malformed", link: "magnet:?xt=urn:btih:" + v1 + "&dn=%zz%4", v1: v1, title: "%zz%4"},
+		{name: "percent at the start", link: "magnet:?xt=urn:btih:" + v1 + "&dn=%41b", v1: v1, title: "Ab"},
+		{name: "percent at both ends", link: "magnet:?xt=urn:btih:" + v1 + "&dn=%41%62", v1: v1, title: "Ab"},
+		{name: "plus", link: "magnet:?xt=urn:btih:" + v1 + "&dn=a+b+", v1: v1, title: "a b "},
+		{name: "plus at the start", link: "magnet:?xt=urn:btih:" + v1 + "&dn=+a", v1: v1, title: " a"},
 		{name: "other topics", link: "magnet:?xt=urn:sha1:x&xt=urn:btih:" + v1, v1: v1},
 		{name: "escaped topic", link: "magnet:?xt=urn%3Abtih%3A" + v1, v1: v1},
 		{name: "two of a kind", link: "magnet:?xt=urn:btih:" + v1 + "&xt=urn:btih:" + v1[1:] + "f", v1: v1},
+		{name: "two of version 2", link: "magnet:?xt=urn:btmh:1220" + v2 + "&xt=urn:btmh:1220" + v2[1:] + "f", v2: v2},
+		{name: "two names", link: "magnet:?dn=first&dn=second&xt=urn:btih:" + v1, v1: v1, title: "first"},
+		{name: "malformed number", link: "magnet:?xt.x=urn:btih:" + v1[1:] + "f&xt=urn:btih:" + v1, v1: v1},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			got, err := ParseMagnet(tt.link)
@@ -311,6 +363,37 @@ func TestParseMagnet(t *testing.T) {
 	}
 }
 
+// TestMagnetLimits checks how much of a magnet link is kept.
+func TestMagnetLimits(t *testing.T) {
+	const start = "magnet:?xt=urn:btih:0123456789abcdef0123456789abcdef01234567"
+	long := func(n int) string { return strings.Repeat("u", n) }
+	for _, tt := range []struct {
+		name, parameters string
+		title, left      int
+		trackers         []int // their lengths
+	}{
+		{name: "the longest name", parameters: "&dn=" + long(MaxName), title: MaxName},
+		{name: "a longer name", parameters: "&dn=" + long(MaxName+1), title: MaxName},
+		{name: "addresses of trackers", parameters: "&tr=" + long(MaxURL) + "&tr=" + long(MaxURL+1) + "&tr=a", trackers: []int{MaxURL, 1}},
+		{name: "most trackers", parameters: strings.Repeat("&tr=a", MaxTrackers), trackers: slices.Repeat([]int{1}, MaxTrackers)},
+		{name: "more trackers", parameters: strings.Repeat("&tr=a", MaxTrackers+5), trackers: slices.Repeat([]int{1}, MaxTrackers), left: 5},
+	} {
+		got, err := ParseMagnet(start + tt.parameters)
+		if err != nil {
+			t.Errorf("%s: %v", tt.name, err)
+			continue
+		}
+		var trackers []int
+		for _, tier := range got.Lists {
+			trackers = append(trackers, len(strings.Join(tier, " ")))
+		}
+		if len(got.Name) != tt.title || !slices.Equal(trackers, tt.trackers) || got.Left != tt.left {
+			t.Errorf("%s: got a name of %d bytes, trackers of %v bytes and %d left, want %d, %v and %d",
+				tt.name, len(got.Name), trackers, got.Left, tt.title, tt.trackers, tt.left)
+		}
+	}
+}
+
 func TestParseHash(t *testing.T) {
 	const v1 = "0123456789abcdef0123456789ABCDEF01234567"
 	v2 := v1 + strings.Repeat("9f", 12)
@@ -323,7 +406,7 @@ func TestParseHash(t *testing.T) {
 		}
 	}
 	for _, text := range []string{
-		"", v1[1:], v1 + "0", v1 + "g", v2[1:], v2 + "0", v1[:39] + "g", v1[:39] + "/", v1[:39] + "`", v2[:63] + "x", v1[:38] + "\u00e9", v1 + "\u00e9", "0x" + v1,
+		"", v1[1:], v1 + "0", v1 + "g", v2[1:], v2 + "0", v1[:39] + "g", v1[:39] + "/", v1[:39] + "`", v2[:63] + "x", v1[:38] + "\u00e9", v1 + "\u00e9", v1 + "\x80", "0x" + v1,
 	} {
 		if h, _, err := ParseHash(text); err != ErrHash {
 			t.Errorf("%q: got %x, %v, want error %v", text, h, err, ErrHash)

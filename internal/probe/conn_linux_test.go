@@ -4,6 +4,8 @@ package probe
 
 import (
 	"net"
+	"strconv"
+	"strings"
 	"sync/atomic"
 	"testing"
 
@@ -11,25 +13,31 @@ import (
 	"github.com/fabricionaweb/pico-tracker/internal/probe/probetest"
 )
 
-// TestWrongSource checks that a reply from another port gets an error that names
-// the port, and that a reply from the right port is still accepted after it.
+// TestWrongSource checks that a reply from another port or address gets an error
+// that names it, and that a reply from the right one is still accepted after it.
 func TestWrongSource(t *testing.T) {
 	shortenWait(t)
 	for _, test := range []struct {
-		network, listen string
-		addr            ipaddr.Addr
+		name, network string
+		listen, other string
+		addr          ipaddr.Addr
 	}{
-		{network: "udp4", listen: "127.0.0.1:0", addr: ipaddr.Loopback4},
-		{network: "udp6", listen: "[::1]:0", addr: ipaddr.Loopback6},
+		{name: "port", network: "udp4", listen: "127.0.0.1:0", other: "127.0.0.1:0", addr: ipaddr.Loopback4},
+		{name: "port, IPv6", network: "udp6", listen: "[::1]:0", other: "[::1]:0", addr: ipaddr.Loopback6},
+		{name: "address", network: "udp4", listen: "127.0.0.1:", other: "127.0.0.2:0", addr: ipaddr.Loopback4},
 	} {
-		t.Run(test.network, func(t *testing.T) {
-			other, err := net.ListenPacket(test.network, test.listen)
+		t.Run(test.name, func(t *testing.T) {
+			other, err := net.ListenPacket(test.network, test.other)
 			if err != nil {
 				t.Fatal(err)
 			}
 			defer other.Close()
+			listen := test.listen
+			if strings.HasSuffix(listen, ":") { // the same port at another address
+				listen += strconv.Itoa(other.LocalAddr().(*net.UDPAddr).Port)
+			}
 			var rightToo atomic.Bool // reply also from the right port
-			server, err := net.ListenPacket(test.network, test.listen)
+			server, err := net.ListenPacket(test.network, listen)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -54,8 +62,23 @@ func TestWrongSource(t *testing.T) {
 			}
 			rightToo.Store(true)
 			if err := c.Connect(); err != nil {
-				t.Errorf("a reply from the right port too: got %v", err)
+				t.Errorf("a reply from the right one too: got %v", err)
 			}
 		})
+	}
+}
+
+// TestZone checks that the interface of an IPv6 address must exist.
+func TestZone(t *testing.T) {
+	for zone, ok := range map[string]bool{"lo": true, "1": true, "none": false, "longer than any name": false, "0": false} {
+		addr := ipaddr.Loopback6
+		addr.Zone = zone
+		c, err := Dial(ipaddr.Endpoint{Addr: addr, Port: 9})
+		if (err == nil) != ok {
+			t.Errorf("::1%%%s: got error %v, want one: %v", zone, err, !ok)
+		}
+		if err == nil {
+			c.Close()
+		}
 	}
 }

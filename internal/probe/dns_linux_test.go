@@ -16,7 +16,7 @@ import (
 
 func TestParseTable(t *testing.T) {
 	const hosts = "# comment\n127.0.0.1\tlocalhost  Tracker.Example.ORG\n\n" +
-		"::1 localhost # tracker\nbad tracker\n192.0.2.7   tracker # own\n192.0.2.8"
+		"::1 localhost # tracker\nbad tracker\n192.0.2.7   tracker # own\n192.0.2.8\n192.0.2.9 @AZ["
 	find := func(name string) string {
 		var got []string
 		for _, a := range parseTable(hosts, func(f []string) string {
@@ -31,7 +31,7 @@ func TestParseTable(t *testing.T) {
 	}
 	for name, want := range map[string]string{
 		"localhost": "127.0.0.1 ::1", "tracker": "192.0.2.7", "own": "", "192.0.2.8": "",
-		"tracker.example.org": "127.0.0.1",
+		"tracker.example.org": "127.0.0.1", "@az[": "192.0.2.9",
 	} {
 		if got := find(name); got != want {
 			t.Errorf("%s: got %q, want %q", name, got, want)
@@ -43,7 +43,7 @@ func TestParseTable(t *testing.T) {
 func dnsReply(query []byte, rcode byte, records ...[]byte) []byte {
 	r := append([]byte(nil), query...)
 	r[2] |= 0x80
-	r[3] |= rcode
+	r[3] = 0x80 | rcode // recursion available
 	binary.BigEndian.PutUint16(r[6:], uint16(len(records)))
 	for _, rec := range records {
 		r = append(r, 0xc0, dnsHeaderSize)
@@ -73,13 +73,17 @@ func TestQueryDNS(t *testing.T) {
 			return [][]byte{dnsReply(q, 3)}
 		case name == "broken.example.":
 			return [][]byte{dnsReply(q, 2)}
-		case name != "t.example.":
-			return nil
+		case name == "sometimes.example." && asked.Load()%2 == 1:
+			return [][]byte{dnsReply(q, 2)}
 		case kind == dnsA:
-			other := dnsReply(q, 0, dnsRecord(dnsA, 192, 0, 2, 66))
-			other[0] ^= 1 // not the answer to this query
+			wrong := dnsRecord(dnsA, 192, 0, 2, 66)
+			otherID, otherName, notReply := dnsReply(q, 0, wrong), dnsReply(q, 0, wrong), dnsReply(q, 0, wrong)
+			otherID[1] ^= 1
+			otherName[len(q)-6] ^= 1
+			notReply[2] &^= 0x80
 			alias := dnsRecord(5, 1, 'x', 0xc0, dnsHeaderSize)
-			return [][]byte{other, dnsReply(q, 0, alias, dnsRecord(dnsA, 192, 0, 2, 7), dnsRecord(dnsA, 192, 0, 2, 8))}
+			return [][]byte{otherID, otherName, notReply, q[:len(q)-1], {},
+				dnsReply(q, 0, alias, dnsRecord(dnsA, 192, 0, 2, 7), dnsRecord(dnsA, 192, 0, 2, 8))}
 		default:
 			return [][]byte{dnsReply(q, 0, dnsRecord(dnsAAAA, six[:]...))}
 		}
@@ -88,15 +92,28 @@ func TestQueryDNS(t *testing.T) {
 	// Nothing listens on the second loopback address: refused at once.
 	two := []ipaddr.Addr{{IP: "\x7f\x00\x00\x02"}, local[0]}
 
-	for _, servers := range [][]ipaddr.Addr{local, two} {
-		addrs, err := queryDNS(servers, port, "t.example")
+	label := strings.Repeat("x", 63)
+	for _, test := range []struct {
+		name    string
+		servers []ipaddr.Addr
+		host    string
+	}{
+		{name: "one server", servers: local, host: "t.example"},
+		{name: "the first server does not run", servers: two, host: "t.example"},
+		{name: "the first server fails", servers: []ipaddr.Addr{local[0], local[0]}, host: "sometimes.example"},
+		{name: "two servers", servers: []ipaddr.Addr{local[0], local[0]}, host: "t.example"},
+		{name: "the longest label", servers: local, host: label},
+		{name: "the longest name", servers: local, host: label + "." + label + "." + label + "." + label[:61]},
+	} {
+		asked.Store(0)
+		addrs, err := queryDNS(test.servers, port, test.host)
 		var got []string
 		for _, a := range addrs {
 			got = append(got, a.String())
 		}
 		const want = "192.0.2.7 192.0.2.8 2001:db8::7"
 		if err != nil || strings.Join(got, " ") != want {
-			t.Errorf("servers %v: got %v, %v, want %s", servers, got, err, want)
+			t.Errorf("%s: got %v, %v, want %s", test.name, got, err, want)
 		}
 	}
 	if _, err := queryDNS(two, port, "gone.example"); err != errNoName {
@@ -106,13 +123,56 @@ func TestQueryDNS(t *testing.T) {
 		t.Errorf("a server that fails: got %v, want %v", err, errNameServer)
 	}
 	before := asked.Load()
-	for _, name := range []string{"", "a..b", ".a", strings.Repeat("x", 64), strings.Repeat("x.", 127) + "y"} {
+	for _, name := range []string{"", "a..b", ".a", strings.Repeat("x", 64), label + "." + label + "." + label + "." + label[:62]} {
 		if _, err := queryDNS(local, port, name); err != errNotName {
 			t.Errorf("%q: got %v, want %v", name, err, errNotName)
 		}
 	}
 	if n := asked.Load() - before; n != 0 {
 		t.Errorf("got %d queries for invalid names, want 0", n)
+	}
+}
+
+// TestLookUp finds a name without asking a server.
+func TestLookUp(t *testing.T) {
+	for _, name := range []string{"localhost", "LocalHost."} {
+		addrs, err := LookUp(name)
+		if err != nil || !slices.Contains(addrs, ipaddr.Loopback4) && !slices.Contains(addrs, ipaddr.Loopback6) {
+			t.Errorf("%s: got %v, %v, want a loopback address", name, addrs, err)
+		}
+	}
+	if addrs, err := LookUp("not..a.name"); addrs != nil || err != errNotName {
+		t.Errorf("an invalid name: got %v, %v, want %v", addrs, err, errNotName)
+	}
+}
+
+// TestDNSAnswers reads records whose owners are written in each way.
+func TestDNSAnswers(t *testing.T) {
+	header := []byte{6: 0, 7: 2, 11: 0} // two answers
+	record, last := dnsRecord(dnsA, 192, 0, 2, 7), dnsRecord(dnsA, 192, 0, 2, 8)
+	for _, test := range []struct {
+		name, owner string
+		record      []byte
+		kind        uint16
+		want        int
+	}{
+		{name: "pointer", owner: "\xc0\x0c", record: record, kind: dnsA, want: 2},
+		{name: "pointer to a high offset", owner: "\xff\x00", record: record, kind: dnsA, want: 2},
+		{name: "root", owner: "\x00", record: record, kind: dnsA, want: 2},
+		{name: "labels", owner: "\x01a\x02bc\x00", record: record, kind: dnsA, want: 2},
+		{name: "labels and a pointer", owner: "\x01a\x02bc\xc0\x0c", record: record, kind: dnsA, want: 2},
+		{name: "another type", owner: "\x00", record: dnsRecord(16, 'a', 'b', 'c', 'd'), kind: dnsA, want: 1},
+		{name: "another type is wanted", owner: "\x00", record: record, kind: dnsAAAA},
+		{name: "3 bytes", owner: "\x00", record: dnsRecord(dnsA, 192, 0, 2), kind: dnsA, want: 1},
+		{name: "5 bytes", owner: "\x00", record: dnsRecord(dnsA, 192, 0, 2, 7, 0), kind: dnsA, want: 1},
+		{name: "15 bytes", owner: "\x00", record: dnsRecord(dnsAAAA, make([]byte, 15)...), kind: dnsAAAA},
+		{name: "16 bytes", owner: "\x00", record: dnsRecord(dnsAAAA, make([]byte, 16)...), kind: dnsAAAA, want: 1},
+		{name: "17 bytes", owner: "\x00", record: dnsRecord(dnsAAAA, make([]byte, 17)...), kind: dnsAAAA},
+	} {
+		reply := slices.Concat(header, []byte(test.owner), test.record, []byte("\x00"), last)
+		if got := dnsAnswers(reply, len(header), test.kind); len(got) != test.want {
+			t.Errorf("%s: got %v, want %d addresses", test.name, got, test.want)
+		}
 	}
 }
 

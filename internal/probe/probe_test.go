@@ -4,6 +4,7 @@ import (
 	"encoding/hex"
 	"net"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -251,6 +252,35 @@ func TestSecondTry(t *testing.T) {
 	})
 	if err := newClient(t, ipaddr.Loopback4, port).Connect(); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestSilence checks that a request is sent twice, and how long the client waits.
+func TestSilence(t *testing.T) {
+	shortenWait(t)
+	var requests atomic.Int32
+	port := probetest.Serve(t, "udp4", "127.0.0.1:0", func([]byte) [][]byte {
+		requests.Add(1)
+		return nil
+	})
+	fastest := time.Hour // a busy machine can make a wait longer
+	for range 3 {
+		requests.Store(0)
+		c := newClient(t, ipaddr.Loopback4, port)
+		if err := c.Connect(); err == nil {
+			t.Fatal("got a reply, want none")
+		}
+		if got := c.Elapsed(); got < tries*wait {
+			t.Errorf("gave up after %v, want at least %v", got, tries*wait)
+		} else if fastest = min(fastest, got); got < 2*tries*wait {
+			break
+		}
+	}
+	if fastest >= 2*tries*wait {
+		t.Errorf("gave up after %v at the earliest, want about %v", fastest, tries*wait)
+	}
+	if got := requests.Load(); got != 2 {
+		t.Errorf("got %d requests, want 2", got)
 	}
 }
 
