@@ -64,12 +64,21 @@ func TestRead(t *testing.T) {
 		{name: "several files, padding, private", info: multiple,
 			want: Torrent{HasV1: true, Name: "two", Size: 30, Files: 2, Private: true}},
 		{name: "version 2", info: v2, want: Torrent{HasV2: true, Name: "tree", Size: 60, Files: 3}},
+		{name: "version 2, padding", info: dict("file tree", dict("a", v2File(10),
+			"b", dict("", dict("attr", str("xp"), "length", integer(5))), "c", dict("", dict("attr", str("x"), "length", integer(20)))),
+			"meta version", integer(2)), want: Torrent{HasV2: true, Size: 30, Files: 2}},
+		{name: "not private", info: dict("pieces", str(""), "private", integer(2)), want: Torrent{HasV1: true}},
 		{name: "hybrid", info: hybrid, want: Torrent{HasV1: true, HasV2: true, Name: "both", Size: 10, Files: 1}},
 		{name: "trackers", before: str("announce") + str("udp://a:1/announce") +
 			str("announce-list") + list(list(str("udp://a:1/announce"), str("udp://b")), list(str("http://c"))),
 			info: v1Info, after: str("nodes") + list(),
 			want: Torrent{HasV1: true, Name: "one.iso", Size: 1000, Files: 1, Announce: "udp://a:1/announce",
 				Lists: [][]string{{"udp://a:1/announce", "udp://b"}, {"http://c"}}}},
+		{name: "trackers twice", before: str("announce") + str("") + str("announce-list") + list(),
+			info: v1Info, after: str("announce") + str("udp://b") + str("announce-list") + list(list(str("udp://c"))),
+			want: Torrent{HasV1: true, Name: "one.iso", Size: 1000, Files: 1}},
+		{name: "an empty tier", before: str("announce-list") + list(list(), list(str("udp://b"))),
+			info: v1Info, want: Torrent{HasV1: true, Name: "one.iso", Size: 1000, Files: 1, Lists: [][]string{{"udp://b"}}}},
 		{name: "unsorted keys", info: v1Info, after: str("announce") + str("udp://a"),
 			want: Torrent{HasV1: true, Name: "one.iso", Size: 1000, Files: 1, Announce: "udp://a"}},
 		{name: "other types than usual", before: str("announce") + integer(7) + str("announce-list") + str("x"),
@@ -127,6 +136,33 @@ func TestRead(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestParts checks where the trackers are in the file.
+func TestParts(t *testing.T) {
+	announce, lists := str("announce")+str("udp://a"), str("announce-list")+list(list(str("udp://b"), str("udp://c")))
+	for _, text := range []string{
+		"d" + announce + lists + str("info") + v1Info + "e",
+		"d" + str("info") + v1Info + str("x") + list() + lists + announce + "e",
+		"d" + announce + str("info") + v1Info + lists + announce + lists + "e",
+		"d" + str("comment") + str(strings.Repeat("c", 5000)) + announce + str("info") + v1Info + lists + "e",
+	} {
+		got, err := read(text)
+		if err != nil {
+			t.Errorf("%.60q: %v", text, err)
+			continue
+		}
+		for _, part := range []struct {
+			name, want string
+			got        Part
+		}{
+			{name: "announce", got: got.AnnouncePart, want: announce}, {name: "announce-list", got: got.ListsPart, want: lists},
+		} {
+			if want := strings.Index(text, part.want); part.got != (Part{int64(want), int64(want + len(part.want))}) {
+				t.Errorf("%.60q: %s is at %v, want %d to %d", text, part.name, part.got, want, want+len(part.want))
+			}
+		}
 	}
 }
 
