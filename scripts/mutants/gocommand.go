@@ -231,12 +231,13 @@ func changeIn(pristine, tree, dir string) (result, int, error) {
 		if bytes.Equal(before, after) {
 			continue
 		}
-		if after, err = format.Source(after); err != nil {
-			return result{}, 0, err
+		// Some changes cannot be parsed: "a | | b". They do not compile either.
+		if formatted, err := format.Source(after); err == nil {
+			after = formatted
 		}
 		was, is := strings.Split(string(before), "\n"), strings.Split(string(after), "\n")
 		for i := range min(len(was), len(is)) {
-			if was[i] != is[i] {
+			if !slices.Equal(strings.Fields(was[i]), strings.Fields(is[i])) {
 				r := result{File: file, From: strings.TrimSpace(was[i]), To: strings.TrimSpace(is[i])}
 				r.Function, r.Nth = place(before, was, i)
 				return r, i + 1, nil
