@@ -24,7 +24,7 @@ const (
 // result is what happened to a mutant.
 type result struct {
 	File     string
-	Function string
+	Function string // TYPE.NAME for a method
 	From, To string // the line, without and with the change
 	Nth      int    // of the equal lines in the function
 	Status   status

@@ -248,7 +248,7 @@ func changeIn(pristine, tree, dir string) (result, int, error) {
 }
 
 // place returns the function around line i, and how many lines of the function
-// up to it are equal.
+// up to it are equal. A method has the name of its type before its own.
 func place(text []byte, lines []string, i int) (name string, nth int) {
 	name, first := "-", 0
 	set := token.NewFileSet()
@@ -257,6 +257,9 @@ func place(text []byte, lines []string, i int) (name string, nth int) {
 			from, to := set.Position(d.Pos()).Line-1, set.Position(d.End()).Line-1
 			if fn, ok := d.(*ast.FuncDecl); ok && from <= i && i <= to {
 				name, first = fn.Name.Name, from
+				if fn.Recv != nil && len(fn.Recv.List) == 1 {
+					name = typeName(fn.Recv.List[0].Type) + "." + name
+				}
 			}
 		}
 	}
@@ -266,6 +269,21 @@ func place(text []byte, lines []string, i int) (name string, nth int) {
 		}
 	}
 	return name, nth
+}
+
+// typeName returns the name of the type of a receiver.
+func typeName(e ast.Expr) string {
+	switch e := e.(type) {
+	case *ast.StarExpr:
+		return typeName(e.X)
+	case *ast.IndexExpr:
+		return typeName(e.X)
+	case *ast.IndexListExpr:
+		return typeName(e.X)
+	case *ast.Ident:
+		return e.Name
+	}
+	return "?"
 }
 
 // covered reports whether a test runs a line, or whether that is unknown.

@@ -4,6 +4,7 @@ package main
 
 import (
 	"encoding/json"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -11,7 +12,7 @@ import (
 )
 
 // TestAcceptedList checks that the list can be read, and that each mutant in it
-// changes a line that is still there.
+// changes a line that its function still has.
 func TestAcceptedList(t *testing.T) {
 	if err := os.Chdir("../.."); err != nil {
 		t.Fatal(err)
@@ -21,15 +22,23 @@ func TestAcceptedList(t *testing.T) {
 		t.Fatal(err)
 	}
 	for key, reason := range accepted {
-		lines := strings.Split(key, "\n")
-		file := strings.Fields(lines[0])[0]
-		text, err := os.ReadFile(file)
+		head, change, _ := strings.Cut(key, "\n- ")
+		from, _, _ := strings.Cut(change, "\n")
+		text, err := os.ReadFile(strings.Fields(head)[0])
 		if err != nil {
 			t.Error(err)
 			continue
 		}
-		if from := strings.TrimPrefix(lines[1], "- "); !strings.Contains(string(text), "\t"+from+"\n") {
-			t.Errorf("%s has no line %q, which may be changed because: %s", file, from, reason)
+		found := false
+		lines := strings.Split(string(text), "\n")
+		for i, line := range lines {
+			if strings.TrimSpace(line) == from {
+				name, nth := place(text, lines, i)
+				found = found || head == fmt.Sprintf("%s %s %d", strings.Fields(head)[0], name, nth)
+			}
+		}
+		if !found {
+			t.Errorf("%s has no line %q, which may be changed because: %s", head, from, reason)
 		}
 	}
 }
@@ -76,6 +85,44 @@ func TestChange(t *testing.T) {
 	}
 	if _, _, err := changeIn(pristine, pristine, "."); err == nil {
 		t.Error("nothing is changed: got no error")
+	}
+}
+
+// TestPlace checks that methods with the same name differ, and how equal lines are
+// counted.
+func TestPlace(t *testing.T) {
+	const text = `package p
+
+var v = 1 + 1
+
+func (a *a) next() {
+	x++
+	x++
+}
+
+func (b b[K]) next() {
+	x++
+}
+
+func next() {
+	x++
+}
+`
+	lines := strings.Split(text, "\n")
+	for _, c := range []struct {
+		line int
+		name string
+		nth  int
+	}{
+		{line: 3, name: "-", nth: 1},
+		{line: 6, name: "a.next", nth: 1},
+		{line: 7, name: "a.next", nth: 2},
+		{line: 11, name: "b.next", nth: 1},
+		{line: 15, name: "next", nth: 1},
+	} {
+		if name, nth := place([]byte(text), lines, c.line-1); name != c.name || nth != c.nth {
+			t.Errorf("line %d: got %s %d, want %s %d", c.line, name, nth, c.name, c.nth)
+		}
 	}
 }
 
