@@ -86,6 +86,16 @@ func TestChange(t *testing.T) {
 	if _, _, err := changeIn(pristine, pristine, "."); err == nil {
 		t.Error("nothing is changed: got no error")
 	}
+
+	// Gremlins also makes changes that cannot be parsed.
+	broken := strings.Replace(second, "a >= 1", "a > | 1", 1)
+	if err := os.WriteFile(tree+"/a.go", []byte(broken), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	want.To = "if a > | 1 {"
+	if got, line, err := changeIn(pristine, tree, "."); err != nil || got != want || line != 7 {
+		t.Errorf("not Go: got %+v in line %d, %v, want %+v in line 7", got, line, err, want)
+	}
 }
 
 // TestPlace checks that methods with the same name differ, and how equal lines are
