@@ -112,7 +112,7 @@ func (t *torrentNames) found(h *bep15.InfoHash, name string) error {
 	if before, ok := t.names[*h]; ok && before == "" && name != "" {
 		const most = 60 // bytes that are shown
 		if n := most; len(name) > n {
-			for name[n]&0xc0 == 0x80 { // in the middle of a character
+			for n > 0 && name[n]&0xc0 == 0x80 { // in the middle of a character
 				n--
 			}
 			name = name[:n] + "..."

@@ -184,6 +184,32 @@ func TestTorrentNames(t *testing.T) {
 	}
 }
 
+// TestTorrentNameLength checks that a long name is cut where a character begins. A
+// name of a .torrent file can have any bytes.
+func TestTorrentNameLength(t *testing.T) {
+	for _, tt := range []struct{ name, text, want string }{
+		{name: "60 bytes", text: strings.Repeat("a", 60), want: strings.Repeat("a", 60)},
+		{name: "61 bytes", text: strings.Repeat("a", 61), want: strings.Repeat("a", 60) + "..."},
+		{name: "a character at the end", text: strings.Repeat("a", 58) + "\u00e9", want: strings.Repeat("a", 58) + "\u00e9"},
+		{name: "a character across the limit", text: strings.Repeat("a", 59) + "\u00e9", want: strings.Repeat("a", 59) + "..."},
+		{name: "not UTF-8", text: strings.Repeat("\x80", 61), want: "..."},
+	} {
+		dir := t.TempDir()
+		text, hash := torrentText(tt.text)
+		writeFile(t, filepath.Join(dir, "a.torrent"), text)
+		writeFile(t, filepath.Join(dir, "a.csv"), fmt.Sprintf("%x # not a list\n", hash))
+		for _, path := range []string{dir, filepath.Join(dir, "a.torrent")} {
+			report := fmt.Sprintf("\npico_tracker_list_info{kind=\"whitelist\",path=%q} 1\n", path) +
+				fmt.Sprintf("pico_tracker_top_torrent_downloads{info_hash=\"%x\"} 1\n", hash)
+			var w textBuilder
+			new(torrentNames).show(&w, report, "\n")
+			if want := "      1  " + tt.want + "\n"; !strings.HasSuffix(string(w), want) {
+				t.Errorf("%s: got %q, want %q at the end", tt.name, w, want)
+			}
+		}
+	}
+}
+
 // BenchmarkTopConsider is what the sweep pays for a torrent that is not among
 // those with most peers.
 func BenchmarkTopConsider(b *testing.B) {
