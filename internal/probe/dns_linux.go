@@ -15,12 +15,21 @@ import (
 // This file is a resolver for host names (RFC 1035). It reads /etc/hosts and
 // asks the name servers in /etc/resolv.conf.
 
+// dnsPort is the port of name servers. Tests change it.
+var dnsPort uint16 = 53
+
 // LookUp returns the IPv4 and IPv6 addresses of a host name. It does not try
 // search domains.
 func LookUp(name string) ([]ipaddr.Addr, error) {
-	name = textutil.Map(strings.TrimSuffix(name, "."), normalizeByte)
 	hosts, _ := sys.ReadFile("/etc/hosts") // a missing file has no names
-	if addrs := parseTable(string(hosts), func(f []string) string {
+	conf, _ := sys.ReadFile("/etc/resolv.conf")
+	return lookUp(name, string(hosts), string(conf))
+}
+
+// lookUp is LookUp with the text of both files.
+func lookUp(name, hosts, conf string) ([]ipaddr.Addr, error) {
+	name = textutil.Map(strings.TrimSuffix(name, "."), normalizeByte)
+	if addrs := parseTable(hosts, func(f []string) string {
 		for _, n := range f[1:] {
 			if n == name {
 				return f[0]
@@ -33,8 +42,7 @@ func LookUp(name string) ([]ipaddr.Addr, error) {
 	if name == "localhost" {
 		return []ipaddr.Addr{ipaddr.Loopback4, ipaddr.Loopback6}, nil
 	}
-	conf, _ := sys.ReadFile("/etc/resolv.conf")
-	servers := parseTable(string(conf), func(f []string) string {
+	servers := parseTable(conf, func(f []string) string {
 		if f[0] == "nameserver" && len(f) > 1 {
 			return f[1]
 		}
@@ -43,7 +51,7 @@ func LookUp(name string) ([]ipaddr.Addr, error) {
 	if servers == nil {
 		servers = []ipaddr.Addr{ipaddr.Loopback4} // the default in resolv.conf(5)
 	}
-	return queryDNS(servers, 53, name)
+	return queryDNS(servers, dnsPort, name)
 }
 
 // normalizeByte returns a letter in lower case and a space for a tab.

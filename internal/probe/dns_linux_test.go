@@ -133,13 +133,42 @@ func TestQueryDNS(t *testing.T) {
 	}
 }
 
-// TestLookUp finds a name without asking a server.
+// TestLookUp finds a name in the hosts file, or asks the servers in resolv.conf.
 func TestLookUp(t *testing.T) {
-	for _, name := range []string{"localhost", "LocalHost."} {
-		addrs, err := LookUp(name)
-		if err != nil || !slices.Contains(addrs, ipaddr.Loopback4) && !slices.Contains(addrs, ipaddr.Loopback6) {
-			t.Errorf("%s: got %v, %v, want a loopback address", name, addrs, err)
+	dnsPort = probetest.Serve(t, "udp4", "127.0.0.1:0", func(q []byte) [][]byte {
+		if q[len(q)-3] != dnsA {
+			return [][]byte{dnsReply(q, dnsNoName)}
 		}
+		return [][]byte{dnsReply(q, 0, dnsRecord(dnsA, 192, 0, 2, 53))}
+	})
+	t.Cleanup(func() { dnsPort = 53 })
+	const (
+		hosts = "127.0.0.1 localhost\n192.0.2.1 one.example one\n192.0.2.2 two ONE\n"
+		conf  = "# nameserver 192.0.2.66\nsearch example\nnameserver\noptions 192.0.2.67\nnameserver 127.0.0.1\n"
+		asked = "192.0.2.53"
+	)
+	for _, test := range []struct{ name, host, hosts, conf, want string }{
+		{name: "the first alias", host: "one.example", hosts: hosts, conf: conf, want: "192.0.2.1"},
+		{name: "an alias of two lines", host: "one", hosts: hosts, conf: conf, want: "192.0.2.1 192.0.2.2"},
+		{name: "capitals and a dot at the end", host: "TWO.", hosts: hosts, conf: conf, want: "192.0.2.2"},
+		{name: "localhost in the file", host: "localhost", hosts: hosts, conf: conf, want: "127.0.0.1"},
+		{name: "localhost without the file", host: "localhost", conf: conf, want: "127.0.0.1 ::1"},
+		{name: "another name", host: "three", hosts: hosts, conf: conf, want: asked},
+		{name: "an address is not a name", host: "192.0.2.1.example", hosts: hosts, conf: conf, want: asked},
+		{name: "no resolv.conf", host: "three", hosts: hosts, want: asked},
+	} {
+		addrs, err := lookUp(test.host, test.hosts, test.conf)
+		var got []string
+		for _, a := range addrs {
+			got = append(got, a.String())
+		}
+		if err != nil || strings.Join(got, " ") != test.want {
+			t.Errorf("%s: got %v, %v, want %s", test.name, got, err, test.want)
+		}
+	}
+	// The files of this machine. A name that is not valid asks no server.
+	if addrs, err := LookUp("localhost"); err != nil || !slices.Contains(addrs, ipaddr.Loopback4) && !slices.Contains(addrs, ipaddr.Loopback6) {
+		t.Errorf("localhost: got %v, %v, want a loopback address", addrs, err)
 	}
 	if addrs, err := LookUp("not..a.name"); addrs != nil || err != errNotName {
 		t.Errorf("an invalid name: got %v, %v, want %v", addrs, err, errNotName)
