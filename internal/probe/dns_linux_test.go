@@ -203,6 +203,14 @@ func TestDNSAnswers(t *testing.T) {
 			t.Errorf("%s: got %v, want %d addresses", test.name, got, test.want)
 		}
 	}
+	// Addresses of name servers follow the answers.
+	for answers := range byte(3) {
+		header[7] = answers
+		reply := slices.Concat(header, []byte("\x00"), record, []byte("\x00"), last)
+		if got := dnsAnswers(reply, len(header), dnsA); len(got) != int(answers) {
+			t.Errorf("%d answers and other records: got %v", answers, got)
+		}
+	}
 }
 
 func FuzzDNSAnswers(f *testing.F) {
