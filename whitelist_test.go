@@ -415,6 +415,18 @@ func TestListCutOff(t *testing.T) {
 	}
 }
 
+// TestListHuge checks that a file larger than the limit is not read. The file has no
+// content, so it takes no room.
+func TestListHuge(t *testing.T) {
+	l, lines := testList(t, false, 10)
+	writeFile(t, l.path, "")
+	if err := os.Truncate(l.path, maxListFile+1); err != nil {
+		t.Fatal(err)
+	}
+	reloadList(l)
+	lines.expectLines(t, "larger than 1 GiB, the most for a list; every torrent is refused until it is read")
+}
+
 // TestListChanged looks at time and size. (A file of another inode: in the
 // tests for Linux.)
 func TestListChanged(t *testing.T) {
