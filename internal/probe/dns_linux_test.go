@@ -203,6 +203,16 @@ func TestDNSAnswers(t *testing.T) {
 			t.Errorf("%s: got %v, want %d addresses", test.name, got, test.want)
 		}
 	}
+	// A record that is longer than the reply is the end, even if its bytes from the
+	// type on are another record.
+	reply := slices.Concat(header, []byte("\x00\x00"), dnsRecord(dnsA, 192, 0, 2, 7))
+	reply[len(reply)-7] = 0xff // in the time to live of that record
+	if got := dnsAnswers(reply, len(header)+1, dnsA); len(got) != 1 {
+		t.Errorf("a record: got %v, want its address", got)
+	}
+	if got := dnsAnswers(reply, len(header), dnsA); len(got) != 0 {
+		t.Errorf("a record that is longer than the reply: got %v", got)
+	}
 	// Addresses of name servers follow the answers.
 	for answers := range byte(3) {
 		header[7] = answers
