@@ -871,6 +871,10 @@ func checkLayout(t *testing.T, l memoryPlan, total, sockets int, list *listEstim
 	if l.shards&(l.shards-1) != 0 || l.shards < 1 || l.batch < 1 || l.batch > udp.MaxBatch && udp.MaxBatch > 1 || l.total != total {
 		t.Fatalf("%+v", l)
 	}
+	// A shard has at least 2 MiB. With enough memory each worker has 8 or more.
+	if l.shards > 1 && l.pages/l.shards < 512 || l.shards >= 16*sockets || l.shards < 8*sockets && l.pages >= 2*512*8*sockets {
+		t.Fatalf("%d shards for %d pages and %d sockets", l.shards, l.pages, sockets)
+	}
 	if list != nil && int64(l.listMax) < min(list.hashes, math.MaxInt32/minListLine) {
 		t.Fatalf("a list of %d torrents has room for %d", list.hashes, l.listMax)
 	}
