@@ -138,6 +138,8 @@ func TestStatusQuotes(t *testing.T) {
 	for _, c := range []struct{ version, want string }{
 		{version: "v1.2.3-4-g0123456789ab+dirty", want: "v1.2.3-4-g0123456789ab+dirty"},
 		{version: "\x1b[2J\x1b]0;title\a", want: `"\x1b[2J\x1b]0;title\a"`},
+		{version: "v1 ~", want: "v1 ~"},
+		{version: "v1\x7f", want: `"v1\x7f"`},
 		{version: "\u009b2J", want: `"\u009b2J"`},
 		{version: strings.Repeat("x", 60000), want: strings.Repeat("x", 64)},
 	} {

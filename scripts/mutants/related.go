@@ -34,7 +34,7 @@ var related = map[string]string{
 	"probe":            "process",
 	"rand":             "choice",
 	"ratelimit":        "tracker",
-	"report":           "maintenance top_torrents",
+	"report":           "maintenance top_torrents status",
 	"sandbox":          "main",
 	"scope":            "isolation reflection",
 	"source_quota":     "store tracker",
