@@ -162,11 +162,15 @@ func (l *accessList) start(now seconds, wall uint32) {
 	l.request(now, wall)
 }
 
-// firstLoad waits for the first load, for at most listSlow: after that the tracker
-// starts and refuses everything until the list is read.
+// firstLoadWait is how long the tracker waits for the first load at its start.
+// Tests shorten it.
+var firstLoadWait = time.Duration(listSlow) * time.Second
+
+// firstLoad waits for the first load, for at most firstLoadWait: after that the
+// tracker starts and refuses everything until the list is read.
 func (l *accessList) firstLoad() {
 	const step = 2 * time.Millisecond
-	for waited := time.Duration(0); waited < time.Duration(listSlow)*time.Second; waited += step {
+	for waited := time.Duration(0); waited < firstLoadWait; waited += step {
 		if len(l.results) > 0 {
 			l.install(<-l.results)
 			return

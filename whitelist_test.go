@@ -1195,6 +1195,40 @@ func TestListHangs(t *testing.T) {
 	}
 }
 
+// TestFirstLoad checks that the start waits for the list, but not without end.
+func TestFirstLoad(t *testing.T) {
+	old := firstLoadWait
+	t.Cleanup(func() { firstLoadWait = old })
+	l, _ := testList(t, false, 10)
+	writeFile(t, l.path, digits(1))
+	wait := func(most time.Duration) {
+		t.Helper()
+		firstLoadWait = most
+		ended := make(chan struct{})
+		go func() {
+			l.firstLoad()
+			close(ended)
+		}()
+		select {
+		case <-ended:
+		case <-time.After(deadline):
+			t.Fatal("the start still waits for the list")
+		}
+	}
+	// No loader serves the request: it hangs.
+	l.request(1, 0)
+	wait(10 * time.Millisecond)
+	if l.admits(testHash(1)) {
+		t.Error("a torrent is allowed before the list is read")
+	}
+	go l.serve()
+	defer l.close()
+	wait(deadline)
+	if !l.admits(testHash(1)) {
+		t.Error("the start has not waited for the list")
+	}
+}
+
 // TestReloadDuringHang checks that a reload does not wait for a load that hangs.
 func TestReloadDuringHang(t *testing.T) {
 	l, _ := testList(t, false, 10)

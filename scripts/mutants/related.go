@@ -45,7 +45,7 @@ var related = map[string]string{
 	"top_torrents":     "status",
 	"torrent_commands": "",
 	"tracker":          "scope isolation",
-	"whitelist":        "",
+	"whitelist":        "disk startup",
 	"worker":           "filter process main",
 }
 
