@@ -61,6 +61,25 @@ func TestKinds(t *testing.T) {
 	}
 }
 
+// TestDirectoryState checks that directories are the same for the access list, and
+// that no file is the same as a directory.
+func TestDirectoryState(t *testing.T) {
+	dir := makeFiles(t)
+	state := func(path string) FileState {
+		s, err := Stat(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s.Directory()
+	}
+	if a, b := state(dir), state(dir+"/dir"); a != b || !a.IsDirectory() {
+		t.Errorf("got %+v and %+v, want the same state, of a directory", a, b)
+	}
+	if s := state(dir + "/file"); s.IsDirectory() || s == state(dir) {
+		t.Errorf("a file: got the state %+v of a directory", s)
+	}
+}
+
 // TestKey checks that the key changes with the name and with everything that a
 // change of a file changes, and not otherwise.
 func TestKey(t *testing.T) {
@@ -135,27 +154,39 @@ func TestEachEntry(t *testing.T) {
 			t.Errorf("%s: got no error", path)
 		}
 	}
+	atOnce(t, func() error {
+		if err := EachEntry(makeFiles(t)+"/pipe", func(string) error { return nil }); err != unix.ENOTDIR {
+			t.Errorf("a pipe: got %v, want %v", err, unix.ENOTDIR)
+		}
+		return nil
+	})
 }
 
-// TestOpenAtOnce checks that a pipe which nobody writes is opened without a wait.
-func TestOpenAtOnce(t *testing.T) {
-	dir := makeFiles(t)
+// atOnce checks that f returns, and returns no error.
+func atOnce(t *testing.T, f func() error) {
+	t.Helper()
 	done := make(chan error, 1)
-	go func() {
-		f, err := OpenAtOnce(dir + "/pipe")
-		if err == nil {
-			err = f.Close()
-		}
-		done <- err
-	}()
+	go func() { done <- f() }()
 	select {
 	case err := <-done:
 		if err != nil {
 			t.Error(err)
 		}
 	case <-time.After(20 * time.Second):
-		t.Fatal("it waits for a writer")
+		t.Fatal("it waits")
 	}
+}
+
+// TestOpenAtOnce checks that a pipe which nobody writes is opened without a wait.
+func TestOpenAtOnce(t *testing.T) {
+	dir := makeFiles(t)
+	atOnce(t, func() error {
+		f, err := OpenAtOnce(dir + "/pipe")
+		if err == nil {
+			err = f.Close()
+		}
+		return err
+	})
 	if f, err := OpenAtOnce(dir + "/missing"); err == nil {
 		f.Close()
 		t.Error("a file that is missing: got no error")
@@ -250,9 +281,25 @@ func TestFilesDoNotLeak(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer at.Close()
-	for _, f := range []File{f, at} {
-		if flags, err := unix.FcntlInt(uintptr(f), unix.F_GETFD, 0); err != nil || flags&unix.FD_CLOEXEC == 0 {
+	check := func(fd uintptr) {
+		t.Helper()
+		if flags, err := unix.FcntlInt(fd, unix.F_GETFD, 0); err != nil || flags&unix.FD_CLOEXEC == 0 {
 			t.Errorf("flags %d, %v, want close-on-exec", flags, err)
 		}
+	}
+	check(uintptr(f))
+	check(uintptr(at))
+	found := false
+	walked := func(string) error {
+		for fd := range uintptr(100) {
+			if path, err := os.Readlink(fmt.Sprintf("/proc/self/fd/%d", fd)); err == nil && path == dir+"/dir" {
+				found = true
+				check(fd)
+			}
+		}
+		return nil
+	}
+	if err := EachEntry(dir+"/dir", walked); err != nil || !found {
+		t.Errorf("the directory: got %v, open: %v, want it open during the walk", err, found)
 	}
 }

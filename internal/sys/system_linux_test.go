@@ -3,10 +3,45 @@
 package sys
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
+	"strings"
 	"testing"
 )
+
+// TestMemoryLimit compares with what the kernel shows as text.
+func TestMemoryLimit(t *testing.T) {
+	meminfo, err := os.ReadFile("/proc/meminfo")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, after, _ := strings.Cut(string(meminfo), "MemTotal:")
+	var machine uint64
+	if _, err := fmt.Sscanf(after, "%d kB", &machine); err != nil {
+		t.Fatal(err)
+	}
+	machine <<= 10
+	groups, err := os.ReadFile("/proc/self/cgroup")
+	if err != nil && !os.IsNotExist(err) { // a kernel may have no control groups
+		t.Fatal(err)
+	}
+	got, want := MemoryLimit(), leastLimit(machine, string(groups), "/sys/fs/cgroup")
+	if strconv.IntSize == 32 && got < want {
+		want &= 1<<32 - 1 // an emulator cuts what the kernel would count in larger units
+	}
+	if got != want {
+		t.Errorf("got %d, want %d", got, want)
+	}
+}
+
+// TestAtomicFileName checks that the name can stand in a log line.
+func TestAtomicFileName(t *testing.T) {
+	if got, want := NewAtomicFile("/a/b\n.prom").Name(), `"/a/b\n.prom"`; got != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
+}
 
 // TestLeastLimit reads trees of control groups as the kernel mounts them.
 func TestLeastLimit(t *testing.T) {
@@ -39,6 +74,9 @@ func TestLeastLimit(t *testing.T) {
 			files: map[string]string{"memory/a/b/memory.limit_in_bytes": "33554432\n", "unified/memory.max": "4096\n"}, want: 32 << 20},
 		{name: "v1 without memory", machine: machine, groups: "5:cpu:/a\n", files: map[string]string{"memory/a/memory.limit_in_bytes": "33554432\n"}, want: machine},
 		{name: "not a number", machine: machine, groups: "0::/a\n", files: map[string]string{"a/memory.max": "-1\n"}, want: machine},
+		{name: "a number and more", machine: machine, groups: "0::/a\n", files: map[string]string{"a/memory.max": "33554432 \n"}, want: machine},
+		{name: "without a newline", machine: machine, groups: "0::/a\n", files: map[string]string{"a/memory.max": "30910987"}, want: 30910987},
+		{name: "empty", machine: machine, groups: "0::/a\n", files: map[string]string{"a/memory.max": ""}, want: machine},
 		{name: "zero", machine: machine, groups: "0::/a\n", files: map[string]string{"a/memory.max": "0\n"}, want: machine},
 		{name: "not the format", machine: machine, groups: "memory\n\n::\n", want: machine},
 	} {
