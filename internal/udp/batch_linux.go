@@ -146,7 +146,8 @@ func (s *Socket) receive(fd int) (n int, errno unix.Errno) {
 
 // Flush sends the queued replies and makes the n slots of the batch ready for
 // the next one. It returns how many replies the kernel refused (a firewall rule,
-// no route). A refused reply does not hold up the others.
+// no route). A refused reply does not hold up the others. After Stop, it drops the
+// rest if the send buffer has no room for a second.
 func (s *Socket) Flush(n int) (failed int) {
 	for from := 0; from < s.pending; {
 		sent, errno := s.send(s.kernel.fd, from)
@@ -154,7 +155,11 @@ func (s *Socket) Flush(n int) (failed int) {
 		case errno == 0:
 			from += sent
 		case errno == unix.EINTR:
-		case errno == unix.EAGAIN && s.awaitRoom():
+		case errno == unix.EAGAIN:
+			if !s.awaitRoom() {
+				failed += s.pending - from
+				from = s.pending
+			}
 		case errno == unix.ENOSYS && !s.noMmsg:
 			s.noMmsg = true
 		default:
@@ -178,7 +183,7 @@ func (s *Socket) send(fd, from int) (sent int, errno unix.Errno) {
 }
 
 // awaitRoom waits until the send buffer has room, and reports whether to try
-// again: a socket that is interrupted gives up after a second.
+// again. A socket that is interrupted waits at most a second.
 func (s *Socket) awaitRoom() bool {
 	fds := [1]unix.PollFd{{Fd: int32(s.kernel.fd), Events: unix.POLLOUT}}
 	n, err := unix.Poll(fds[:], 1000)

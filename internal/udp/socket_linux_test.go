@@ -1151,30 +1151,3 @@ func TestDropsAcrossRebinds(t *testing.T) {
 		awaitAnswer(t, port)
 	}
 }
-
-// TestFullSendBuffer: replies for which the send buffer has no room wait, and
-// none is lost.
-func TestFullSendBuffer(t *testing.T) {
-	s, port := testSocket(t, "127.0.0.1", 16)
-	if err := unix.SetsockoptInt(s.kernel.fd, unix.SOL_SOCKET, unix.SO_SNDBUF, 1); err != nil { // the kernel's least
-		t.Fatal(err)
-	}
-	c := dialClient(t, "127.0.0.1", port)
-	const n = 16
-	batchOf(t, s, n, func(i int) { c.send(numbered(i)) })
-	done := make(chan int, 1)
-	go func() {
-		for i := range n {
-			s.Reply(i, append(append(s.Buffer(i), s.Request(i)...), make([]byte, 1000)...))
-		}
-		done <- s.Flush(n)
-	}()
-	for i := range n {
-		if got := c.receive(); !bytes.HasPrefix(got, numbered(i)) {
-			t.Errorf("reply %d begins with %x", i, got[:16])
-		}
-	}
-	if failed := await(t, done); failed != 0 {
-		t.Errorf("%d replies failed, want 0", failed)
-	}
-}

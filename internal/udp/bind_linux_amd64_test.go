@@ -1,0 +1,96 @@
+//go:build !portable
+
+package udp
+
+import (
+	"runtime"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// withoutBinding refuses to bind sockets of this thread to a device, as a kernel
+// before Linux 5.7 does without a privilege. The goroutine must be locked to its
+// thread and stay so. Emulators have no seccomp, so this is for one processor only.
+func withoutBinding() error {
+	const call, level, option = 0, 24, 32 // where struct seccomp_data has the number and the second and third argument
+	load := func(at uint32) unix.SockFilter {
+		return unix.SockFilter{Code: unix.BPF_LD | unix.BPF_W | unix.BPF_ABS, K: at}
+	}
+	equal := func(n uint32, otherwise uint8) unix.SockFilter {
+		return unix.SockFilter{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, K: n, Jf: otherwise}
+	}
+	return confine([]unix.SockFilter{
+		load(call), equal(unix.SYS_SETSOCKOPT, 5),
+		load(level), equal(unix.SOL_SOCKET, 3),
+		load(option), equal(unix.SO_BINDTODEVICE, 1),
+		{Code: unix.BPF_RET | unix.BPF_K, K: unix.SECCOMP_RET_ERRNO | uint32(unix.EPERM)},
+		{Code: unix.BPF_RET | unix.BPF_K, K: unix.SECCOMP_RET_ALLOW},
+	})
+}
+
+// TestBoundInterface checks to which device a socket is bound, with and without the
+// privilege that old kernels want. A socket for a link-local address never needs it,
+// and a socket for any interface does not need it either.
+func TestBoundInterface(t *testing.T) {
+	lo := loopbackIndex(t)
+	for _, c := range []struct {
+		ip, iface string
+		zone      uint32
+		err       error // without the privilege
+	}{
+		{ip: "127.0.0.1"},
+		{ip: "127.0.0.1", iface: "lo", err: ErrNoBinding},
+		{ip: "127.128.0.1", iface: "lo", err: ErrNoBinding},
+		{ip: "::1"},
+		{ip: "::1", iface: "lo", err: ErrNoBinding},
+		{ip: "fe80::1", iface: "lo", zone: lo},
+		{ip: "febf::1", iface: "lo", zone: lo},
+		{ip: "fe7f::1", iface: "lo", err: ErrNoBinding},
+		{ip: "fec0::1", iface: "lo", err: ErrNoBinding},
+		{ip: "fd80::1", iface: "lo", err: ErrNoBinding},
+	} {
+		config := testConfig(c.ip, freePort(t), 1)
+		if config.Interface = c.iface; c.iface != "" {
+			config.Index = lo
+		}
+		for _, privileged := range []bool{true, false} {
+			var s *Socket
+			var err error
+			want := c.err
+			if privileged {
+				s, err = Open(config)
+				want = nil
+			} else {
+				confined, done := make(chan error, 1), make(chan bool)
+				go func() {
+					runtime.LockOSThread() // to the end of the thread
+					confined <- withoutBinding()
+					s, err = Open(config)
+					close(done)
+				}()
+				if err := await(t, confined); err != nil {
+					t.Fatal(err)
+				}
+				<-done
+			}
+			if err != want {
+				t.Errorf("%s at %q, privileged %v: got %v, want %v", c.ip, c.iface, privileged, err, want)
+			}
+			if err != nil {
+				continue
+			}
+			device, err := unix.GetsockoptString(s.kernel.fd, unix.SOL_SOCKET, unix.SO_BINDTODEVICE)
+			if device = strings.TrimRight(device, "\x00"); device != c.iface || err != nil {
+				t.Errorf("%s: bound to %q, %v, want %q", c.ip, device, err, c.iface)
+			}
+			if sa, err := unix.Getsockname(s.kernel.fd); err != nil {
+				t.Error(err)
+			} else if sa6, ok := sa.(*unix.SockaddrInet6); ok && sa6.ZoneId != c.zone {
+				t.Errorf("%s: the zone is %d, want %d", c.ip, sa6.ZoneId, c.zone)
+			}
+			s.Close()
+		}
+	}
+}
