@@ -3,10 +3,19 @@
 package filewatch
 
 import (
+	"bytes"
+	"encoding/binary"
+	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // fixture is a directory in which a test watches a path.
@@ -235,6 +244,211 @@ func TestRelative(t *testing.T) {
 	f.expect("directory", Changed)
 	f.write("list", "x")
 	f.expect("file", Changed)
+}
+
+// TestMode: a change of the mode or the owner may make a file readable.
+func TestMode(t *testing.T) {
+	dir := t.TempDir()
+	f := &fixture{t: t, dir: dir}
+	f.mkdir("torrents")
+	for _, name := range []string{"list", "other", "torrents/a"} {
+		f.write(name, "x")
+	}
+	chmod := func(name string, mode os.FileMode) {
+		t.Helper()
+		if err := os.Chmod(f.path(name), mode); err != nil {
+			t.Fatal(err)
+		}
+	}
+	f = watch(t, dir, f.path("list"))
+	chmod("other", 0o644)
+	chmod("", 0o711)
+	f.none("another file, and the directory itself")
+	chmod("list", 0o644)
+	f.expect("mode of the file", Changed)
+	f = watch(t, dir, f.path("torrents"))
+	chmod("torrents/a", 0o644)
+	f.expect("mode of a file in a directory", Changed)
+}
+
+// TestSpelling: a path may be written in several ways.
+func TestSpelling(t *testing.T) {
+	for _, spelling := range []string{"a/b/list", "a//b///list", "./a/./b/./list", "a/../a/b/list", "a/b/../../a/b/list", "link/list", "link/../b/list", "absolute/list", "//absolute/./list"} {
+		t.Run(spelling, func(t *testing.T) {
+			dir := t.TempDir()
+			f := &fixture{t: t, dir: dir}
+			f.mkdir("a/b")
+			f.link("a/b", "link")
+			f.link(f.path("a/b"), "absolute")
+			f = watch(t, dir, dir+"/"+spelling)
+			f.write("list", "x")
+			f.write("a/list", "x")
+			f.none("a file elsewhere")
+			f.write("a/b/list", "x")
+			f.expect("created", Changed)
+			f.write("a/b/new", "x")
+			f.rename("a/b/new", "a/b/list")
+			f.expect("replaced", Replaced)
+		})
+	}
+	for _, spelling := range []string{"a/b/", "a/b/.", "a/b/x/..", "link/", "link"} {
+		t.Run(spelling, func(t *testing.T) {
+			dir := t.TempDir()
+			f := &fixture{t: t, dir: dir}
+			f.mkdir("a/b/x")
+			f.link("a/b", "link")
+			f = watch(t, dir, dir+"/"+spelling)
+			f.write("a/list", "x")
+			f.none("a file elsewhere")
+			f.write("a/b/list", "x")
+			f.expect("created in the directory", Changed)
+		})
+	}
+}
+
+// TestSteps checks how many parts of a path are followed.
+func TestSteps(t *testing.T) {
+	dir := t.TempDir()
+	parts := strings.Count(dir, "/") + 1 // with the name of the file
+	for dots, want := range map[int]bool{maxSteps - parts - 1: true, maxSteps - parts: true, maxSteps - parts + 1: false} {
+		name := fmt.Sprintf("list%d", dots)
+		f := watch(t, dir, dir+"/"+strings.Repeat("./", dots)+name)
+		f.write(name, "x")
+		if want {
+			f.expect(name, Changed)
+		} else {
+			f.none(name)
+		}
+	}
+}
+
+// event returns an event as the kernel writes it.
+func event(wd int32, mask uint32, name string) []byte {
+	size := (len(name) + 15) &^ 15
+	if name != "" && size == len(name) {
+		size += 16
+	}
+	b := binary.NativeEndian.AppendUint32(nil, uint32(wd))
+	b = binary.NativeEndian.AppendUint32(b, mask)
+	b = binary.NativeEndian.AppendUint32(b, 0) // the cookie of a rename
+	b = binary.NativeEndian.AppendUint32(b, uint32(size))
+	return append(append(b, name...), make([]byte, size-len(name))...)
+}
+
+// TestMatch checks what each event means, and that an event that is cut at any place
+// means nothing.
+func TestMatch(t *testing.T) {
+	const above, list, directory, unknown = 1, 2, 3, 4
+	w := &watcher{names: map[int32]names{
+		above:     {parts: []string{"a", "b"}},
+		list:      {parts: []string{"link"}, last: "list"},
+		directory: {last: anyName},
+	}}
+	type meaning struct{ matched, replaced, rearm bool }
+	all := func(events ...[]byte) []byte { return bytes.Join(events, nil) }
+	for _, c := range []struct {
+		name   string
+		events []byte
+		want   meaning
+	}{
+		{name: "nothing"},
+		{name: "part created", events: event(above, unix.IN_CREATE|unix.IN_ISDIR, "a"), want: meaning{rearm: true}},
+		{name: "second part created", events: event(above, unix.IN_CREATE|unix.IN_ISDIR, "b"), want: meaning{rearm: true}},
+		{name: "part removed", events: event(above, unix.IN_DELETE, "a"), want: meaning{rearm: true}},
+		{name: "part renamed away", events: event(above, unix.IN_MOVED_FROM, "a"), want: meaning{rearm: true}},
+		{name: "part renamed into place", events: event(above, unix.IN_MOVED_TO, "a"), want: meaning{rearm: true, replaced: true}},
+		{name: "link renamed into place", events: event(list, unix.IN_MOVED_TO, "link"), want: meaning{rearm: true, replaced: true}},
+		{name: "mode of a part", events: event(above, unix.IN_ATTRIB, "a")},
+		{name: "beside a part", events: event(above, unix.IN_CREATE, "c")},
+		{name: "the file's name elsewhere", events: event(above, unix.IN_CREATE, "list")},
+		{name: "file created", events: event(list, unix.IN_CREATE, "list"), want: meaning{matched: true, rearm: true}},
+		{name: "file written", events: event(list, unix.IN_CLOSE_WRITE, "list"), want: meaning{matched: true}},
+		{name: "mode of the file", events: event(list, unix.IN_ATTRIB, "list"), want: meaning{matched: true}},
+		{name: "file removed", events: event(list, unix.IN_DELETE, "list"), want: meaning{matched: true, rearm: true}},
+		{name: "file renamed into place", events: event(list, unix.IN_MOVED_TO, "list"), want: meaning{matched: true, replaced: true, rearm: true}},
+		{name: "another file written", events: event(list, unix.IN_CLOSE_WRITE, "list2")},
+		{name: "mode of the directory", events: event(list, unix.IN_ATTRIB|unix.IN_ISDIR, "")},
+		{name: "in a directory", events: event(directory, unix.IN_CLOSE_WRITE, "any"), want: meaning{matched: true}},
+		{name: "renamed into a directory", events: event(directory, unix.IN_MOVED_TO, "any"), want: meaning{matched: true}},
+		{name: "mode of a watched directory", events: event(directory, unix.IN_ATTRIB|unix.IN_ISDIR, "")},
+		{name: "directory removed", events: event(above, unix.IN_DELETE_SELF, ""), want: meaning{rearm: true}},
+		{name: "directory renamed", events: event(directory, unix.IN_MOVE_SELF, ""), want: meaning{rearm: true}},
+		{name: "directory unmounted", events: event(list, unix.IN_UNMOUNT, ""), want: meaning{rearm: true}},
+		{name: "watch removed", events: event(list, unix.IN_IGNORED, "")},
+		{name: "an old watch", events: event(unknown, unix.IN_DELETE_SELF, "")},
+		{name: "an old watch, a name", events: event(unknown, unix.IN_CREATE, "list")},
+		{name: "events are lost", events: event(-1, unix.IN_Q_OVERFLOW, ""), want: meaning{rearm: true}},
+		{name: "created, then written", events: all(event(list, unix.IN_CREATE, "list"), event(list, unix.IN_CLOSE_WRITE, "list")), want: meaning{matched: true, rearm: true}},
+		{name: "replaced, then written", events: all(event(list, unix.IN_MOVED_TO, "list"), event(list, unix.IN_CLOSE_WRITE, "list")),
+			want: meaning{matched: true, replaced: true, rearm: true}},
+		{name: "part replaced, then another created", events: all(event(above, unix.IN_MOVED_TO, "a"), event(above, unix.IN_CREATE, "b")), want: meaning{replaced: true, rearm: true}},
+		{name: "after an old watch", events: all(event(unknown, unix.IN_IGNORED, ""), event(list, unix.IN_CLOSE_WRITE, "list")), want: meaning{matched: true}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			var got meaning
+			if got.matched, got.replaced, got.rearm = w.match(c.events); got != c.want {
+				t.Errorf("got %+v, want %+v", got, c.want)
+			}
+			first := 0 // bytes of the first event
+			if len(c.events) > 0 {
+				first = eventHeader + int(binary.NativeEndian.Uint32(c.events[12:]))
+			}
+			for n := range first {
+				got.matched, got.replaced, got.rearm = w.match(c.events[:n:n])
+				if got != (meaning{}) {
+					t.Errorf("the first %d bytes: got %+v, want nothing", n, got)
+				}
+			}
+		})
+	}
+}
+
+// inotifyFiles returns the inotify descriptors of this process.
+func inotifyFiles(t *testing.T) (fds []int) {
+	t.Helper()
+	entries, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range entries {
+		if fd, err := strconv.Atoi(e.Name()); err == nil {
+			if target, err := os.Readlink("/proc/self/fd/" + e.Name()); err == nil && strings.Contains(target, "inotify") {
+				fds = append(fds, fd)
+			}
+		}
+	}
+	return fds
+}
+
+// TestDescriptor: a program that is started gets no descriptor of Watch, no thread
+// waits in the kernel, and stop closes the descriptor.
+func TestDescriptor(t *testing.T) {
+	before := inotifyFiles(t)
+	stop, err := Watch(t.TempDir(), func(Event) {})
+	if err != nil {
+		t.Fatal(err)
+	}
+	during := inotifyFiles(t)
+	if len(during) != len(before)+1 {
+		t.Errorf("got %d descriptors, want %d", len(during), len(before)+1)
+	}
+	for _, fd := range during {
+		if slices.Contains(before, fd) {
+			continue
+		}
+		if flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0); err != nil || flags&unix.FD_CLOEXEC == 0 {
+			t.Errorf("got flags %#x, %v, want close-on-exec", flags, err)
+		}
+		if flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFL, 0); err != nil || flags&unix.O_NONBLOCK == 0 {
+			t.Errorf("got flags %#x, %v, want no blocking", flags, err)
+		}
+	}
+	stop()
+	for end := time.Now().Add(10 * time.Second); len(inotifyFiles(t)) != len(before); runtime.Gosched() {
+		if time.Now().After(end) {
+			t.Fatal("stop has not closed the descriptor")
+		}
+	}
 }
 
 // TestStop: after stop there is no event, and the goroutine ends.

@@ -94,3 +94,43 @@ func TestBoundInterface(t *testing.T) {
 		}
 	}
 }
+
+// TestAwaitRoomAndSignals checks that a signal does not make Flush give up. Some
+// emulators do not survive so many signals.
+func TestAwaitRoomAndSignals(t *testing.T) {
+	var ends [2]int
+	if err := unix.Pipe2(ends[:], unix.O_CLOEXEC|unix.O_NONBLOCK); err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(ends[0])
+	defer unix.Close(ends[1])
+	for err := error(nil); err != unix.EAGAIN; _, err = unix.Write(ends[1], make([]byte, 4096)) {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	s := &Socket{kernel: &kernelSocket{fd: ends[1]}} // a pipe can be full too
+	s.interrupted.Store(true)
+	thread, stop, stopped := make(chan int), make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(stopped)
+		tid := <-thread
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+				_ = unix.Tgkill(unix.Getpid(), tid, unix.SIGURG) // Go's runtime ignores it
+				runtime.Gosched()
+			}
+		}
+	}()
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	thread <- unix.Gettid()
+	if !s.awaitRoom() {
+		t.Error("it gave up")
+	}
+	close(stop)
+	<-stopped
+}
