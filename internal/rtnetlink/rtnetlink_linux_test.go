@@ -84,6 +84,7 @@ func TestNetlinkMessages(t *testing.T) {
 		{netlinkMessage(route, 0, 0, routeHead(unix.AF_INET6, 0, 254, 1), oif), "IPv6 route by 3 at 0, sign"},
 		{netlinkMessage(route, 0, 0, routeHead(new4, 0, 254, 1), netlinkAttribute(unix.RTA_PREFSRC, []byte{1}), oif), "IPv4 route by 3 at 0, sign"},
 		{netlinkMessage(route, 0, 0, routeHead(new4, 0, 254, 1), netlinkAttribute(unix.RTA_PREFSRC, []byte{1, 2, 3}), oif), "IPv4 route by 3 at 0, sign"},
+		{netlinkMessage(route, 0, 0, routeHead(new4, 0, 254, 1), netlinkAttribute(unix.RTA_PREFSRC, nil), oif), "IPv4 route by 3 at 0, sign"},
 		{netlinkMessage(route, 0, 0, routeHead(new4, 24, 254, 1), oif), ""},
 		{netlinkMessage(route, 0, 0, routeHead(new4, 0, 253, 1), oif), "sign"},
 		{netlinkMessage(route, 0, 0, routeHead(new4, 0, 254, 7), oif), "sign"}, // unreachable
@@ -105,11 +106,18 @@ func TestNetlinkMessages(t *testing.T) {
 		{netlinkMessage(unix.RTM_NEWADDR, 0, 0, addressHead(unix.AF_INET6, 0, 0, 7), address6, flags(unix.IFA_F_TEMPORARY)), "sign"},
 		{netlinkMessage(unix.RTM_NEWADDR, 0, 0, addressHead(unix.AF_INET6, 0, 0, 7), address6, flags(unix.IFA_F_TENTATIVE)), "sign"},
 		{netlinkMessage(unix.RTM_NEWADDR, 0, 0, addressHead(unix.AF_INET6, unix.IFA_F_DEPRECATED, 0, 7), address6), "sign"},
+		{netlinkMessage(unix.RTM_NEWADDR, 0, 0, addressHead(unix.AF_INET6, unix.IFA_F_DADFAILED, 0, 7), address6), "sign"},
+		{netlinkMessage(unix.RTM_NEWADDR, 0, 0, addressHead(unix.AF_INET6, unix.IFA_F_DEPRECATED, 0, 7), address6, flags(0x200)), "2001:db8::1, sign"}, // the attribute has all bits
+		{netlinkMessage(unix.RTM_NEWADDR, 0, 0, addressHead(new4, unix.IFA_F_TENTATIVE, 0, 7), local), "sign"},
+		{netlinkMessage(unix.RTM_NEWADDR, 0, 0, addressHead(new4, unix.IFA_F_DADFAILED, 0, 7), local), "sign"},
+		{netlinkMessage(unix.RTM_NEWADDR, 0, 0, addressHead(new4, unix.IFA_F_DEPRECATED, 0, 7), local), "sign"},
+		{netlinkMessage(unix.RTM_NEWADDR, 0, 0, addressHead(new4, 0, 0, 7)), "sign"},
 		{netlinkMessage(unix.RTM_NEWADDR, 0, 0, addressHead(new4, 0, 0, 7), address6), "sign"},
 		{netlinkMessage(unix.NLMSG_ERROR, 0, 0, native(0)), "sign, <nil>"},
 		{netlinkMessage(unix.NLMSG_ERROR, 0, 0, native(^uint32(0))), "sign, " + unix.EPERM.Error()},
 		{netlinkMessage(unix.NLMSG_ERROR, 0, 0), "sign, " + unix.EPROTO.Error()},
 		{native(15), ""},
+		{slices.Concat(native(15), make([]byte, 12)), ""},
 		{slices.Concat(native(1000), make([]byte, 12)), ""},
 		{slices.Concat(native(0xfffffffc), make([]byte, 12)), ""},
 	} {
@@ -464,6 +472,7 @@ func TestChanges(t *testing.T) {
 		{name: "address gone", kind: unix.RTM_DELADDR, want: AddressesChanged},
 		{name: "default route", kind: unix.RTM_NEWROUTE, body: routeHead(unix.AF_INET, 0, 254, 1), want: RoutesChanged},
 		{name: "default route gone", kind: unix.RTM_DELROUTE, body: routeHead(unix.AF_INET6, 0, 254, 1), want: RoutesChanged},
+		{name: "route without a header", kind: unix.RTM_NEWROUTE, body: []byte{unix.AF_INET}, want: RoutesChanged},
 		{name: "other route", kind: unix.RTM_NEWROUTE, body: routeHead(unix.AF_INET, 24, 254, 1), want: 0},
 		{name: "something else", kind: 999, want: allChanged},
 	} {
@@ -472,5 +481,75 @@ func TestChanges(t *testing.T) {
 				t.Errorf("got %b, want %b", got, c.want)
 			}
 		})
+	}
+}
+
+// TestWaitFails checks that Wait reports that it cannot read and that it cannot wait.
+func TestWaitFails(t *testing.T) {
+	n, err := Open()
+	if err != nil {
+		t.Fatal(err)
+	}
+	fd := n.fd
+	n.fd = -1
+	if changed, err := n.Wait(); err != unix.EBADF || changed != 0 {
+		t.Errorf("got %b, %v, want %v", changed, err, unix.EBADF)
+	}
+	n.fd = fd
+	n.Close()
+	if changed, err := n.Wait(); err == nil || changed != 0 {
+		t.Errorf("closed: got %b, %v, want an error", changed, err)
+	}
+}
+
+// TestInterfaceIndex checks which names are found. An interface that is missing may
+// come later; another name is an error.
+func TestInterfaceIndex(t *testing.T) {
+	text, err := os.ReadFile("/sys/class/net/lo/ifindex")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var lo uint32
+	if _, err := fmt.Sscan(string(text), &lo); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		name  string
+		want  uint32
+		fails bool
+	}{
+		{name: "lo", want: lo},
+		{name: "7", want: 7},
+		{name: "4294967295", want: 1<<32 - 1},
+		{name: "4294967296", want: 0}, // not a number of an interface, so a name
+		{name: "absent0", want: 0},
+		{name: "fifteen-bytes-x", want: 0},
+		{name: "sixteen-bytes-xx", fails: true},
+	} {
+		if got, err := InterfaceIndex(c.name); got != c.want || (err != nil) != c.fails {
+			t.Errorf("%s: got %d, %v, want %d", c.name, got, err, c.want)
+		}
+	}
+}
+
+// TestNoDescriptor checks that without a file descriptor there is an error, and not an
+// interface that is missing.
+func TestNoDescriptor(t *testing.T) {
+	var limit unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
+		t.Fatal(err)
+	}
+	none := limit
+	none.Cur = 0
+	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &none); err != nil {
+		t.Fatal(err)
+	}
+	_, indexErr := InterfaceIndex("lo")
+	_, openErr := Open()
+	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
+		t.Fatal(err)
+	}
+	if indexErr != unix.EMFILE || openErr != unix.EMFILE {
+		t.Errorf("got %v and %v, want %v", indexErr, openErr, unix.EMFILE)
 	}
 }
