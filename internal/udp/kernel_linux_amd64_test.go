@@ -134,3 +134,36 @@ func TestAwaitRoomAndSignals(t *testing.T) {
 	close(stop)
 	<-stopped
 }
+
+// TestNoReceive checks that Serve returns if the kernel can receive neither batches
+// nor single datagrams, also after Stop.
+func TestNoReceive(t *testing.T) {
+	for _, stop := range []bool{false, true} {
+		s, port := testSocket(t, "127.0.0.1", 4)
+		dialClient(t, "127.0.0.1", port).send(numbered(1))
+		settle(t)
+		if stop {
+			s.Stop()
+		}
+		stopped := make(chan error, 1)
+		go func() {
+			runtime.LockOSThread() // to the end of the thread
+			refuse := unix.SockFilter{Code: unix.BPF_RET | unix.BPF_K, K: unix.SECCOMP_RET_ERRNO | uint32(unix.ENOSYS)}
+			jump := func(nr uint32) unix.SockFilter {
+				return unix.SockFilter{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, Jf: 1, K: nr}
+			}
+			err := confine([]unix.SockFilter{
+				{Code: unix.BPF_LD | unix.BPF_W | unix.BPF_ABS, K: 0}, // the number of the system call
+				jump(unix.SYS_RECVMMSG), refuse, jump(unix.SYS_RECVMSG), refuse,
+				{Code: unix.BPF_RET | unix.BPF_K, K: unix.SECCOMP_RET_ALLOW},
+			})
+			if err == nil {
+				err = serve(s)
+			}
+			stopped <- err
+		}()
+		if err := await(t, stopped); err != unix.ENOSYS {
+			t.Errorf("stop %v: got %v, want %v", stop, err, unix.ENOSYS)
+		}
+	}
+}

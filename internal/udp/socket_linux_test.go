@@ -555,6 +555,61 @@ func TestBusySocketWakesNobody(t *testing.T) {
 	}
 }
 
+// TestTurn: a socket is busy after busyAfter datagrams and not before. After a whole
+// turn, and when its queue is empty, it waits again.
+func TestTurn(t *testing.T) {
+	s, port := testSocket(t, "127.0.0.1", 1)
+	c := dialClient(t, "127.0.0.1", port)
+	const more = 3 // the rest, in another turn
+	for i := range turn + more {
+		c.send(numbered(i))
+		if i%16 == 0 {
+			settle(t)
+		}
+	}
+	settle(t)
+	for _, want := range []int{turn, more, 0} {
+		taken := 0
+		err := s.kernel.waiting.Control(func(poll uintptr) {
+			wait, err := s.takeAll(poll, func(n int) {
+				taken += n
+				if busy := taken > busyAfter; s.kernel.ignored != busy {
+					t.Errorf("after %d datagrams: busy %v, want %v", taken, s.kernel.ignored, busy)
+				}
+			})
+			if !wait || err != nil {
+				t.Errorf("got %v, %v, want to wait", wait, err)
+			}
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if taken != want || s.kernel.ignored {
+			t.Errorf("%d datagrams in a turn, busy after it %v, want %d", taken, s.kernel.ignored, want)
+		}
+	}
+}
+
+// TestBusySocketCannotWait: a busy socket that the kernel does not let wait again
+// reports it, tries again, and can be stopped.
+func TestBusySocketCannotWait(t *testing.T) {
+	s, _ := testSocket(t, "127.0.0.1", 1)
+	var told []string
+	s.config.Failed = func(err error) {
+		if told = append(told, err.Error()); len(told) == 2 {
+			s.Stop()
+		}
+	}
+	s.kernel.ignored = true // but the epoll instance watches it: to add it again is an error
+	if err := serve(s); err != nil {
+		t.Error(err)
+	}
+	want := "receive: " + unix.EEXIST.Error()
+	if !slices.Equal(told, []string{want, want}) {
+		t.Errorf("told %q, want twice %q", told, want)
+	}
+}
+
 // TestBusySocketLetsOthersRun: if there is one processor, a socket whose queue is
 // never empty does not keep another socket waiting for longer than its turn.
 func TestBusySocketLetsOthersRun(t *testing.T) {
@@ -650,6 +705,75 @@ func TestStopUnderFlood(t *testing.T) {
 		}
 		if most := 2*s.rcvbuf/512 + len(s.in); before == 0 || taken-before > most {
 			t.Errorf("%d datagrams after Stop, want at most %d", taken-before, most)
+		}
+	}
+}
+
+// TestRestIsLimited: after Stop, Serve handles as many datagrams as fit into the
+// queue, and leaves those that came later.
+func TestRestIsLimited(t *testing.T) {
+	const leastBuffer, fit = 512, 5 // bytes of the queue for a datagram
+	for _, batch := range []int{1, 4} {
+		s, port := testSocket(t, "127.0.0.1", batch)
+		c := dialClient(t, "127.0.0.1", port)
+		for i := range 20 {
+			c.send(numbered(i))
+		}
+		settle(t)
+		s.rcvbuf = fit * leastBuffer / 2 // the kernel doubles it
+		s.Stop()
+		taken, batches := 0, 0
+		if err := s.Serve(func(n int) { taken += n; batches++ }); err != nil {
+			t.Fatal(err)
+		}
+		if taken < fit || taken-fit >= batch || !s.Waiting() {
+			t.Errorf("batch of %d: %d datagrams in %d batches, more are waiting: %v, want %d", batch, taken, batches, s.Waiting(), fit)
+		}
+	}
+}
+
+// TestStopFails: if the kernel refuses to receive after Stop, Serve returns, and
+// reports only what is a bug.
+func TestStopFails(t *testing.T) {
+	tcp, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(tcp)
+	for _, c := range []struct {
+		name string
+		fd   int
+		want error
+	}{
+		{name: "no descriptor", fd: -1, want: unix.EBADF},
+		{name: "not connected", fd: tcp}, // as if there were no memory
+	} {
+		s, _ := testSocket(t, "127.0.0.1", 4)
+		fd := s.kernel.fd
+		s.kernel.fd = c.fd
+		s.Stop()
+		if err := serve(s); err != c.want {
+			t.Errorf("%s: got %v, want %v", c.name, err, c.want)
+		}
+		s.kernel.fd = fd
+	}
+}
+
+// TestWaiting: only datagrams that nobody has taken are waiting.
+func TestWaiting(t *testing.T) {
+	for _, l := range loopbacks {
+		s, port := testSocket(t, l.addr, 4)
+		if s.Waiting() {
+			t.Errorf("%s: a datagram is waiting before one is sent", l.addr)
+		}
+		c := dialClient(t, l.addr, port)
+		c.send(numbered(1))
+		settle(t)
+		if !s.Waiting() {
+			t.Errorf("%s: nothing is waiting", l.addr)
+		}
+		if echo(t, s, 1); s.Waiting() {
+			t.Errorf("%s: a datagram is waiting after it was taken", l.addr)
 		}
 	}
 }
@@ -1137,6 +1261,74 @@ func TestRebindFails(t *testing.T) {
 	defer other.Close()
 	deaf.SetInterface(loopbackIndex(t))
 	await(t, warned)
+}
+
+// TestFailedIsToldOnce: each new reason why a socket cannot be bound is told once,
+// whenever it is tried again. After a success, it is told again.
+func TestFailedIsToldOnce(t *testing.T) {
+	for _, listening := range []bool{true, false} {
+		told := 0
+		lo := loopbackIndex(t)
+		config := testConfig("127.0.0.1", quietPort(), 1)
+		config.Interface = "lo"
+		if listening {
+			config.Failed = func(error) { told++ }
+		}
+		s, err := Open(config)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer s.Close()
+		bind := func(index uint32, want bool) {
+			t.Helper()
+			s.SetInterface(index)
+			if k, stopped := s.current(); (k != nil) != want || stopped {
+				t.Errorf("interface %d: bound %v, stopped %v, want bound %v", index, k != nil, stopped, want)
+			}
+		}
+		for round := range 2 {
+			other, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1), Port: int(config.Port)})
+			if err != nil {
+				t.Fatal(err)
+			}
+			for range 3 {
+				bind(lo, false)
+			}
+			if listening && told != round+1 {
+				t.Errorf("told %d times, want %d", told, round+1)
+			}
+			other.Close()
+			bind(lo, true)
+			bind(0, false)
+		}
+	}
+}
+
+// TestMissingInterfaceRests: while the interface is missing, Serve waits.
+func TestMissingInterfaceRests(t *testing.T) {
+	config := testConfig("127.0.0.1", quietPort(), 1)
+	config.Interface = "lo"
+	s, err := Open(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	returned := make(chan bool, 2)
+	go func() {
+		for range 2 {
+			_, stopped := s.current()
+			returned <- stopped
+		}
+	}()
+	select {
+	case <-returned:
+		t.Error("it does not wait")
+	case <-time.After(50 * time.Millisecond):
+	}
+	s.Stop()
+	if await(t, returned); !await(t, returned) {
+		t.Error("it is not stopped")
+	}
 }
 
 // TestNoDescriptors: with no file descriptor left the socket waits, as it does
