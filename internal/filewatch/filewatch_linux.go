@@ -200,7 +200,7 @@ func (w *watcher) add(dir, part, last string) {
 	if part != "" {
 		n.parts = append(n.parts, part)
 	}
-	if last != "" && n.last != anyName {
+	if last != "" { // the end of the walk
 		n.last = last
 	}
 	w.names[int32(wd)] = n
