@@ -154,6 +154,7 @@ const (
 	thisKernel    = "this"
 	before618     = "before 6.18"     // knows no exception
 	before315     = "before 3.15"     // knows no setting
+	noExec        = "without exec"    // refuses to restart the program
 	withException = "with exceptions" // not for DeclineHugePages: reports if this kernel knows an exception
 )
 
@@ -201,8 +202,11 @@ func imitate(kernel, mode string) error {
 			return err
 		}
 	}
-	if kernel == thisKernel {
+	switch kernel {
+	case thisKernel:
 		return nil
+	case noExec:
+		return withoutCall(unix.SYS_EXECVE)
 	}
 	const call, option, flags = 0, 16, 32 // where struct seccomp_data has the number, and the first and the third argument
 	load := func(at uint32) unix.SockFilter {
@@ -262,6 +266,7 @@ func TestDeclineHugePages(t *testing.T) {
 		{kernel: thisKernel, mode: "always madvise [never]\n"},
 		{kernel: thisKernel, mode: ""}, // a kernel without huge pages
 		{kernel: before618, mode: "[always] madvise never\n", restarts: 1, setting: 1},
+		{kernel: noExec, mode: "[always] madvise never\n", setting: setting},
 		{kernel: before315, mode: "[always] madvise never\n"},
 	} {
 		t.Run(c.kernel+", "+strings.TrimSpace(c.mode), func(t *testing.T) {
