@@ -11,7 +11,7 @@ import (
 )
 
 // withoutBinding refuses to bind sockets of this thread to a device, as a kernel
-// before Linux 5.7 does without a privilege. The goroutine must be locked to its
+// before Linux 5.7 refuses it to a process without privileges. The goroutine must be locked to its
 // thread and stay so. Emulators have no seccomp, so this is for one processor only.
 func withoutBinding() error {
 	const call, level, option = 0, 24, 32 // where struct seccomp_data has the number and the second and third argument
