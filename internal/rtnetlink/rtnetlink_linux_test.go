@@ -69,6 +69,9 @@ func TestNetlinkMessages(t *testing.T) {
 		return append(b, make([]byte, -len(b)&3)...)
 	}
 	oif := netlinkAttribute(unix.RTA_OIF, native(3))
+	sized := func(size, kind uint16) []byte { // the header of an attribute with a wrong size
+		return binary.NativeEndian.AppendUint16(binary.NativeEndian.AppendUint16(nil, size), kind)
+	}
 	local, peer := netlinkAttribute(unix.IFA_LOCAL, []byte{192, 0, 2, 1}), netlinkAttribute(unix.IFA_ADDRESS, []byte{192, 0, 2, 2})
 	ip6 := []byte("\x20\x01\x0d\xb8\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x01")
 	address6 := netlinkAttribute(unix.IFA_ADDRESS, ip6)
@@ -85,6 +88,8 @@ func TestNetlinkMessages(t *testing.T) {
 		{netlinkMessage(route, 0, 0, routeHead(new4, 0, 254, 1), netlinkAttribute(unix.RTA_PREFSRC, []byte{1}), oif), "IPv4 route by 3 at 0, sign"},
 		{netlinkMessage(route, 0, 0, routeHead(new4, 0, 254, 1), netlinkAttribute(unix.RTA_PREFSRC, []byte{1, 2, 3}), oif), "IPv4 route by 3 at 0, sign"},
 		{netlinkMessage(route, 0, 0, routeHead(new4, 0, 254, 1), netlinkAttribute(unix.RTA_PREFSRC, nil), oif), "IPv4 route by 3 at 0, sign"},
+		{netlinkMessage(route, 0, 0, routeHead(new4, 0, 254, 1), sized(3, unix.RTA_PREFSRC), oif), "sign"},
+		{netlinkMessage(route, 0, 0, routeHead(new4, 0, 254, 1), oif, sized(9, unix.RTA_PRIORITY), native(7)), "IPv4 route by 3 at 0, sign"},
 		{netlinkMessage(route, 0, 0, routeHead(new4, 24, 254, 1), oif), ""},
 		{netlinkMessage(route, 0, 0, routeHead(new4, 0, 253, 1), oif), "sign"},
 		{netlinkMessage(route, 0, 0, routeHead(new4, 0, 254, 7), oif), "sign"}, // unreachable
