@@ -105,6 +105,8 @@ func TestNetlinkMessages(t *testing.T) {
 		{netlinkMessage(unix.RTM_NEWADDR, 0, 0, addressHead(new4, 0, 0, 7), peer, local), "192.0.2.1, sign"},
 		{netlinkMessage(unix.RTM_NEWADDR, 0, 0, addressHead(new4, unix.IFA_F_SECONDARY, 0, 7), local, peer), "192.0.2.1, sign"},
 		{netlinkMessage(unix.RTM_NEWADDR, 0, 0, addressHead(new4, 0, 0, 8), local), "sign"},
+		{netlinkMessage(unix.RTM_DELADDR, 0, 0, addressHead(new4, 0, 0, 7), local), "sign"},
+		{netlinkMessage(unix.RTM_NEWADDR, 0, 0, addressHead(new4, 0, 0, 7)[:4]), "sign"},
 		{netlinkMessage(unix.RTM_NEWADDR, 0, 0, addressHead(new4, 0, 253, 7), local), "sign"}, // of the link
 		{netlinkMessage(unix.RTM_NEWADDR, 0, 0, addressHead(unix.AF_INET6, 0, 0, 7), address6), "2001:db8::1, sign"},
 		{netlinkMessage(unix.RTM_NEWADDR, 0, 0, addressHead(unix.AF_INET6, 0, 0, 7), address6, flags(0x200)), "2001:db8::1, sign"},
