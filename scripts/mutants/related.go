@@ -30,7 +30,7 @@ var related = map[string]string{
 	"one_address":      "maintenance report tracker",
 	"peers":            "store choice scope",
 	"plan":             "",
-	"pool":             "store maintenance",
+	"pool":             "store maintenance huge_pages slab",
 	"probe":            "process",
 	"rand":             "choice",
 	"ratelimit":        "tracker",
