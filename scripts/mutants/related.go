@@ -41,7 +41,7 @@ var related = map[string]string{
 	"stats":            "report",
 	"status":           "",
 	"status_torrents":  "status top_torrents",
-	"store":            "concurrent top_torrents source_quota maintenance",
+	"store":            "concurrent top_torrents source_quota maintenance slab",
 	"top_torrents":     "status",
 	"torrent_commands": "",
 	"tracker":          "scope isolation",
