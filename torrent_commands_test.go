@@ -218,3 +218,17 @@ func expectFile(t *testing.T, path, want string, mode os.FileMode) {
 		t.Errorf("%s: mode %v, %v, want %v", path, fi.Mode(), err, mode)
 	}
 }
+
+// TestReplaceFails checks that no new file stays if it cannot take the place of the
+// other, which here is a directory.
+func TestReplaceFails(t *testing.T) {
+	dir := t.TempDir()
+	name, to := filepath.Join(dir, "name"), filepath.Join(dir, "new")
+	mkdir(t, name)
+	if err := replaceContent(name, to, []byte("x"), true); err == nil {
+		t.Error("a file took the place of a directory")
+	}
+	if _, err := os.Stat(to); !os.IsNotExist(err) {
+		t.Errorf("the new file: got %v, want that it is removed", err)
+	}
+}
