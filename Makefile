@@ -208,24 +208,23 @@ luci-screenshots: ## make the pictures of the LuCI pages in docs/ again
 	@PICO_SCREENSHOTS=1 openwrt/luci-test/run --test-name-pattern='are made'
 
 .PHONY: test-oldest test-newest
-test-oldest: ## the unit tests with the oldest Go that must build it, also on MIPS
+test-oldest: ## the unit tests with the oldest Go that must build it
 test-oldest: export GOTOOLCHAIN = $(OLDEST_GO)
-test-oldest: EMULATED_TOO := mipsle
-test-newest: ## the unit tests with the newest Go, also on 64-bit MIPS
+test-newest: ## the unit tests with the newest Go
 test-newest: export GOTOOLCHAIN = $(NEWEST_GO)
-test-newest: EMULATED_TOO := mips64
 test-oldest test-newest:
 	@echo "== $(GOTOOLCHAIN)"
 	@if ! go version; then \
 		scripts/skip $(GOTOOLCHAIN) "the toolchain can't be had"; \
 	else \
-		go vet ./... && $(GO_BUILD) -o /dev/null . && scripts/gotest -short $(UNIT_TESTS) && \
-		$(MAKE) --no-print-directory -k -j$(EMULATED_JOBS) --output-sync $(addprefix test-emulated-,$(EMULATED_TOO)); \
+		go vet ./... && $(GO_BUILD) -o /dev/null . && scripts/gotest -short $(UNIT_TESTS); \
 	fi
 
 .PHONY: test-versions
-test-versions: ## the same on all emulated processors; takes half an hour
-	@$(MAKE) --no-print-directory test-oldest test-newest EMULATED_TOO='$(EMULATED) mips64'
+test-versions: ## the oldest and the newest Go on all emulated processors; takes half an hour
+	@for go in $(OLDEST_GO) $(NEWEST_GO); do \
+		GOTOOLCHAIN=$$go $(MAKE) --no-print-directory -k -j$(EMULATED_JOBS) --output-sync $(addprefix test-emulated-,$(EMULATED) mips64) || exit; \
+	done
 
 .PHONY: test-targets
 test-targets: ## every target builds, some are built again and compared, the size limit holds
@@ -235,9 +234,15 @@ test-targets: ## every target builds, some are built again and compared, the siz
 	@$(call cross,linux-mipsle) scripts/size-by-go -limit $(SIZE_LIMIT) $(OPENWRT_GO) -- $(GO_BUILD)
 
 .PHONY: test-emulated
-test-emulated: ## the unit tests under qemu-user, on seven processors
-	@echo "== qemu-user: $(EMULATED)"
-	@$(MAKE) --no-print-directory -k -j$(EMULATED_JOBS) --output-sync $(addprefix test-emulated-,$(EMULATED))
+test-emulated: ## the unit tests under qemu-user: seven processors, and two with the oldest and the newest Go
+	@echo "== qemu-user: $(EMULATED), mipsle with $(OLDEST_GO), mips64 with $(NEWEST_GO)"
+	@$(MAKE) --no-print-directory -k -j$(EMULATED_JOBS) --output-sync $(addprefix test-emulated-,$(EMULATED) oldest newest)
+
+.PHONY: test-emulated-oldest test-emulated-newest
+test-emulated-oldest:
+	@! GOTOOLCHAIN=$(OLDEST_GO) go version || GOTOOLCHAIN=$(OLDEST_GO) $(MAKE) --no-print-directory test-emulated-mipsle
+test-emulated-newest:
+	@! GOTOOLCHAIN=$(NEWEST_GO) go version || GOTOOLCHAIN=$(NEWEST_GO) $(MAKE) --no-print-directory test-emulated-mips64
 
 # QEMU_CPU is a processor without the features that GOARM=5 must not use.
 .PHONY: $(addprefix test-emulated-,$(EMULATED) mips64)
