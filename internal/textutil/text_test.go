@@ -55,7 +55,11 @@ func TestTrimSpace(t *testing.T) {
 			t.Errorf("%q: got %q, want %q", text, got, want)
 		}
 	}
-	for r := range rune(unicode.MaxRune + 2) {
+	last := rune(unicode.MaxRune + 1)
+	if testing.Short() {
+		last = 0x30ff // no space comes after U+3000
+	}
+	for r := range last + 1 {
 		check(string(r) + "a" + string(r))
 	}
 	for _, text := range []string{"", " \r\n", " a b ", "a\r", "a \u3000\u0085", "\u2003 a", "\xff", "\xffa ", " a\xc2", "\x85a\xa0", " \u200b a"} {
