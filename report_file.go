@@ -25,7 +25,7 @@ type replaceable interface {
 // reportFile is the file of -stats. One goroutine calls its methods.
 type reportFile struct {
 	file    replaceable
-	text    []byte        // what is to be written
+	text    []byte        // what will be written
 	work    chan struct{} // receives when text is ready
 	done    chan error    // the result of the write
 	writing bool          // no result has come yet: text must not be changed
