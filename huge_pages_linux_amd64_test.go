@@ -3,44 +3,14 @@
 package main
 
 import (
-	"bufio"
-	"fmt"
-	"os"
-	"strings"
 	"testing"
-	"unsafe"
 
 	"github.com/fabricionaweb/pico-tracker/internal/sys"
+	"github.com/fabricionaweb/pico-tracker/internal/sys/systest"
 )
 
 // This file checks which parts of the slab are in huge pages. An emulator accepts
 // the requests for huge pages and makes none, so only one processor is tested.
-
-// hugeBytes returns how much of b is in huge pages, by /proc/self/smaps.
-func hugeBytes(t *testing.T, b []byte) (n int) {
-	t.Helper()
-	f, err := os.Open("/proc/self/smaps")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	from := uintptr(unsafe.Pointer(&b[0]))
-	inside := false
-	for lines := bufio.NewScanner(f); lines.Scan(); {
-		var low, high uintptr
-		var kib int
-		if strings.Contains(lines.Text(), "-") {
-			if k, _ := fmt.Sscanf(lines.Text(), "%x-%x", &low, &high); k == 2 {
-				inside = low >= from && high <= from+uintptr(len(b))
-				continue
-			}
-		}
-		if k, _ := fmt.Sscanf(lines.Text(), "AnonHugePages: %d kB", &kib); k == 1 && inside {
-			n += kib << 10
-		}
-	}
-	return n
-}
 
 // TestHugePages checks that the parts of the slab in which every page is resident
 // become huge pages, and nothing else: no memory becomes resident. A part of
@@ -60,7 +30,7 @@ func TestHugePages(t *testing.T) {
 			}
 		}
 	}
-	huge := hugeBytes(t, slab)
+	huge := systest.HugeBytes(t, slab)
 	if huge < (chunks-1)*sys.HugePage || huge > (chunks+1)*sys.HugePage {
 		t.Fatalf("%d bytes are in huge pages, want about %d of %d", huge, chunks*sys.HugePage, len(slab))
 	}
@@ -80,7 +50,7 @@ func TestHugePages(t *testing.T) {
 	if known && before-after != pageSize {
 		t.Errorf("%d bytes returned to the system, want %d", before-after, pageSize)
 	}
-	if got := hugeBytes(t, slab); got != huge-sys.HugePage {
+	if got := systest.HugeBytes(t, slab); got != huge-sys.HugePage {
 		t.Errorf("%d bytes are in huge pages after a page has returned, want %d", got, huge-sys.HugePage)
 	}
 	// It is not taken back while it is free.
@@ -100,7 +70,7 @@ func TestHugePages(t *testing.T) {
 	for range 2 * (chunks + 2) {
 		p.collapseHuge(1)
 	}
-	if got := hugeBytes(t, slab); got != huge {
+	if got := systest.HugeBytes(t, slab); got != huge {
 		t.Errorf("%d bytes are in huge pages at the end, want %d", got, huge)
 	}
 }

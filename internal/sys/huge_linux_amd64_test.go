@@ -3,37 +3,12 @@
 package sys
 
 import (
-	"bufio"
-	"fmt"
-	"os"
-	"strings"
 	"testing"
 	"unsafe"
 
+	"github.com/fabricionaweb/pico-tracker/internal/sys/systest"
 	"golang.org/x/sys/unix"
 )
-
-// hugeIn returns how many bytes of b are in huge pages, by /proc/self/smaps.
-func hugeIn(t *testing.T, b []byte) (n int) {
-	t.Helper()
-	f, err := os.Open("/proc/self/smaps")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	from := uintptr(unsafe.Pointer(&b[0]))
-	inside := false
-	for lines := bufio.NewScanner(f); lines.Scan(); {
-		var low, high uintptr
-		var kib int
-		if k, _ := fmt.Sscanf(lines.Text(), "%x-%x", &low, &high); k == 2 && strings.Contains(lines.Text(), "-") {
-			inside = low < from+uintptr(len(b)) && high > from
-		} else if k, _ := fmt.Sscanf(lines.Text(), "AnonHugePages: %d kB", &kib); k == 1 && inside {
-			n += kib << 10
-		}
-	}
-	return n
-}
 
 // hugeMemory returns resident memory with the size and alignment of a huge page.
 func hugeMemory(t *testing.T) []byte {
@@ -59,7 +34,7 @@ func TestCollapseHuge(t *testing.T) {
 	probe := hugeMemory(t)
 	possible := PageSize == 4096 && unix.Madvise(probe, unix.MADV_HUGEPAGE) == nil && unix.Madvise(probe, collapse) == nil
 	b := hugeMemory(t)
-	if n := hugeIn(t, b); n != 0 {
+	if n := systest.HugeBytes(t, b); n != 0 {
 		t.Errorf("%d bytes are in huge pages before, want 0", n)
 	}
 	want := 0
@@ -71,7 +46,7 @@ func TestCollapseHuge(t *testing.T) {
 	if got := CollapseHuge(b); got != possible {
 		t.Errorf("got %v, want %v", got, possible)
 	}
-	if n := hugeIn(t, b); n != want {
+	if n := systest.HugeBytes(t, b); n != want {
 		t.Errorf("%d bytes are in huge pages, want %d", n, want)
 	}
 	SplitHuge(b)

@@ -16,8 +16,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
-	"unsafe"
 
+	"github.com/fabricionaweb/pico-tracker/internal/sys/systest"
 	"golang.org/x/sys/unix"
 )
 
@@ -208,7 +208,7 @@ func imitate(kernel, mode string) error {
 	case noExec:
 		return withoutCall(unix.SYS_EXECVE)
 	}
-	const call, option, flags = 0, 16, 32 // where struct seccomp_data has the number, and the first and the third argument
+	const call, option, flags = 0, 16, 32 // offsets in struct seccomp_data: the number, the first and the third argument
 	load := func(at uint32) unix.SockFilter {
 		return unix.SockFilter{Code: unix.BPF_LD | unix.BPF_W | unix.BPF_ABS, K: at}
 	}
@@ -219,18 +219,13 @@ func imitate(kernel, mode string) error {
 	if kernel == before315 {
 		refused = 0 // and what has an exception, as below
 	}
-	filter := []unix.SockFilter{
+	return systest.Confine([]unix.SockFilter{
 		load(call), equal(unix.SYS_PRCTL, 6),
 		load(option), equal(unix.PR_SET_THP_DISABLE, 4),
 		load(flags), {Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, K: exceptAdvised, Jt: 1}, equal(refused, 1),
 		{Code: unix.BPF_RET | unix.BPF_K, K: unix.SECCOMP_RET_ERRNO | uint32(unix.EINVAL)},
 		{Code: unix.BPF_RET | unix.BPF_K, K: unix.SECCOMP_RET_ALLOW},
-	}
-	prog := unix.SockFprog{Len: uint16(len(filter)), Filter: &filter[0]}
-	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
-		return err
-	}
-	return unix.Prctl(unix.PR_SET_SECCOMP, unix.SECCOMP_MODE_FILTER, uintptr(unsafe.Pointer(&prog)), 0, 0)
+	})
 }
 
 // TestDeclineHugePages checks that the program restarts once, with its arguments and

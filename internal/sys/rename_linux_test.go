@@ -7,8 +7,8 @@ import (
 	"path/filepath"
 	"runtime"
 	"testing"
-	"unsafe"
 
+	"github.com/fabricionaweb/pico-tracker/internal/sys/systest"
 	"golang.org/x/sys/unix"
 )
 
@@ -17,17 +17,12 @@ import (
 // the thread then ends with it.
 func withoutCall(number uint32) error {
 	const call = 0 // where struct seccomp_data has the number
-	filter := []unix.SockFilter{
+	return systest.Confine([]unix.SockFilter{
 		{Code: unix.BPF_LD | unix.BPF_W | unix.BPF_ABS, K: call},
 		{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, K: number, Jf: 1},
 		{Code: unix.BPF_RET | unix.BPF_K, K: unix.SECCOMP_RET_ERRNO | uint32(unix.ENOSYS)},
 		{Code: unix.BPF_RET | unix.BPF_K, K: unix.SECCOMP_RET_ALLOW},
-	}
-	prog := unix.SockFprog{Len: uint16(len(filter)), Filter: &filter[0]}
-	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
-		return err
-	}
-	return unix.Prctl(unix.PR_SET_SECCOMP, unix.SECCOMP_MODE_FILTER, uintptr(unsafe.Pointer(&prog)), 0, 0)
+	})
 }
 
 // TestAtomicFileOnOldKernels checks that the file is replaced before Linux

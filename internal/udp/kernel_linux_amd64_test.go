@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/fabricionaweb/pico-tracker/internal/sys/systest"
 	"golang.org/x/sys/unix"
 )
 
@@ -14,14 +15,14 @@ import (
 // before Linux 5.7 refuses it to a process without privileges. The goroutine must be locked to its
 // thread and stay so. Emulators have no seccomp, so this is for one processor only.
 func withoutBinding() error {
-	const call, level, option = 0, 24, 32 // where struct seccomp_data has the number and the second and third argument
+	const call, level, option = 0, 24, 32 // offsets in struct seccomp_data: the number, the second and the third argument
 	load := func(at uint32) unix.SockFilter {
 		return unix.SockFilter{Code: unix.BPF_LD | unix.BPF_W | unix.BPF_ABS, K: at}
 	}
 	equal := func(n uint32, otherwise uint8) unix.SockFilter {
 		return unix.SockFilter{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, K: n, Jf: otherwise}
 	}
-	return confine([]unix.SockFilter{
+	return systest.Confine([]unix.SockFilter{
 		load(call), equal(unix.SYS_SETSOCKOPT, 5),
 		load(level), equal(unix.SOL_SOCKET, 3),
 		load(option), equal(unix.SO_BINDTODEVICE, 1),
@@ -152,7 +153,7 @@ func TestNoReceive(t *testing.T) {
 			jump := func(nr uint32) unix.SockFilter {
 				return unix.SockFilter{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, Jf: 1, K: nr}
 			}
-			err := confine([]unix.SockFilter{
+			err := systest.Confine([]unix.SockFilter{
 				{Code: unix.BPF_LD | unix.BPF_W | unix.BPF_ABS, K: 0}, // the number of the system call
 				jump(unix.SYS_RECVMMSG), refuse, jump(unix.SYS_RECVMSG), refuse,
 				{Code: unix.BPF_RET | unix.BPF_K, K: unix.SECCOMP_RET_ALLOW},

@@ -16,10 +16,10 @@ import (
 	"syscall"
 	"testing"
 	"time"
-	"unsafe"
 
 	"github.com/fabricionaweb/pico-tracker/internal/rtnetlink"
 	"github.com/fabricionaweb/pico-tracker/internal/rtnetlink/rtnetlinktest"
+	"github.com/fabricionaweb/pico-tracker/internal/sys/systest"
 	"golang.org/x/sys/unix"
 )
 
@@ -370,16 +370,7 @@ func refuseBatches() error {
 		jump(unix.SYS_RECVMMSG), refuse, jump(unix.SYS_SENDMMSG), refuse,
 		{Code: unix.BPF_RET | unix.BPF_K, K: unix.SECCOMP_RET_ALLOW},
 	}
-	return confine(prog)
-}
-
-// confine puts a filter on what this thread asks of the kernel.
-func confine(prog []unix.SockFilter) error {
-	fprog := unix.SockFprog{Len: uint16(len(prog)), Filter: &prog[0]}
-	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
-		return err
-	}
-	return unix.Prctl(unix.PR_SET_SECCOMP, unix.SECCOMP_MODE_FILTER, uintptr(unsafe.Pointer(&fprog)), 0, 0)
+	return systest.Confine(prog)
 }
 
 // TestNoBatches: a kernel that has no recvmmsg, or lost it, is found out.
